@@ -1,0 +1,19 @@
+"""Fixtures that every part's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images and tables beside the checkout; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("SOILPIPE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data here: {folder.name} is absent (set SOILPIPE_SHARED_DATA to its folder)")
+    return folder
