@@ -1,0 +1,98 @@
+"""What a detector is to the rest of the pipeline: what goes in, what comes out, and how it names itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from soilpipe.background import Registration
+    from soilpipe.tiles import ScanImage
+
+Validation = Literal["none", "simulated", "local"]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector claims to see in one scan.
+
+    boxes   (n, 4) float32, x_min y_min x_max y_max, px at full resolution, half-open
+    scores  (n,) float32, 0..1
+    labels  (n,) int64, index into `taxa`
+    taxa    names that the labels point to
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    taxa: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes.shape != (n, 4) or self.scores.shape != (n,) or self.labels.shape != (n,):
+            raise ValueError(
+                f"boxes {self.boxes.shape}, scores {self.scores.shape} and labels {self.labels.shape} do not belong together"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def taxon(self, index: int) -> str:
+        """The name of the taxon of one detection."""
+        return self.taxa[int(self.labels[index])]
+
+    def select(self, which: np.ndarray) -> Detections:
+        """The detections that `which` (a mask or indices) names, in its order."""
+        return Detections(self.boxes[which], self.scores[which], self.labels[which], self.taxa)
+
+
+def no_detections(taxa: Sequence[str]) -> Detections:
+    """An empty answer: looked, and found nothing."""
+    return Detections(
+        boxes=np.zeros((0, 4), np.float32),
+        scores=np.zeros(0, np.float32),
+        labels=np.zeros(0, np.int64),
+        taxa=tuple(taxa),
+    )
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """What an analysis records about a detector: everything that can change what it finds.
+
+    `settings` is JSON-able and goes into the hash that names the analysis; so nothing stands in it that changes only
+    speed or memory (tile size, threads, device).
+    """
+
+    name: str
+    version: str
+    taxa: tuple[str, ...]
+    um_per_px: float
+    threshold: float
+    validation: Validation
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    role: str = "detector"
+
+
+class Detector(Protocol):
+    """Finds animals in one scan.
+
+    `references` are earlier scans of the same scanner, `registrations` how each lies on the scan, in the same order;
+    both may be empty. `threshold` replaces the detector's own working threshold. Deterministic: the same input gives
+    the same detections, whatever the tile size.
+    """
+
+    @property
+    def info(self) -> DetectorInfo: ...
+
+    def detect(
+        self,
+        scan: ScanImage,
+        references: Sequence[ScanImage],
+        registrations: Sequence[Registration],
+        *,
+        threshold: float | None = None,
+    ) -> Detections: ...
