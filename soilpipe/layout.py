@@ -1,0 +1,160 @@
+"""Every path in the store, as pure functions from ids to POSIX keys. Nothing else builds a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from soilpipe.errors import SoilpipeError
+
+SCANS = "scans"
+RECEIPTS = "receipts"
+QUARANTINE = "quarantine"
+DETECTIONS = "detections"
+SERIES = "series"
+RECORDS = "records"
+
+_TIME = "%Y%m%dT%H%M%S"
+_SCAN_ID = re.compile(r"(?P<scanner>[A-Za-z0-9_-]+)-(?P<time>\d{8}T\d{6})-(?P<sha8>[0-9a-f]{8})")
+
+
+class LayoutError(SoilpipeError):
+    """Not an id that this store could have."""
+
+
+@dataclass(frozen=True)
+class ScanIdParts:
+    """What a scan id says: the scanner, the device's own (naive) time and the first 8 digits of the sha256."""
+
+    scanner_id: str
+    device_time: datetime
+    sha8: str
+
+
+def make_scan_id(scanner_id: str, device_time: datetime, sha256: str) -> str:
+    """``<scanner>-<device time as read>-<first 8 of the sha256>``. The time is naive: the device's own clock."""
+    if device_time.tzinfo is not None:
+        raise LayoutError(f"a scan id holds the device's own time, without a zone, not {device_time.isoformat()}")
+    return f"{scanner_id}-{device_time.year:04d}{device_time:%m%dT%H%M%S}-{sha256[:8]}"
+
+
+def parse_scan_id(scan_id: str) -> ScanIdParts:
+    """The parts of a scan id. Raises LayoutError for anything else."""
+    match = _SCAN_ID.fullmatch(scan_id)
+    if match is None:
+        raise LayoutError(f"{scan_id!r} is no scan id; one looks like DIAMS_A20_O-20240306T060000-1a2b3c4d")
+    try:
+        # The id names no zone on purpose: it is the device's clock as it was.
+        time = datetime.strptime(match["time"], _TIME)  # noqa: DTZ007
+    except ValueError as error:
+        raise LayoutError(f"{scan_id!r} is no scan id: its time does not exist") from error
+    return ScanIdParts(match["scanner"], time, match["sha8"])
+
+
+def _year(scan_id: str) -> tuple[str, str]:
+    parts = parse_scan_id(scan_id)
+    return parts.scanner_id, f"{parts.device_time.year:04d}"
+
+
+def scan_folder(scan_id: str) -> str:
+    """``scans/<scanner>/<year of the device time>/<scan_id>``"""
+    scanner, year = _year(scan_id)
+    return f"{SCANS}/{scanner}/{year}/{scan_id}"
+
+
+def image_zarr(scan_id: str) -> str:
+    """The OME-Zarr group of a scan."""
+    return f"{scan_folder(scan_id)}/image.zarr"
+
+
+def original(scan_id: str, ext: str) -> str:
+    """The file as it came; ``ext`` with or without its dot."""
+    return f"{scan_folder(scan_id)}/original.{ext.lstrip('.')}"
+
+
+def receipt(scan_id: str) -> str:
+    """``receipts/<scanner>/<year of the device time>/<scan_id>.json``"""
+    scanner, year = _year(scan_id)
+    return f"{RECEIPTS}/{scanner}/{year}/{scan_id}.json"
+
+
+def receipts_prefix(scanner_id: str, year: int | None = None) -> str:
+    """The folder of a scanner's receipts, or of those of one device-clock year."""
+    return f"{RECEIPTS}/{scanner_id}" + ("" if year is None else f"/{year:04d}")
+
+
+def quarantine_prefix(scanner_id: str | None = None) -> str:
+    """The folder of what was refused, of every scanner or of one."""
+    return QUARANTINE if scanner_id is None else f"{QUARANTINE}/{scanner_id}"
+
+
+def quarantine_folder(scanner_id: str, sha256: str) -> str:
+    """The folder of one refused content."""
+    return f"{QUARANTINE}/{scanner_id}/{sha256}"
+
+
+def quarantine_reason(scanner_id: str, sha256: str) -> str:
+    """Why it was refused; written last."""
+    return f"{quarantine_folder(scanner_id, sha256)}/reason.json"
+
+
+def analysis(analysis_id: str) -> str:
+    """What made the detections of an analysis."""
+    return f"analyses/{analysis_id}.json"
+
+
+def detection_file(analysis_id: str, scan_id: str) -> str:
+    """What an analysis found in a scan."""
+    scanner, year = _year(scan_id)
+    return f"{DETECTIONS}/{analysis_id}/{scanner}/{year}/{scan_id}.parquet"
+
+
+def detections_prefix(analysis_id: str, scanner_id: str) -> str:
+    """The folder of what an analysis found in a scanner's scans."""
+    return f"{DETECTIONS}/{analysis_id}/{scanner_id}"
+
+
+def model_folder(role: str, version: str) -> str:
+    """A model's weights and card."""
+    return f"models/{role}/{version}"
+
+
+def models_prefix(role: str) -> str:
+    """The folder of a role's models."""
+    return f"models/{role}"
+
+
+def series_prefix(table: str) -> str:
+    """The folder of a table that is partitioned by year and scanner."""
+    return f"{SERIES}/{table}"
+
+
+def series_file(table: str, scanner_id: str, year: int) -> str:
+    """One partition of a table; ``year`` is the slot's UTC year."""
+    return f"{series_prefix(table)}/year={year:04d}/{scanner_id}.parquet"
+
+
+def series_table(name: str) -> str:
+    """A small table of one file: sites, scanners, taxa."""
+    return f"{SERIES}/{name}.parquet"
+
+
+def records_prefix(kind: str) -> str:
+    """The folder of one kind of record."""
+    return f"{RECORDS}/{kind}"
+
+
+def record(kind: str, name: str) -> str:
+    """One append-only record."""
+    return f"{records_prefix(kind)}/{name}.json"
+
+
+def index(scanner_id: str) -> str:
+    """What ingest knows of a scanner's inbox; may be deleted, and is made again."""
+    return f".index/{scanner_id}.json"
+
+
+def report(name: str) -> str:
+    """A page or picture for people."""
+    return f"reports/{name}"

@@ -1,0 +1,120 @@
+"""Objects as files below a folder, each written through ``.tmp/``, fsync and ``os.replace``. Part of `store`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BLOCK = 1 << 22
+Fields = tuple[str, int, float, str]  # key, size, modified, version
+
+
+class LocalFiles:
+    """A folder of objects. Missing ones raise FileNotFoundError."""
+
+    def __init__(self, root: Path, temporary: Path) -> None:
+        self._root = root
+        self._temporary = temporary
+
+    def exists(self, key: str) -> bool:
+        return (self._root / key).is_file()
+
+    def read(self, key: str) -> bytes:
+        return (self._root / key).read_bytes()
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        with (self._root / key).open("rb") as file:
+            while block := file.read(BLOCK):
+                yield block
+
+    def write(self, key: str, blocks: Iterator[bytes]) -> None:
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        unfinished = self._temporary / uuid.uuid4().hex
+        try:
+            with unfinished.open("xb") as file:
+                for block in blocks:
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            target = self._root / key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.replace(target)
+            _sync_folder(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+
+    def list(self, prefix: str) -> Iterator[Fields]:
+        folders = [prefix] if prefix else [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                found = os.scandir(self._root / folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with found:
+                for item in found:
+                    key = f"{folder}/{item.name}" if folder else item.name
+                    if item.is_dir():
+                        if self._root / key != self._temporary:
+                            folders.append(key)
+                        continue
+                    if fields := _fields(item, key):
+                        yield fields
+
+    def list_folder(self) -> Iterator[Fields]:
+        """The files right in the root. Raises FileNotFoundError or NotADirectoryError."""
+        with os.scandir(self._root) as found:
+            for item in found:
+                if item.is_file() and (fields := _fields(item, item.name)):
+                    yield fields
+
+    def stat(self, key: str) -> Fields | None:
+        try:
+            status = (self._root / key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return key, status.st_size, status.st_mtime, ""
+
+    def delete(self, key: str) -> None:
+        (self._root / key).unlink(missing_ok=True)
+
+    def sync(self, prefix: str) -> None:
+        for folder, _, names in os.walk(self._root / prefix):
+            for name in names:
+                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            _sync_folder(Path(folder))
+        for parent in (self._root / prefix).parents:
+            if parent == self._root.parent or not parent.is_dir():
+                break
+            _sync_folder(parent)
+
+    def zarr(self, key: str, read_only: bool) -> Any:
+        from soilpipe.atomic_zarr import AtomicLocalStore
+
+        return AtomicLocalStore(self._root / key, self._temporary, read_only=read_only)
+
+
+def _fields(item: os.DirEntry[str], key: str) -> Fields | None:
+    try:
+        status = item.stat()
+    except FileNotFoundError:  # went away between the listing and the look
+        return None
+    return key, status.st_size, status.st_mtime, ""
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
