@@ -1,0 +1,164 @@
+"""Analyses: what made a set of detections, named by its hash; and publications: which analysis counts from when.
+
+A series shows, for every scan, the analysis published for the time of that scan. Promoting a model publishes its
+analysis from the next scan on; nothing older is made again, and older counts keep their analysis_id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+
+from soilpipe import layout
+from soilpipe.config import FrozenModel
+from soilpipe.detect.base import DetectorInfo, Validation
+from soilpipe.detections import detected_scans
+from soilpipe.errors import SoilpipeError
+from soilpipe.store import Store, canonical_json
+
+ALGORITHM_VERSION = "1"
+"""Raised by whoever changes what the same model finds on the same scan: registration, difference, tiling, measuring."""
+
+PUBLICATIONS = "publications"
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+class AnalysisError(SoilpipeError):
+    """An analysis or publication in the store cannot be used."""
+
+
+class Analysis(FrozenModel):
+    """Everything that decides what is found on a scan, besides the scan and its references."""
+
+    detector: str
+    detector_name: str
+    threshold: float
+    taxa: tuple[str, ...]
+    validation: Validation
+    reference_lags_h: tuple[float, ...]
+    algorithm_version: str
+    settings: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of the sha256 of its canonical JSON."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+class Publication(FrozenModel):
+    """From ``from_`` on (None: from the beginning), a scanner's series shows ``analysis_id``, until a later one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    scanner_id: str
+    analysis_id: str
+    from_: AwareDatetime | None = Field(default=None, alias="from")
+    sequence: int = Field(ge=0)
+
+    @property
+    def order(self) -> tuple[datetime, int, str]:
+        """Later in this order wins."""
+        return self.from_ or BEGINNING, self.sequence, self.analysis_id
+
+
+def analysis_of(info: DetectorInfo) -> Analysis:
+    """The analysis that a detector makes, with today's algorithm."""
+    from soilpipe.background import LAGS
+
+    return Analysis(
+        detector=info.version,
+        detector_name=info.name,
+        threshold=float(info.threshold),
+        taxa=tuple(info.taxa),
+        validation=info.validation,
+        reference_lags_h=tuple(lag.total_seconds() / 3600 for lag in LAGS),
+        algorithm_version=ALGORITHM_VERSION,
+        # Through JSON, so that what is hashed here is what is read back later (tuples, numpy-free, string keys).
+        settings=json.loads(json.dumps({"um_per_px": info.um_per_px, **_plain(info.settings)}, allow_nan=False)),
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): _plain(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
+
+
+def write_analysis(store: Store, analysis: Analysis) -> str:
+    """Describe the analysis in the store; its id."""
+    store.write_if_changed(layout.analysis(analysis.id), canonical_json(analysis.model_dump(mode="json")))
+    return analysis.id
+
+
+def read_analysis(store: Store, analysis_id: str) -> Analysis:
+    """The description of an analysis. Raises AnalysisError when it is absent, damaged or does not hash to its id."""
+    key = layout.analysis(analysis_id)
+    try:
+        analysis = Analysis.model_validate(store.read_json(key))
+    except FileNotFoundError as error:
+        raise AnalysisError(f"the store has no {key}, which a publication names; restore it from a backup") from error
+    except ValidationError as error:
+        raise AnalysisError(f"{key} is not an analysis ({error.error_count()} errors); was it edited?") from error
+    if analysis.id != analysis_id:
+        raise AnalysisError(f"{key} describes analysis {analysis.id}, not {analysis_id}; it was edited later")
+    return analysis
+
+
+def publish(store: Store, scanner_id: str, analysis_id: str, from_: datetime | None) -> Publication:
+    """Let the scanner's series show ``analysis_id`` from ``from_`` on; nothing happens when it does already."""
+    before = publications(store, scanner_id)
+    if before and before[-1].analysis_id == analysis_id and before[-1].order[0] <= (from_ or BEGINNING):
+        return before[-1]
+    sequence = 1 + max((p.sequence for p in before), default=-1)
+    publication = Publication(scanner_id=scanner_id, analysis_id=analysis_id, from_=from_, sequence=sequence)
+    # The name holds number and analysis: two runs that publish the same at once write one record, with the same bytes.
+    key = layout.record(PUBLICATIONS, f"{scanner_id}/{sequence:06d}-{analysis_id}")
+    store.write_json(key, publication.model_dump(mode="json", by_alias=True))
+    return publication
+
+
+def publications(store: Store, scanner_id: str) -> list[Publication]:
+    """A scanner's publications; where several hold for a time, the last of this list counts."""
+    found = []
+    for entry in store.list(f"{layout.records_prefix(PUBLICATIONS)}/{scanner_id}", ".json"):
+        try:
+            found.append(Publication.model_validate(store.read_json(entry.key)))
+        except ValidationError as error:
+            raise AnalysisError(f"{entry.key} is not a publication; records must not be edited") from error
+    return sorted(found, key=lambda p: p.order)
+
+
+def published_analysis(published: Sequence[Publication], at: datetime) -> str | None:
+    """The analysis that counts for a scan captured at ``at`` (for a slot without a scan: the slot's time)."""
+    holding = [p for p in published if p.from_ is None or p.from_ <= at]
+    return max(holding, key=lambda p: p.order).analysis_id if holding else None
+
+
+def publish_current(
+    store: Store, scanner_id: str, analysis_id: str, scans: Iterable[tuple[str, datetime]]
+) -> list[Publication]:
+    """Publish the analysis in use now, and give the scanner's publications.
+
+    ``scans``: (scan_id, captured_at) of every accepted scan. The first analysis of a scanner holds from the beginning;
+    a later one from the first scan after those that the one before has detected. With no such scan yet, nothing is
+    published, and the run that brings it will.
+    """
+    published = publications(store, scanner_id)
+    if not published:
+        publish(store, scanner_id, analysis_id, None)
+    elif published[-1].analysis_id != analysis_id:
+        last = published[-1]
+        done = detected_scans(store, last.analysis_id, scanner_id)
+        held = sorted((at, scan_id) for scan_id, at in scans if last.from_ is None or at >= last.from_)
+        newest_done = max((at for at, scan_id in held if scan_id in done), default=None)
+        waiting = [at for at, _ in held if newest_done is None or at > newest_done]
+        if not waiting:
+            return published
+        publish(store, scanner_id, analysis_id, last.from_ if newest_done is None else waiting[0])
+    else:
+        return published
+    return publications(store, scanner_id)

@@ -1,0 +1,148 @@
+"""Detection files: what one analysis found on one scan.
+
+A file with the full schema and no row says "looked, found nothing". They are the truth: never changed once written,
+except by the same analysis of the same scan, which gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from soilpipe import layout
+from soilpipe.errors import SoilpipeError
+from soilpipe.parquet import from_parquet, to_parquet
+from soilpipe.schemas import DETECTION_FILE
+from soilpipe.store import Store
+
+METADATA_KEY = b"soilpipe"
+REMEDY = "delete it, and the next run detects the scan again"
+
+
+class DetectionFileError(SoilpipeError):
+    """A detection file cannot be read, or does not have the schema."""
+
+
+class DetectionFile(NamedTuple):
+    """Rows by schema ``DETECTION_FILE``, sorted by (y_min, x_min), and what made them: references, scan size."""
+
+    table: pa.Table
+    metadata: dict[str, Any]
+
+
+def detection_table(
+    scan_id: str,
+    analysis_id: str,
+    *,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    taxa: Sequence[str | None],
+    ranks: Sequence[str | None],
+    stages: Sequence[str | None] | None = None,
+    probabilities: Sequence[float | None] | None = None,
+    alternatives: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+    is_unknown: Sequence[bool] | None = None,
+    length_mm: Iterable[float | None] | None = None,
+    width_mm: Iterable[float | None] | None = None,
+    area_mm2: Iterable[float | None] | None = None,
+) -> pa.Table:
+    """A table by schema ``DETECTION_FILE``, sorted and numbered, from columns in any order of rows.
+
+    ``boxes`` (n, 4) float32 px x_min y_min x_max y_max, full resolution, half-open; ``scores`` (n,) float32. Sizes that
+    are not finite become null.
+    """
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    n = len(boxes)
+    order = np.lexsort((np.asarray(scores, np.float32), boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
+
+    def column(values: Iterable[Any] | None, default: Any = None) -> list[Any]:
+        given = [default] * n if values is None else list(values)
+        if len(given) != n:
+            raise ValueError(f"{len(given)} values for {n} boxes")
+        return [given[i].item() if isinstance(given[i], np.generic) else given[i] for i in order]
+
+    def size(values: Iterable[float | None] | None) -> list[float | None]:
+        return [v if v is not None and np.isfinite(v) else None for v in column(values)]
+
+    columns = {
+        "detection_id": [f"{scan_id}-{analysis_id[:8]}-{i:04d}" for i in range(n)],
+        **{name: boxes[order, k] for k, name in enumerate(("x_min", "y_min", "x_max", "y_max"))},
+        "score": np.asarray(scores, np.float32).reshape(n)[order],
+        "taxon": column(taxa),
+        "rank": column(ranks),
+        "stage": column(stages),
+        "probability": column(probabilities),
+        "alternatives": [list(a) if a is not None else None for a in column(alternatives)],
+        "is_unknown": column(is_unknown, False),
+        "length_mm": size(length_mm),
+        "width_mm": size(width_mm),
+        "area_mm2": size(area_mm2),
+    }
+    return pa.table([pa.array(columns[field.name], type=field.type) for field in DETECTION_FILE], schema=DETECTION_FILE)
+
+
+def write_detection_file(
+    store: Store, analysis_id: str, scan_id: str, table: pa.Table, metadata: Mapping[str, Any]
+) -> str:
+    """Write ``table`` (schema ``DETECTION_FILE``, sorted by y_min then x_min) and return its key."""
+    if table.schema.names != DETECTION_FILE.names:
+        raise DetectionFileError(
+            f"detections of {scan_id}: columns {table.schema.names}, expected {DETECTION_FILE.names}; "
+            "build the table with detection_table()"
+        )
+    table = table.cast(DETECTION_FILE)
+    y, x = (table[name].to_numpy() for name in ("y_min", "x_min"))
+    if not np.array_equal(np.lexsort((np.arange(len(y)), x, y)), np.arange(len(y))):
+        raise DetectionFileError(f"detections of {scan_id}: rows are not sorted by y_min, x_min; use detection_table()")
+    told = json.dumps(
+        {**metadata, "scan_id": scan_id, "analysis_id": analysis_id},
+        sort_keys=True,
+        allow_nan=False,
+        ensure_ascii=False,
+    )
+    key = layout.detection_file(analysis_id, scan_id)
+    store.write_if_changed(key, to_parquet(table, {METADATA_KEY.decode(): told}))
+    return key
+
+
+def read_detection_file(store: Store, analysis_id: str, scan_id: str) -> DetectionFile:
+    """Read one file and check its schema.
+
+    Raises FileNotFoundError when the scan was not analysed, DetectionFileError when the file is damaged or foreign.
+    """
+    key = layout.detection_file(analysis_id, scan_id)
+    return parse_detection_file(store.read_bytes(key), key)
+
+
+def parse_detection_file(data: bytes, key: str) -> DetectionFile:
+    """The file's table and metadata; ``key`` is named in errors. Columns of later releases are left out."""
+    try:
+        table = from_parquet(data)
+        metadata = json.loads((table.schema.metadata or {})[METADATA_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DetectionFileError(
+            f"{key} is not a whole detection file ({type(error).__name__}: {error}); delete it, and the next run "
+            "detects the scan again"
+        ) from error
+    absent = [f.name for f in DETECTION_FILE if f.name not in table.schema.names]
+    if absent:
+        raise DetectionFileError(f"{key} lacks the columns {', '.join(absent)}; {REMEDY}")
+    try:
+        table = table.select(DETECTION_FILE.names).cast(DETECTION_FILE)
+    except (pa.ArrowException, ValueError) as error:
+        raise DetectionFileError(f"{key}: {error}; {REMEDY}") from error
+    nulls = [f.name for f in DETECTION_FILE if not f.nullable and pc.any(pc.is_null(table[f.name])).as_py()]
+    if nulls:
+        raise DetectionFileError(f"{key}: nulls in {', '.join(nulls)}; {REMEDY}")
+    return DetectionFile(table, metadata)
+
+
+def detected_scans(store: Store, analysis_id: str, scanner_id: str) -> frozenset[str]:
+    """The scans of a scanner that have a detection file under this analysis."""
+    entries = store.list(layout.detections_prefix(analysis_id, scanner_id), ".parquet")
+    return frozenset(entry.key.rsplit("/", 1)[1].removesuffix(".parquet") for entry in entries)
