@@ -36,7 +36,6 @@ def to_parquet(table: pa.Table, metadata: Mapping[str, str] | None = None) -> by
         write_statistics=True,
         row_group_size=1 << 20,
         store_schema=True,
-        use_threads=False,
     )
     return sink.getvalue()
 
