@@ -1,0 +1,163 @@
+"""Refining shifts between two pictures at one pyramid level: Lucas-Kanade on rows and blocks, band by band.
+
+A scan is not a photograph: its carriage stutters, so whole rows are displaced together, up to 2 px from one to the
+next few; glass, ground and drift displace it smoothly. The displacement is therefore sought as
+
+    d(y, x) = row(y) + smooth(y, x),
+
+row(y) from all columns of a row together (thousands of px carry a hundredth of a px even in dull ground), smooth(y, x)
+from blocks that are held against the median of their neighbours, so that blocks without texture, or with an animal,
+follow the rest. Normal equations (Lucas and Kanade 1981) are summed over bands of rows and reweighted by what is left
+over, so memory is bounded by the band.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from soilpipe.tiles import Pixels
+
+BAND = 256  # rows at a time
+_MARGIN = 12  # rows of context that the filters need
+_HIGH_PASS = 15  # px: ground is compared after its local mean is taken away, so that fog and lamp do not count
+_LARGEST_STEP = 1.5  # px: beyond it the linear model says nothing
+_ROW_PRIOR = 1.0  # px: how far rows may be expected to stray
+_BLOCK_PRIOR = 0.5  # px
+_ROW_SMOOTHING = 1.0  # rows, standard deviation
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Shifts at one level, px of that level: one node per row, a few across; (rows, gx) float32 each."""
+
+    dy: Floats
+    dx: Floats
+
+    def at_level(self, rows: int, scale: float) -> Field:
+        """The same shifts at a level `scale` times as fine, with `rows` rows."""
+        size = (self.dy.shape[1], rows)
+        return Field(cv2.resize(self.dy, size) * np.float32(scale), cv2.resize(self.dx, size) * np.float32(scale))
+
+
+def luminance(block: npt.NDArray[np.uint8]) -> Floats:
+    """(h, w, 3) uint8 -> (h, w) float32."""
+    return cv2.cvtColor(np.ascontiguousarray(block), cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def high_pass(grey: Floats) -> Floats:
+    """What is left when the local mean is taken away."""
+    return grey - cv2.blur(grey, (_HIGH_PASS, _HIGH_PASS), borderType=cv2.BORDER_REFLECT_101)
+
+
+def warp_rows(reference: Pixels, field: Field, y0: int, y1: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Rows y0..y1 of the reference as the scan sees them -> (h, w, 3) uint8, and where the reference has a pixel."""
+    size = (reference.width, y1 - y0)
+    map_x = cv2.resize(field.dx[y0:y1], size) + np.arange(reference.width, dtype=np.float32)
+    map_y = cv2.resize(field.dy[y0:y1], size) + np.arange(y0, y1, dtype=np.float32)[:, None]
+    top = min(max(int(np.floor(map_y.min())), 0), reference.height - 1)
+    bottom = max(min(int(np.ceil(map_y.max())) + 2, reference.height), top + 1)
+    there = (map_y >= 0) & (map_y <= reference.height - 1) & (map_x >= 0) & (map_x <= reference.width - 1)
+    block = np.ascontiguousarray(reference.read(top, bottom, 0, reference.width))
+    seen = cv2.remap(block, map_x, map_y - np.float32(top), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return seen, there
+
+
+@dataclass
+class _Sums:
+    """Normal equations per row and column of blocks: (5, rows, gx) float32: yy, yx, xx, ye, xe; and the noise seen."""
+
+    values: Floats
+    noise: float
+
+
+def _normal_equations(scan: Pixels, reference: Pixels, field: Field, contrast: float, noise: float) -> _Sums:
+    rows, columns = scan.height, field.dy.shape[1]
+    edges = np.linspace(0, scan.width, columns + 1).astype(np.intp)[:-1]
+    sums = np.zeros((5, rows, columns), np.float32)
+    spreads = []
+    for y0 in range(0, rows, BAND):
+        y1 = min(y0 + BAND, rows)
+        top, bottom = max(y0 - _MARGIN, 0), min(y1 + _MARGIN, rows)
+        seen, there = warp_rows(reference, field, top, bottom)
+        ours = high_pass(luminance(scan.read(top, bottom, 0, scan.width)))
+        theirs = high_pass(luminance(seen)) * np.float32(contrast)
+        both = (ours + theirs) * np.float32(0.5)
+        keep = slice(y0 - top, y1 - top)
+        gradient_y = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)[keep]
+        gradient_x = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)[keep]
+        left = (ours - theirs)[keep]
+        spread = 1.4826 * float(np.median(np.abs(left[::4, ::4]))) + 0.25
+        spreads.append(spread)
+        weight = there[keep] / (1 + (left / np.float32(2 * min(spread, 2 * noise))) ** 2)
+        weighted_y, weighted_x = weight * gradient_y, weight * gradient_x
+        for k, product in enumerate(
+            (
+                weighted_y * gradient_y,
+                weighted_y * gradient_x,
+                weighted_x * gradient_x,
+                weighted_y * left,
+                weighted_x * left,
+            )
+        ):
+            sums[k, y0:y1] = np.add.reduceat(product, edges, axis=1)
+    return _Sums(sums, float(np.median(spreads)))
+
+
+def _solve(sums: Floats, noise: float, prior: float) -> tuple[Floats, Floats]:
+    """Steps (dy, dx) from normal equations (5, ...), drawn towards zero where the ground says little."""
+    certain = np.float32((noise / prior) ** 2)
+    yy, yx, xx, ye, xe = sums[0] + certain, sums[1], sums[2] + certain, sums[3], sums[4]
+    determinant = yy * xx - yx * yx
+    dy, dx = (xx * ye - yx * xe) / determinant, (yy * xe - yx * ye) / determinant
+    return np.clip(dy, -_LARGEST_STEP, _LARGEST_STEP), np.clip(dx, -_LARGEST_STEP, _LARGEST_STEP)
+
+
+def _calm_blocks(step: Floats) -> Floats:
+    """Blocks held against the median of their 3 x 3 neighbours: one that strays follows them; then smoothed."""
+    if step.shape[0] < 3 or step.shape[1] < 3:
+        return np.full_like(step, np.median(step))
+    neighbours = cv2.medianBlur(step, 3)
+    stray = np.abs(step - neighbours)
+    kept = np.where(stray > 3 * 1.4826 * np.median(stray) + 0.02, neighbours, step)
+    return cv2.GaussianBlur(kept.astype(np.float32), (3, 3), 0.8, borderType=cv2.BORDER_REPLICATE)
+
+
+def refine(scan: Pixels, reference: Pixels, field: Field, contrast: float, steps: int) -> tuple[Field, float]:
+    """Refine the shifts at one level `steps` times -> the shifts, and the noise left over (grey levels).
+
+    `contrast`: what the reference's contrast must be multiplied by to be the scan's.
+    """
+    noise = np.inf
+    width = scan.width / field.dy.shape[1]
+    groups = max(1, round(scan.height / width))
+    starts = np.linspace(0, scan.height, groups + 1).astype(np.intp)[:-1]
+    for _ in range(steps):
+        sums = _normal_equations(scan, reference, field, contrast, noise)
+        noise = sums.noise
+        by_row = _smooth_rows(sums.values.sum(2))
+        row_y, row_x = _solve(by_row, noise, _ROW_PRIOR)
+        values = sums.values
+        left_y = values[3] - values[0] * row_y[:, None] - values[1] * row_x[:, None]
+        left_x = values[4] - values[1] * row_y[:, None] - values[2] * row_x[:, None]
+        blocks = np.add.reduceat(np.stack([values[0], values[1], values[2], left_y, left_x]), starts, axis=1)
+        block_y, block_x = _solve(blocks, noise, _BLOCK_PRIOR)
+        size = (field.dy.shape[1], scan.height)
+        field = Field(
+            field.dy + row_y[:, None] + cv2.resize(_calm_blocks(block_y), size),
+            field.dx + row_x[:, None] + cv2.resize(_calm_blocks(block_x), size),
+        )
+    return field, noise
+
+
+def _smooth_rows(by_row: Floats) -> Floats:
+    """Neighbouring rows share their evidence; (5, rows) float32."""
+    radius = max(1, round(3 * _ROW_SMOOTHING))
+    return cv2.GaussianBlur(
+        by_row, (2 * radius + 1, 1), sigmaX=_ROW_SMOOTHING, sigmaY=1e-6, borderType=cv2.BORDER_REFLECT_101
+    )
