@@ -33,9 +33,8 @@ class Detections:
     def __post_init__(self) -> None:
         n = len(self.scores)
         if self.boxes.shape != (n, 4) or self.scores.shape != (n,) or self.labels.shape != (n,):
-            raise ValueError(
-                f"boxes {self.boxes.shape}, scores {self.scores.shape} and labels {self.labels.shape} do not belong together"
-            )
+            shapes = f"{self.boxes.shape}, {self.scores.shape}, {self.labels.shape}"
+            raise ValueError(f"boxes, scores and labels of shapes {shapes} do not belong together")
 
     def __len__(self) -> int:
         return len(self.scores)

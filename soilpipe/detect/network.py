@@ -11,6 +11,7 @@ Pixels come as uint8 and are normalised in here, so that whoever calls cannot ge
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 CHANNELS = 7  # R, G, B, 128 + difference of each, valid
 STRIDE = 4  # px per heatmap cell
 TOTAL_STRIDE = 32  # px per cell of the deepest level: window origins and sizes are multiples of it
+SMALLEST_INPUT = 384  # px: below it PyTorch takes other kernels for the deepest layers, whose last bits differ
 PRIOR = 0.01  # what a fresh network answers everywhere: most cells hold no animal
 
 Head = Literal["fine", "coarse"]
@@ -70,8 +72,9 @@ class PredictionHead(nn.Module):
         self.trunk = ConvUnit(inputs, inputs, 3)
         self.out = nn.Conv2d(inputs, taxa + 4, 1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[:taxa], -torch.log(torch.tensor((1 - PRIOR) / PRIOR)).item())
+        bias = torch.zeros(taxa + 4)
+        bias[:taxa] = -math.log((1 - PRIOR) / PRIOR)
+        self.out.bias = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.trunk(x)
@@ -86,7 +89,7 @@ class CentrePointNetwork(nn.Module):
 
     forward(pixels, head): pixels (n, 7, H, W) uint8 with H and W multiples of 32, in
         -> heatmap logits (n, taxa, H/4, W/4) float32,
-           raw sides (n, 4, H/4, W/4) float32: left, top, right, bottom; `sides_px` makes px of them.
+           raw sides (n, 4, H/4, W/4) float32: left, top, right, bottom; `decode.sides_px` makes px of them.
     """
 
     def __init__(
@@ -131,12 +134,13 @@ class CentrePointNetwork(nn.Module):
         return self.fine if name == "fine" else self.coarse
 
     def folded(self) -> CentrePointNetwork:
-        """A copy for prediction: batch normalisation folded into the convolutions, no gradients."""
+        """A copy for prediction: batch normalisation folded into the convolutions, channels last, no gradients."""
         network = copy.deepcopy(self).eval()
         for module in list(network.modules()):
             if isinstance(module, ConvUnit):
                 module.fold()
-        return network.requires_grad_(False)
+        network.requires_grad_(False)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def parameter_count(self) -> int:
@@ -145,13 +149,8 @@ class CentrePointNetwork(nn.Module):
 
 
 def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 to about -2..2, mid-grey and "no difference" at 0: where the convolutions pad, they pad with that."""
-    return pixels.to(dtype).sub_(128).mul_(1 / 64)
-
-
-def sides_px(raw: Tensor) -> Tensor:
-    """Raw sides to px at the scale of the input: 16 px times e**raw, bounded to 0.04..1200 px; float in, same out."""
-    return 16.0 * torch.exp(raw.clamp(-6.0, 4.3))
+    """uint8 to about -2..2, channels last; mid-grey and "no difference" become 0, with which the convolutions pad."""
+    return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(1 / 64)
 
 
 def reach(cells: tuple[int, int]) -> tuple[int, int]:

@@ -1,0 +1,171 @@
+"""From heatmaps to boxes: peaks, scores, and which of the two passes a detection is taken from.
+
+Everything that decides whether there is a detection is decided on float32 logits and integer cells; sigmoid and
+exponentials come afterwards, in float64, on the few cells that were picked. So the answer for an image cannot depend
+on how it was cut into tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from soilpipe.detect.network import STRIDE
+
+SIDE_RAW_MIN, SIDE_RAW_MAX = -6.0, 4.3
+SIDE_UNIT = 16.0  # px: what a raw side of 0 means
+
+MAX_DETECTIONS = 50_000  # in one scan and pass; the best by score are kept, and a warning says so
+SAME_ANIMAL = 0.4  # IoU above which the two passes near the border of size mean one animal
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Local maxima of the heatmap of one pass over one scan, before they are boxes.
+
+    cells   (n, 2) int64, y x of the heatmap cell, counted from the scan's origin
+    logits  (n, taxa) float32
+    sides   (n, 4) float32, raw left, top, right, bottom
+    """
+
+    cells: np.ndarray
+    logits: np.ndarray
+    sides: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def best(self) -> np.ndarray:
+        """(n,) float32: the logit of the best taxon."""
+        return self.logits.max(axis=1) if len(self) else np.zeros(0, np.float32)
+
+    def strongest(self, most: int) -> Peaks:
+        """At most `most`, by score, then y, then x; in that order.
+
+        The order is total, so the strongest of all tiles are found among the strongest of each tile.
+        """
+        order = np.lexsort((self.cells[:, 1], self.cells[:, 0], -self.best.astype(np.float64)))[:most]
+        return Peaks(self.cells[order], self.logits[order], self.sides[order])
+
+
+def join(parts: list[Peaks], taxa: int) -> Peaks:
+    """The peaks of all tiles together."""
+    if not parts:
+        return Peaks(np.zeros((0, 2), np.int64), np.zeros((0, taxa), np.float32), np.zeros((0, 4), np.float32))
+    return Peaks(
+        np.concatenate([part.cells for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.sides for part in parts]),
+    )
+
+
+def logit(probability: float) -> float:
+    """Where a threshold on scores lies on the heatmap's own scale; 0 and 1 become infinities."""
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"a threshold lies between 0 and 1, not {probability}")
+    if probability in (0.0, 1.0):
+        return math.inf if probability else -math.inf
+    return math.log(probability / (1.0 - probability))
+
+
+def find_peaks(
+    heat: Tensor, sides: Tensor, threshold: float, core: tuple[int, int, int, int], origin: tuple[int, int]
+) -> Peaks:
+    """Cells of one window at or above `threshold` (a score) that are 3 x 3 local maxima over all taxa.
+
+    heat (taxa, h, w) float32 logits and sides (4, h, w) of one window; `core` y0, y1, x0, x1 in cells of the window:
+    only peaks there are returned, their neighbours may lie outside it; `origin` y, x: the window's first cell in the
+    scan. The maximum over taxa is searched, so that one animal between two taxa is one peak. Of equal neighbours the
+    first in raster order is the peak, wherever the window lies.
+    """
+    score = heat.amax(dim=0)
+    y0, y1, x0, x1 = core
+    found = torch.nonzero(score[y0:y1, x0:x1] >= logit(threshold))
+    y, x = found[:, 0] + y0, found[:, 1] + x0
+    framed = functional.pad(score, (1, 1, 1, 1), value=-math.inf)
+    here = score[y, x]
+    peak = torch.ones_like(here, dtype=torch.bool)
+    for dy in (0, 1, 2):
+        for dx in (0, 1, 2):
+            if (dy, dx) == (1, 1):
+                continue
+            other = framed[y + dy, x + dx]
+            peak &= here > other if (dy, dx) < (1, 1) else here >= other
+    y, x = y[peak], x[peak]
+    return Peaks(
+        cells=torch.stack([y + origin[0], x + origin[1]], dim=1).cpu().numpy(),
+        logits=heat[:, y, x].T.contiguous().float().cpu().numpy(),
+        sides=sides[:, y, x].T.contiguous().float().cpu().numpy(),
+    )
+
+
+def sides_px(raw: Tensor) -> Tensor:
+    """Raw sides to px of the network's input: 16 px times e**raw, bounded to 0.04..1180 px."""
+    return SIDE_UNIT * torch.exp(raw.clamp(SIDE_RAW_MIN, SIDE_RAW_MAX))
+
+
+def peak_boxes(peaks: Peaks, factor: float, height: int, width: int) -> np.ndarray:
+    """(n, 4) float64 boxes, px at full resolution (`factor` full px per px of the pass), clipped to height x width."""
+    sides = SIDE_UNIT * np.exp(np.clip(peaks.sides.astype(np.float64), SIDE_RAW_MIN, SIDE_RAW_MAX))
+    centres = (peaks.cells[:, ::-1] + 0.5) * STRIDE
+    boxes = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1) * factor
+    limits = np.array([width, height, width, height], np.float64)
+    return np.clip(boxes, 0.0, limits)
+
+
+def scores_of(peaks: Peaks) -> np.ndarray:
+    """(n,) float32: the score of the best taxon, 0..1."""
+    return (1.0 / (1.0 + np.exp(-peaks.best.astype(np.float64)))).astype(np.float32)
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, 4) and (m, 4) boxes to their (n, m) float64 intersection over union; 0 where both are empty."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lower = np.maximum(a[:, None, :2], b[None, :, :2])
+    upper = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(upper - lower, 0.0, None), axis=2)
+    area_a = np.prod(a[:, 2:] - a[:, :2], axis=1)
+    area_b = np.prod(b[:, 2:] - b[:, :2], axis=1)
+    union = area_a[:, None] + area_b[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def settle_border(
+    fine: np.ndarray,
+    fine_scores: np.ndarray,
+    coarse: np.ndarray,
+    coarse_scores: np.ndarray,
+    *,
+    border: float,
+    tolerance: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which detections of the two passes are kept: two masks, (n,) and (m,) bool.
+
+    fine, coarse: boxes in px at full resolution; `border` is the longest side, in the same px, from which an animal
+    belongs to the coarse pass. Each pass keeps what it owns. Within a factor `tolerance` of the border both sides are
+    listened to, since each pass misjudges sizes a little and an animal at the border would else be lost or doubled:
+    there, a detection gives way to a better one of the other pass at the same place (IoU above 0.4; of equal scores
+    the fine one stays). Done once, on the whole scan, so it does not depend on tiles.
+    """
+    size_fine, size_coarse = longest_side(fine), longest_side(coarse)
+    keep_fine = size_fine < border * tolerance
+    keep_coarse = size_coarse >= border / tolerance
+    near_fine = np.flatnonzero(keep_fine & (size_fine >= border / tolerance))
+    near_coarse = np.flatnonzero(keep_coarse & (size_coarse < border * tolerance))
+    if len(near_fine) and len(near_coarse):
+        same = overlaps(fine[near_fine], coarse[near_coarse]) > SAME_ANIMAL
+        fine_better = fine_scores[near_fine][:, None] >= coarse_scores[near_coarse][None, :]
+        keep_fine[near_fine[(same & ~fine_better).any(axis=1)]] = False
+        keep_coarse[near_coarse[(same & fine_better).any(axis=0)]] = False
+    return keep_fine, keep_coarse
+
+
+def longest_side(boxes: np.ndarray) -> np.ndarray:
+    """(n, 4) to (n,): the longer side of each box, in its own unit."""
+    return (boxes[:, 2:] - boxes[:, :2]).max(axis=1) if len(boxes) else np.zeros(0)

@@ -1,0 +1,182 @@
+"""A detector on disk: weights.safetensors and card.json in one folder, nothing that can run code.
+
+The card says what the detector finds, at which scale, from which score on, what it was trained on and what it is not
+good for. Weights and card together are the version: the first 12 hex digits of the SHA-256 over both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensor_bytes
+
+from soilpipe.detect.network import HEADS, CentrePointNetwork
+from soilpipe.detect.predict import CentrePointDetector
+from soilpipe.errors import SoilpipeError
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+"""The detector that comes with the package."""
+
+NEEDED: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "taxa": list,
+    "um_per_px": (int, float),
+    "threshold": (int, float),
+    "validation": str,
+    "border_mm": (int, float),
+    "border_tolerance": (int, float),
+    "heads": list,
+    "architecture": dict,
+}
+
+
+class WeightsError(SoilpipeError):
+    """A detector's folder that cannot be used, or not written."""
+
+
+def save_detector(folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any]) -> str:
+    """Write weights.safetensors and card.json into `folder` (made when absent); returns the version.
+
+    The architecture is taken from the network. Same network and card, same bytes.
+    """
+    folder = Path(folder)
+    complete = {**card, "architecture": network.architecture}
+    check_card(complete, folder / CARD)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights = tensor_bytes(state)
+    text = (json.dumps(complete, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CARD).write_bytes(text)
+    return version_of(weights, text)
+
+
+def version_of(weights: bytes, card: bytes) -> str:
+    """12 hex digits that name these weights with this card."""
+    return hashlib.sha256(weights + card).hexdigest()[:12]
+
+
+def load_detector(folder: Path | str, *, device: str | torch.device | None = None) -> CentrePointDetector:
+    """The detector in `folder`. WeightsError when a file is missing, broken, foreign, or does not fit its card."""
+    folder = Path(folder)
+    card, text = read_card(folder)
+    weights = _read(folder / WEIGHTS)
+    network = _network(card, folder / CARD)
+    _fill(network, _tensors(weights, folder / WEIGHTS), folder / WEIGHTS)
+    return CentrePointDetector(network, card, version=version_of(weights, text), device=device)
+
+
+def read_card(folder: Path | str) -> tuple[dict[str, Any], bytes]:
+    """The checked card of a detector's folder, and its bytes."""
+    path = Path(folder) / CARD
+    text = _read(path)
+    try:
+        card = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path}: not readable as JSON ({error}). Take the file from its source again") from error
+    check_card(card, path)
+    return card, text
+
+
+def check_card(card: Any, path: Path) -> None:
+    """WeightsError naming every key of a card that is missing or makes no sense."""
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path}: a card is a JSON object, not a {type(card).__name__}")
+    problems = [
+        f"`{key}` is missing" if key not in card else f"`{key}` = {card[key]!r}"
+        for key, kind in NEEDED.items()
+        if not isinstance(card.get(key), kind) or isinstance(card.get(key), bool)
+    ]
+    if not problems:
+        taxa, heads = card["taxa"], card["heads"]
+        if not taxa or not all(isinstance(taxon, str) for taxon in taxa) or len(set(taxa)) < len(taxa):
+            problems.append(f"`taxa` = {taxa!r} (expected different names, one or more)")
+        if heads not in (["fine"], list(HEADS)):
+            problems.append(f"`heads` = {heads!r} (expected ['fine'] or {list(HEADS)!r})")
+        if not 0 <= card["threshold"] <= 1:
+            problems.append(f"`threshold` = {card['threshold']!r} (expected 0 to 1)")
+        for key, least in (("um_per_px", 0), ("border_mm", 0), ("border_tolerance", 1)):
+            if not (math.isfinite(card[key]) and card[key] > least):
+                problems.append(f"`{key}` = {card[key]!r} (expected more than {least})")
+        if card["validation"] not in ("none", "simulated", "local"):
+            problems.append(f"`validation` = {card['validation']!r} (expected none, simulated or local)")
+        if card["architecture"].get("taxa") != len(taxa):
+            problems.append(
+                f"`architecture` is for {card['architecture'].get('taxa')} taxa, the card names {len(taxa)}"
+            )
+    if problems:
+        raise WeightsError(f"{path}: not the card of a centre-point detector: {'; '.join(problems)}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path.parent}: {path.name} is missing. A detector is a folder with {WEIGHTS} and {CARD}"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _tensors(weights: bytes, path: Path) -> dict[str, torch.Tensor]:
+    if weights[:2] == b"PK" or weights[:1] == b"\x80":
+        raise WeightsError(
+            f"{path}: this is a pickle (torch.save), which can run code when opened and is never read. "
+            "Only safetensors files are taken; write the weights again with safetensors.torch.save_file"
+        )
+    try:
+        return read_tensors(weights)
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: not a complete safetensors file ({len(weights)} bytes; {error}). Copy it again from its source"
+        ) from error
+
+
+def _network(card: Mapping[str, Any], path: Path) -> CentrePointNetwork:
+    try:
+        shape = dict(card["architecture"])
+        return CentrePointNetwork(
+            int(shape["taxa"]),
+            stem=int(shape["stem"]),
+            widths=tuple(int(width) for width in shape["widths"]),  # type: ignore[arg-type]
+            pyramid=int(shape["pyramid"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: `architecture` = {card['architecture']!r} is none that this version knows"
+        ) from error
+
+
+def _fill(network: CentrePointNetwork, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(tensors))
+    strange = sorted(set(tensors) - set(wanted))
+    unlike = [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if missing or strange or unlike:
+        told = [*(f"no {name}" for name in missing), *(f"unknown {name}" for name in strange), *unlike]
+        more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+        raise WeightsError(
+            f"{path}: the weights are of another network than the card says ({'; '.join(told[:3])}{more}). "
+            "Weights and card must come from the same training"
+        )
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(
+            f"{path}: {broken[0]} holds values that are not finite. The training went wrong, or the file"
+        )
+    network.load_state_dict(dict(tensors))
+    network.eval()

@@ -1,0 +1,188 @@
+"""Tiled prediction: the answer belongs to the image, not to the tiles."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soilpipe.detect import decode, predict
+from soilpipe.detect.network import SMALLEST_INPUT, CentrePointNetwork
+from soilpipe.detect.predict import CentrePointDetector, full_precision
+
+CARD = {
+    "name": "untrained",
+    "taxa": ["Acari", "Collembola", "Symphyla"],
+    "um_per_px": 21.17,
+    "threshold": 0.3,
+    "validation": "none",
+    "border_mm": 4.0,
+    "border_tolerance": 1.3,
+    "heads": ["fine", "coarse"],
+}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Seven channels in memory, with the plain of outside pixels around them."""
+
+    pixels: np.ndarray
+    factor: float = 1.0
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[2]
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        out = np.empty((7, y1 - y0, x1 - x0), np.uint8)
+        out[:] = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)[:, None, None]
+        inside = self.pixels[:, y0 : min(y1, self.height), x0 : min(x1, self.width)]
+        out[:, : inside.shape[1], : inside.shape[2]] = inside
+        return out
+
+
+@pytest.fixture(scope="module")
+def network() -> CentrePointNetwork:
+    """Untrained, but with lively answers: its heatmap crosses any threshold in many places."""
+    torch.manual_seed(3)
+    network = CentrePointNetwork(3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.uniform_(0.7, 1.3)
+    for head in (network.fine, network.coarse):
+        torch.nn.init.normal_(head.out.weight, std=0.3)
+        torch.nn.init.zeros_(head.out.bias)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def folded(network: CentrePointNetwork) -> CentrePointNetwork:
+    return network.folded()
+
+
+def scene(height: int, width: int, seed: int) -> Windows:
+    return Windows(np.random.default_rng(seed).integers(0, 256, (7, height, width), np.uint8))
+
+
+def found(folded: CentrePointNetwork, windows: Windows, core: int, offset: tuple[int, int] = (0, 0)) -> decode.Peaks:
+    return predict.find_peaks(folded, "fine", windows, 0.5, device=torch.device("cpu"), core=core, offset=offset)
+
+
+def whole(folded: CentrePointNetwork, windows: Windows) -> decode.Peaks:
+    """The peaks of one call of the network on the whole padded image, without any tile."""
+    height, width = (max(-(-side // 32) * 32, SMALLEST_INPUT) for side in (windows.height, windows.width))
+    with torch.inference_mode():
+        heat, sides = folded(torch.from_numpy(windows.read(0, height, 0, width))[None], "fine")
+    core = (0, -(-windows.height // 4), 0, -(-windows.width // 4))
+    return decode.find_peaks(heat[0], sides[0], 0.5, core, (0, 0)).strongest(10**6)
+
+
+def assert_same(a: decode.Peaks, b: decode.Peaks) -> None:
+    assert len(a) == len(b) > 0
+    np.testing.assert_array_equal(a.cells, b.cells)
+    np.testing.assert_array_equal(a.logits.view(np.int32), b.logits.view(np.int32))
+    np.testing.assert_array_equal(a.sides.view(np.int32), b.sides.view(np.int32))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    height=st.integers(1, 1100),
+    width=st.integers(1, 1100),
+    core=st.integers(4, 16),
+    offset=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    seed=st.integers(0, 99),
+)
+def test_tiled_equals_whole_to_the_bit_and_a_shift_of_the_grid_changes_nothing(
+    folded: CentrePointNetwork, height: int, width: int, core: int, offset: tuple[int, int], seed: int
+) -> None:
+    windows = scene(max(height, 8), max(width, 8), seed)
+    expected = whole(folded, windows)
+    assert_same(found(folded, windows, 32 * core), expected)
+    assert_same(found(folded, windows, 32 * core, (32 * offset[0], 32 * offset[1])), expected)
+
+
+@pytest.mark.parametrize("size", [(384, 384), (385, 1151), (1000, 40), (640, 704)])
+def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork, size: tuple[int, int]) -> None:
+    windows = scene(*size, seed=1)
+    assert_same(found(folded, windows, 128, (32, 96)), whole(folded, windows))
+
+
+def test_both_passes_together_give_the_same_detections_whatever_the_tiles(network: CentrePointNetwork) -> None:
+    fine, coarse = scene(700, 900, 5), Windows(scene(175, 225, 6).pixels, 4.0)
+    detector = CentrePointDetector(network, CARD, device="cpu")
+    answers = []
+    for core, offset in ((1536, (0, 0)), (256, (0, 0)), (256, (96, 160)), (128, (32, 0))):
+        detector.core = core
+        answers.append(
+            detector.detect_windows({"fine": fine, "coarse": coarse}, 700, 900, 21.17, threshold=0.5, offset=offset)
+        )
+    assert len(answers[0]) > 50
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer.boxes, answers[0].boxes)
+        np.testing.assert_array_equal(answer.scores, answers[0].scores)
+        np.testing.assert_array_equal(answer.labels, answers[0].labels)
+
+
+def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(folded: CentrePointNetwork) -> None:
+    windows = scene(600, 800, 7)
+    kept = []
+    for core in (1536, 160):
+        with pytest.warns(UserWarning, match="only the 20 best are kept"):
+            kept.append(
+                predict.find_peaks(folded, "fine", windows, 0.5, device=torch.device("cpu"), core=core, most=20)
+            )
+    assert len(kept[0]) == 20
+    assert_same(kept[0], kept[1])
+
+
+def test_nothing_is_found_beyond_the_image(folded: CentrePointNetwork) -> None:
+    windows = scene(50, 70, 2)
+    peaks = found(folded, windows, 256)
+    assert (peaks.cells < [13, 18]).all()
+    boxes = decode.peak_boxes(peaks, 1.0, 50, 70)
+    assert (boxes >= 0).all() and (boxes[:, 2:] <= [70, 50]).all()
+
+
+def test_detect_reads_a_scan_at_both_scales_and_answers_in_its_pixels(network: CentrePointNetwork) -> None:
+    from soilpipe.tiles import image_from_array
+
+    array = np.random.default_rng(0).integers(0, 256, (500, 900, 3), np.uint8)
+    detector = CentrePointDetector(network, CARD, device="cpu")
+    detections = detector.detect(image_from_array(array, 10.58), [], [], threshold=0.5)
+    assert detections.boxes.dtype == np.float32 and detections.taxa == tuple(CARD["taxa"])
+    assert detections.boxes[:, 2].max() > 600  # px of the scan, not of the half-size level that the network saw
+    assert (np.diff(detections.scores) <= 0).all()
+    assert len(detector.detect(image_from_array(array, 10.58), [], [], threshold=1.0)) == 0
+
+
+def test_no_other_setting_of_precision_leaks_in_or_out() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_core_too_small_for_exactness_is_refused(folded: CentrePointNetwork) -> None:
+    with pytest.raises(ValueError, match="128 px or more"):
+        found(folded, scene(100, 100, 0), 96)
+
+
+def test_prediction_gives_no_warning_of_its_own(folded: CentrePointNetwork) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found(folded, scene(100, 100, 0), 256)
