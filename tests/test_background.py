@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import cv2
@@ -78,6 +80,15 @@ def season() -> tuple[ScanImage, list[ScanImage], list[Registration]]:
     return scan, references, [register(scan, reference) for reference in references]
 
 
+@pytest.fixture(scope="module")
+def foggy_season() -> tuple[ScanImage, list[ScanImage], list[Registration]]:
+    """The same under a veil that moves."""
+    scene = ground(1)
+    scan = image(shot(scene, 20, fog=0.3))
+    references = [image(shot(scene, 21 + k, fog=0.3)) for k in range(4)]
+    return scan, references, [register(scan, reference) for reference in references]
+
+
 # Which scans
 
 
@@ -142,6 +153,14 @@ def test_static_clutter_vanishes_within_noise_under_jitter_drift_and_gain(season
     assert residual(ModelInput(scan, references, unregistered, UM_PER_PX)) > 2.5 * floor
 
 
+def test_a_veil_of_condensation_is_taken_for_tone_and_not_for_animals(foggy_season) -> None:
+    scan, references, registrations = foggy_season
+    assert all(found.local is not None for found in registrations)
+    everywhere = [dataclasses.replace(found, local=None) for found in registrations]
+    with_local = residual(ModelInput(scan, references, registrations, UM_PER_PX))
+    assert with_local < 0.6 * residual(ModelInput(scan, references, everywhere, UM_PER_PX))
+
+
 def test_an_animal_that_came_stands_out_and_keeps_its_contrast(season) -> None:
     scan, references, registrations = season
     now = scan.levels[0].read(0, scan.height, 0, scan.width).copy()
@@ -169,19 +188,26 @@ def test_what_cannot_be_registered_is_told_in_words(season, other: np.ndarray, w
 # What the detector reads
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture(scope="module")
+def wholes(season, foggy_season) -> dict[tuple[bool, int, float], tuple[ModelInput, np.ndarray]]:
+    """By fog, number of references and scale: an input, and all of it at once with 20 px around."""
+    found = {}
+    for fog, count, um_per_px in itertools.product((False, True), (2, 3, 4), (10.6, 21.2, 42.4, 84.8)):
+        scan, references, registrations = foggy_season if fog else season
+        whole = ModelInput(scan, references[:count], registrations[:count], um_per_px)
+        found[fog, count, um_per_px] = whole, whole.read(-20, whole.height + 20, -20, whole.width + 20)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_what_is_read_for_a_pixel_does_not_depend_on_the_window(season, data: st.DataObject) -> None:
-    scan, references, registrations = season
-    count = data.draw(st.integers(2, 4), label="references")
-    um_per_px = data.draw(st.sampled_from([10.6, 21.2, 42.4, 84.8]), label="um_per_px")
-    model_input = ModelInput(scan, references[:count], registrations[:count], um_per_px)
+def test_what_is_read_for_a_pixel_does_not_depend_on_the_window(wholes, data: st.DataObject) -> None:
+    model_input, whole = wholes[data.draw(st.sampled_from(sorted(wholes)))]
     pad = 20
     y0 = data.draw(st.integers(-pad, model_input.height + pad - 1))
     x0 = data.draw(st.integers(-pad, model_input.width + pad - 1))
     y1 = data.draw(st.integers(y0 + 1, min(y0 + 150, model_input.height + pad)))
     x1 = data.draw(st.integers(x0 + 1, min(x0 + 150, model_input.width + pad)))
-    whole = model_input.read(-pad, model_input.height + pad, -pad, model_input.width + pad)
     crop = whole[:, y0 + pad : y1 + pad, x0 + pad : x1 + pad]
     np.testing.assert_array_equal(model_input.read(y0, y1, x0, x1), crop)
 

@@ -16,8 +16,6 @@ from soilpipe.tiles import Pixels, ScanImage, at_scale
 
 CHANNELS = 7
 _STRIP = 128  # rows worked on at a time: what belongs together stays in the processor's cache
-_MIDDLE = (128, 128, 128, 0)
-_LEAST = (1, 1, 1, 0)
 _OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 
 
@@ -97,8 +95,9 @@ class ModelInput:
             return
         background, valid = self._background(window)
         # 128 + scan - background, clipped, without leaving bytes: one of the two one-sided differences is zero.
-        difference = cv2.add(cv2.subtract(colours, background), _MIDDLE)
-        difference = cv2.max(cv2.subtract(difference, cv2.subtract(background, colours)), _LEAST)
+        brighter, darker = cv2.subtract(colours, background), cv2.subtract(background, colours)
+        difference = np.minimum(brighter, np.uint8(127)) + np.uint8(128)
+        difference -= np.minimum(darker, np.uint8(127))
         if valid is not None:
             difference[~valid] = 128
         _planes(difference, out[3:6])
