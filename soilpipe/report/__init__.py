@@ -1,0 +1,1 @@
+"""Pictures and pages for people: overlays of what was found, counts through time, and the report's HTML."""

@@ -1,0 +1,65 @@
+"""Reading the published series of scanners, each file once, with a digest of what was read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pandas as pd
+import pyarrow as pa
+
+from soilpipe import layout
+from soilpipe.parquet import from_parquet, metadata_of
+from soilpipe.schemas import COUNTS, DETECTIONS, SLOTS
+from soilpipe.store import Store
+
+_EMPTY = {"slots": SLOTS, "counts": COUNTS, "detections": DETECTIONS}
+
+
+@dataclass(frozen=True)
+class SeriesKeys:
+    """The keys of every scanner's series files, oldest year first; listed once for all scanners."""
+
+    slots: Mapping[str, Sequence[str]]
+    counts: Mapping[str, Sequence[str]]
+    detections: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ReadTable:
+    """A table of one scanner; digest: sha256 of the files' bytes; as_of: ISO time up to which they tell, or None."""
+
+    frame: pd.DataFrame
+    digest: str
+    as_of: str | None
+
+
+def list_series(store: Store) -> SeriesKeys:
+    """Where the series of each scanner lie."""
+    return SeriesKeys(*(_keys(store, table) for table in ("slots", "counts", "detections")))
+
+
+def _keys(store: Store, table: str) -> Mapping[str, Sequence[str]]:
+    keys: dict[str, list[str]] = defaultdict(list)
+    for entry in store.list(layout.series_prefix(table), suffix=".parquet"):
+        keys[PurePosixPath(entry.key).stem].append(entry.key)
+    return {scanner: sorted(found) for scanner, found in keys.items()}
+
+
+def read_table(store: Store, table: str, keys: Sequence[str]) -> ReadTable:
+    """All these files as one table, in their order; an empty table with the right columns when there is none."""
+    digest = hashlib.sha256()
+    parts: list[pa.Table] = []
+    as_of: str | None = None
+    for key in keys:
+        data = store.read_bytes(key)
+        digest.update(data)
+        parts.append(from_parquet(data))
+        as_of = max(filter(None, (as_of, metadata_of(data).get("as_of"))), default=None)
+    whole = pa.concat_tables(parts, promote_options="default") if parts else _EMPTY[table].empty_table()
+    # Nobody looks at a list column here, and it is what takes long to turn into pandas.
+    flat = whole.select([field.name for field in whole.schema if not pa.types.is_list(field.type)])
+    return ReadTable(flat.to_pandas(), digest.hexdigest(), as_of)
