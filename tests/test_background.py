@@ -51,7 +51,7 @@ def shot(
         scene, x + rows[:, :1] + drift[1], y + rows[:, 1:] + drift[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     if fog:
-        veil = cv2.resize(random.random((3, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+        veil = cv2.resize(random.random((2, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         veil = fog * np.clip(veil, 0, 1)[..., None]
         seen = seen * (1 - veil) + 150 * veil
     seen = seen * gain + offset + noise * random.standard_normal(seen.shape).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from soilpipe.background.warp import Window, bilinear, lattice_positions
 
 CELL = 8  # local gain and offset are constant in cells of this many px, counted from the corner of the image
-PITCH_UM = 2_500.0  # of the lattice: fog has edges, and an animal must not fill most of nine neighbouring blocks
+_PITCHES = ((8_000.0, 16), (4_000.0, 12), (2_000.0, 8))  # of the blocks, um; samples along a side of each
 _PRIOR = 25.0  # grey levels², as evidence for gain 1: ground with less contrast than this cannot tell a gain
 _GAINS = (0.4, 2.5)
 _UNSEEN = 0.75  # grey levels: a local tone that changes nothing by more than this is dropped
@@ -64,32 +64,24 @@ def apply_tone(
     return cv2.add(scaled, per_pixel(local_gain * offset + local_offset), dtype=cv2.CV_8U)
 
 
-def _slope(x: Floats, y: Floats, weight: Floats, prior: float) -> tuple[Floats, Floats]:
-    """Weighted total least squares along axis 1 -> gain and offset, each without that axis."""
+def _line(x: Floats, y: Floats, weight: Floats, prior: float) -> tuple[Floats, Floats]:
+    """Weighted total least squares along axis 1 -> gain and offset, each without that axis.
+
+    `prior`: grey levels² of evidence for gain 1.
+    """
     total = weight.sum(1) + 1e-6
     mean_x, mean_y = (weight * x).sum(1) / total, (weight * y).sum(1) / total
     dx, dy = x - mean_x[:, None], y - mean_y[:, None]
     xx = (weight * dx * dx).sum(1) / total + prior
     yy = (weight * dy * dy).sum(1) / total + prior
-    xy = (weight * dx * dy).sum(1) / total + prior
-    xy = np.maximum(xy, 1e-3 * np.maximum(xx, yy))
+    xy = np.maximum((weight * dx * dy).sum(1) / total + prior, 1e-3 * np.maximum(xx, yy))
     gain = np.clip((yy - xx + np.hypot(yy - xx, 2 * xy)) / (2 * xy), *_GAINS)
     return gain.astype(np.float32), (mean_y - gain * mean_x).astype(np.float32)
 
 
-def _robust_line(x: Floats, y: Floats, there: Floats, prior: float) -> tuple[Floats, Floats]:
-    """y = gain x + offset for each of b sets, (b, n, 3) float32 -> (b, 3), (b, 3).
-
-    `there`: (b, n, 1), 0 where there is no pair. Starts from gain 1 and the median, then reweights (Cauchy) by what is
-    left over, measured in its own median absolute deviation.
-    """
-    gain = np.ones((x.shape[0], 3), np.float32)
-    offset = np.median(y - x, axis=1).astype(np.float32)
-    for _ in range(6):
-        left = y - gain[:, None] * x - offset[:, None]
-        spread = 1.4826 * np.median(np.abs(left), axis=1, keepdims=True) + 0.5
-        gain, offset = _slope(x, y, there / (1 + (left / (2 * spread)) ** 2), prior)
-    return gain, offset
+def _spread(left: Floats) -> float:
+    """Standard deviation of what did not change, of a residual; grey levels."""
+    return 1.4826 * float(np.median(np.abs(left))) + 0.5
 
 
 def match_tone(
@@ -98,13 +90,17 @@ def match_tone(
     """Gain and offset per channel, (3,) float32 each, that make the reference as bright as the scan.
 
     reference: registered, (h, w, 3) uint8, as is `scan`; there: (h, w), where the reference has a pixel. Fitted on
-    at most about 40,000 pixels on a regular grid.
+    some 40,000 pixels on a regular grid, from gain 1 and the median, reweighted (Cauchy) by what is left over.
     """
     rows, columns = np.nonzero(there)
     take = slice(None, None, max(1, rows.size // 40_000))
     x = reference[rows[take], columns[take]].astype(np.float32)[None]
     y = scan[rows[take], columns[take]].astype(np.float32)[None]
-    gain, offset = _robust_line(x, y, np.ones((1, x.shape[1], 1), np.float32), prior=1.0)
+    gain, offset = np.ones((1, 3), np.float32), np.median(y - x, axis=1).astype(np.float32)
+    for _ in range(6):
+        left = y - gain[:, None] * x - offset[:, None]
+        spread = np.array([_spread(left[..., channel]) for channel in range(3)], np.float32)
+        gain, offset = _line(x, y, 1 / (1 + (left / (2 * spread)) ** 2), prior=1.0)
     return gain[0], offset[0]
 
 
@@ -113,36 +109,71 @@ def match_local_tone(
 ) -> LocalTone | None:
     """What is left of gain and offset locally, once the reference has had those of the whole; None when nothing is.
 
-    Arrays as in `match_tone`, at a level of `um_per_px`. Each node is the median of its neighbourhood, so that one
-    large animal does not count as fog.
+    Arrays as in `match_tone`, at a level of `um_per_px`. Coarse blocks first, then finer ones on what these leave:
+    what stands out of the surrounding tone by more than the spread of the whole picture has no weight, so fog, which
+    is smooth, is followed step by step, and an animal is not; a block full of animal keeps the tone around it.
     """
-    pitch = max(32, round(PITCH_UM / um_per_px)) if np.isfinite(um_per_px) and um_per_px > 0 else 64
-    gy, gx = scan.shape[0] // pitch, scan.shape[1] // pitch
-    if gy < 3 or gx < 3:
-        pitch = min(scan.shape[:2]) // 3
-        gy, gx = scan.shape[0] // pitch, scan.shape[1] // pitch
-        if pitch < 32:
-            return None
-
-    def blocks(picture: npt.NDArray) -> Floats:
-        fitted = cv2.resize(picture.astype(np.float32), (gx * pitch, gy * pitch), interpolation=cv2.INTER_NEAREST)
-        parts = fitted.reshape(gy, pitch, gx, pitch, -1).transpose(0, 2, 1, 3, 4)
-        every = max(1, pitch // 32)
-        return parts[:, :, ::every, ::every].reshape(gy * gx, -1, fitted.reshape(*fitted.shape[:2], -1).shape[2])
-
-    x, y, seen = blocks(reference), blocks(scan), blocks(there)
-    gain, _ = _robust_line(x, y, seen, prior=_PRIOR)
-    gain = _calm(gain.reshape(gy, gx, 3))
-    left = y - gain.reshape(-1, 1, 3) * x
-    offset = np.median(left, axis=1).reshape(gy, gx, 3).astype(np.float32)
-    offset = _calm(offset)
-    dark, bright = np.percentile(x, (5, 95))
+    height, width = scan.shape[:2]
+    gain = np.ones((1, 1, 3), np.float32)
+    offset = np.zeros((1, 1, 3), np.float32)
+    for pitch_um, samples in _PITCHES:
+        pitch = pitch_um / um_per_px
+        gy, gx = round(height / pitch), round(width / pitch)
+        if min(gy, gx) < 2 or pitch < samples:
+            continue
+        size = (gx * samples, gy * samples)
+        x, y, seen = (
+            cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+            for picture in (reference, scan, there.astype(np.uint8))
+        )
+        x = x * cv2.resize(gain, size) + cv2.resize(offset, size)
+        more_gain, more_offset = _block_lines(
+            _blocks(x, samples), _blocks(y, samples), _blocks(seen[..., None], samples)
+        )
+        more_gain = _calm(more_gain.reshape(gy, gx, 3), least=0.04)
+        more_offset = _calm(more_offset.reshape(gy, gx, 3), least=2.0)
+        gain = cv2.resize(gain, (gx, gy)) * more_gain
+        offset = cv2.resize(offset, (gx, gy)) * more_gain + more_offset
+    dark, bright = np.percentile(reference[::8, ::8], (5, 95))
     change = max(float(np.abs((gain - 1) * level + offset).max()) for level in (dark, bright))
     if change < _UNSEEN:
         return None
     return LocalTone(np.ascontiguousarray(np.moveaxis(gain, -1, 0)), np.ascontiguousarray(np.moveaxis(offset, -1, 0)))
 
 
-def _calm(lattice: Floats) -> Floats:
-    """Each node the median of its 3 x 3 neighbourhood, then smoothed a little; (gy, gx, 3) float32."""
-    return cv2.GaussianBlur(cv2.medianBlur(lattice, 3), (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE)
+def _blocks(picture: Floats, side: int) -> Floats:
+    """(gy * side, gx * side, c) -> (gy * gx, side * side, c)."""
+    height, width, channels = picture.shape
+    parts = picture.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 1, 3, 4)
+    return parts.reshape(-1, side * side, channels)
+
+
+def _block_lines(x: Floats, y: Floats, seen: Floats) -> tuple[Floats, Floats]:
+    """y = gain x + offset for each block, (b, n, 3); drawn to gain 1 and offset 0 by as much as is no evidence."""
+    spread = np.array([_spread((y - x)[..., channel]) for channel in range(3)], np.float32)
+    gain, offset = np.ones((x.shape[0], 3), np.float32), np.zeros((x.shape[0], 3), np.float32)
+    for _ in range(3):
+        left = y - gain[:, None] * x - offset[:, None]
+        weight = seen / (1 + (left / (3 * spread)) ** 2) ** 2
+        trust = weight.mean(1)
+        gain, offset = _line(x, y, weight, _PRIOR)
+        middle = (weight * x).sum(1) / (weight.sum(1) + 1e-6)
+        trust = np.clip((trust - 0.15) / 0.35, 0, 1)  # half of the block unchanged is evidence enough
+        step = trust * (gain * middle + offset - middle)
+        gain = 1 + trust * (gain - 1)
+        offset = step - (gain - 1) * middle
+    return gain, offset
+
+
+def _calm(lattice: Floats, least: float) -> Floats:
+    """A node that strays from the median of its 3 x 3 neighbours follows them; then all are smoothed a little.
+
+    (gy, gx, 3) float32. `least`: what is never straying.
+    """
+    if min(lattice.shape[:2]) < 3:
+        return lattice
+    neighbours = cv2.medianBlur(lattice, 3)
+    stray = np.abs(lattice - neighbours)
+    limit = 3 * 1.4826 * np.median(stray, axis=(0, 1)) + np.float32(least)
+    kept = np.where(stray > limit, neighbours, lattice)
+    return cv2.GaussianBlur(kept, (3, 3), 0.6, borderType=cv2.BORDER_REPLICATE)
