@@ -1,0 +1,255 @@
+"""Expected slots of a scanner, which scan takes which, and the state of each.
+
+Slots given as local times follow the clock on the wall: a time that does not exist on the day the clock goes forward is
+skipped, and one that comes twice is taken the first time. Slots given as an interval follow elapsed time, from midnight
+of 1 January 2000 in the scanner's zone, so that neither a clock change nor an older scan found later moves them. Every
+scan of an irregular scanner is its own slot.
+
+Nothing here depends on the order in which scans arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+
+from soilpipe.config import Scanner
+
+DAY = timedelta(days=1)
+COUNTED_STATES = ("observed", "late")
+
+
+class Refused(Protocol):
+    """What this module needs of a file in quarantine."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def captured_at(self) -> datetime | None: ...
+    @property
+    def conflicts_with(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One expected scan time (UTC), its state, and the scan that took it."""
+
+    slot: datetime
+    state: str
+    scan_id: str | None = None
+    captured_at: datetime | None = None
+    reason: str | None = None
+
+    @property
+    def delay_s(self) -> float | None:
+        return None if self.captured_at is None else (self.captured_at - self.slot).total_seconds()
+
+    @property
+    def observed(self) -> bool:
+        """Observed, perhaps late, and in no dispute."""
+        return self.state in COUNTED_STATES
+
+
+@dataclass(frozen=True)
+class Unslotted:
+    """An accepted scan that no slot took, and why."""
+
+    scan_id: str
+    captured_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """A scanner's slots in order of time, and the scans that have none."""
+
+    slots: tuple[Slot, ...]
+    unslotted: tuple[Unslotted, ...]
+
+    def count(self, state: str) -> int:
+        return sum(s.state == state for s in self.slots)
+
+
+def smallest_gap(scanner: Scanner) -> timedelta | None:
+    """The smallest time between two slots by the clock on the wall; None for irregular scanners."""
+    if isinstance(scanner.slots, timedelta):
+        return scanner.slots
+    if isinstance(scanner.slots, str):
+        return None
+    offsets = [_since_midnight(at) for at in _times(scanner)]
+    following = [*offsets[1:], offsets[0] + DAY]
+    return min(after - before for before, after in zip(offsets, following, strict=True))
+
+
+def expected_slots(scanner: Scanner, start: datetime, end: datetime) -> list[datetime]:
+    """The slots of a scanner with start <= slot <= end (UTC), in order; [] for irregular scanners."""
+    if isinstance(scanner.slots, str) or start > end:
+        return []
+    if isinstance(scanner.slots, timedelta):
+        origin = datetime(2000, 1, 1, tzinfo=scanner.zone).astimezone(UTC)
+        first = -((origin - start) // scanner.slots)
+        last = (end - origin) // scanner.slots
+        return [origin + k * scanner.slots for k in range(first, last + 1)]
+    day, last_day = start.astimezone(scanner.zone).date(), end.astimezone(scanner.zone).date()
+    found = []
+    while day <= last_day:
+        found += [slot for at in _times(scanner) if (slot := _on_the_wall(scanner, day, at)) and start <= slot <= end]
+        day += DAY
+    return sorted(set(found))
+
+
+def _times(scanner: Scanner) -> list[time]:
+    assert isinstance(scanner.slots, tuple)
+    return sorted(set(scanner.slots))
+
+
+def _since_midnight(at: time) -> timedelta:
+    return timedelta(hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
+
+
+def _on_the_wall(scanner: Scanner, day: date, at: time) -> datetime | None:
+    """The first moment at which the clock shows this, in UTC; None when it never does."""
+    local = datetime.combine(day, at.replace(tzinfo=None), tzinfo=scanner.zone)
+    moment = local.astimezone(UTC)
+    shown = moment.astimezone(scanner.zone)
+    return moment if shown.replace(tzinfo=None) == local.replace(tzinfo=None) else None
+
+
+def timetable(
+    scanner: Scanner, scans: Iterable[tuple[str, datetime]], refused: Sequence[Refused], as_of: datetime
+) -> Timetable:
+    """The scanner's slots up to ``as_of``, with the scans (scan_id, captured_at) that took them.
+
+    ``scans``: accepted and not put aside by a person; ``refused``: files in quarantine on which nobody has decided.
+    A slot after ``as_of`` is there only when a scan that came early has taken it.
+    """
+    scans = sorted(set(scans), key=lambda s: (s[1], s[0]))
+    taken, unslotted = _take(scanner, scans, as_of)
+    if isinstance(scanner.slots, str):
+        expected = sorted({*taken, *_own_slots(scanner, refused)})
+    else:
+        expected = sorted({*_expected(scanner, scans, as_of), *taken})
+    slots = [_state(scanner, slot, taken.get(slot), as_of) for slot in expected]
+    return Timetable(tuple(_disputed(scanner, slots, refused)), tuple(unslotted))
+
+
+def _expected(scanner: Scanner, scans: Sequence[tuple[str, datetime]], as_of: datetime) -> list[datetime]:
+    start = scanner.from_ or (_nearest(scanner, scans[0][1]) or scans[0][1] if scans else None)
+    if start is None:
+        return []
+    return [slot for slot in expected_slots(scanner, start, as_of) if scanner.until is None or slot < scanner.until]
+
+
+def _nearest(scanner: Scanner, captured_at: datetime) -> datetime | None:
+    """The slot nearest to a scan, within half the smallest gap; of two equally near ones the earlier."""
+    gap = smallest_gap(scanner)
+    if gap is None:
+        return captured_at
+    near = expected_slots(scanner, captured_at - gap / 2, captured_at + gap / 2)
+    return min(near, key=lambda slot: (abs(slot - captured_at), slot), default=None)
+
+
+def _take(
+    scanner: Scanner, scans: Sequence[tuple[str, datetime]], as_of: datetime
+) -> tuple[dict[datetime, tuple[str, datetime]], list[Unslotted]]:
+    claims: dict[datetime, list[tuple[str, datetime]]] = {}
+    unslotted = []
+    for scan_id, captured_at in scans:
+        slot = _nearest(scanner, captured_at)
+        if problem := _outside(scanner, slot):
+            unslotted.append(Unslotted(scan_id, captured_at, problem))
+        else:
+            assert slot is not None
+            claims.setdefault(slot, []).append((scan_id, captured_at))
+    taken = {}
+    for slot, claimants in claims.items():
+        winner, *others = sorted(claimants, key=lambda s: (abs(s[1] - slot), s[1], s[0]))
+        taken[slot] = winner
+        unslotted += [Unslotted(*other, f"{winner[0]} is nearer to the slot {_told(slot)}") for other in others]
+    return taken, sorted(unslotted, key=lambda u: (u.captured_at, u.scan_id))
+
+
+def _outside(scanner: Scanner, slot: datetime | None) -> str | None:
+    if slot is None:
+        return "no slot within half the smallest gap between slots"
+    if scanner.from_ is not None and slot < scanner.from_:
+        return f"its slot {_told(slot)} is before the scanner's `from`, {_told(scanner.from_)}"
+    if scanner.until is not None and slot >= scanner.until:
+        return f"its slot {_told(slot)} is not before the scanner's `until`, {_told(scanner.until)}"
+    return None
+
+
+def _state(scanner: Scanner, slot: datetime, scan: tuple[str, datetime] | None, as_of: datetime) -> Slot:
+    if scan is None:
+        return Slot(slot, "missing" if as_of >= slot + scanner.missing_after else "pending")
+    scan_id, captured_at = scan
+    return Slot(slot, "late" if captured_at - slot > scanner.late_after else "observed", scan_id, captured_at)
+
+
+def _own_slots(scanner: Scanner, refused: Sequence[Refused]) -> list[datetime]:
+    """The slots that refused files of an irregular scanner would have had."""
+    return [r.captured_at for r in refused if r.captured_at is not None and not _outside(scanner, r.captured_at)]
+
+
+def _disputed(scanner: Scanner, slots: Sequence[Slot], refused: Sequence[Refused]) -> list[Slot]:
+    """Mark the slots on which a person has to decide.
+
+    A refused file closes its slot unless a good scan has it (that one supersedes it). A conflict closes the slot of the
+    scan it disputes as well: one of the two is wrong, and nobody knows which.
+    """
+    place = {slot.slot: i for i, slot in enumerate(slots)}
+    holder = {slot.scan_id: i for i, slot in enumerate(slots) if slot.scan_id is not None}
+    told: dict[int, list[str]] = {}
+    for file in sorted(refused, key=lambda r: (r.code, r.reason)):
+        closed = set()
+        own = place.get(_nearest(scanner, file.captured_at)) if file.captured_at is not None else None  # type: ignore[arg-type]
+        if own is not None and slots[own].scan_id is None:
+            closed.add(own)
+        if file.conflicts_with in holder:
+            closed.add(holder[file.conflicts_with])
+        for i in closed:
+            told.setdefault(i, []).append(f"{file.code}: {file.reason}")
+    return [
+        replace(slot, state="quarantined", reason="; ".join(told[i])) if i in told else slot
+        for i, slot in enumerate(slots)
+    ]
+
+
+def complete_through(slots: Sequence[Slot]) -> datetime | None:
+    """The last slot before which nothing is pending; None when the first one is."""
+    last = None
+    for slot in slots:
+        if slot.state == "pending":
+            break
+        last = slot.slot
+    return last
+
+
+def told_until(rows: Iterable[tuple[datetime, str, datetime | None]], scanner: Scanner) -> datetime | None:
+    """The `as_of` of a table: the last moment at which the clock alone changed it. Rows: (slot, state, captured_at).
+
+    A slot appears when its time comes (or earlier, when a scan takes it early), and is missing ``missing_after`` later.
+    A timetable made as of this moment is the one these rows came from; so equal rows have an equal `as_of`, whenever
+    they were computed, and the tables can be made again, to the byte, without knowing when they were made.
+    """
+    moments = [
+        slot + scanner.missing_after if state == "missing" else slot if at is None else min(slot, at)
+        for slot, state, at in rows
+    ]
+    return max(moments, default=None)
+
+
+def slots_by_year(slots: Sequence[Slot]) -> Mapping[int, tuple[Slot, ...]]:
+    """The slots of each UTC year."""
+    years: dict[int, list[Slot]] = {}
+    for slot in slots:
+        years.setdefault(slot.slot.year, []).append(slot)
+    return {year: tuple(of_year) for year, of_year in sorted(years.items())}
+
+
+def _told(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,56 @@
+"""Which scans have no detections yet under the analysis that counts for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from soilpipe.analyses import Analysis, publish_current, write_analysis
+from soilpipe.counts.truth import Truth, read_truth
+from soilpipe.store import Store
+
+
+@dataclass(frozen=True)
+class Undetected:
+    """A scan to be detected, and the analysis that is published for its time."""
+
+    scan_id: str
+    captured_at: datetime
+    analysis_id: str
+
+
+def publish_and_list_undetected(
+    store: Store,
+    scanner_id: str,
+    analysis: Analysis,
+    *,
+    before: datetime | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> tuple[Undetected, ...]:
+    """Publish the analysis in use from the first scan it concerns, and list the scans to be detected, oldest first.
+
+    Only scans captured earlier than ``before``, which is the time of the earliest file still waiting in the inbox: its
+    scan will be a reference of later ones. ``since <= captured_at < until`` narrows the list further.
+    """
+    truth = read_truth(store, scanner_id)
+    if not truth.receipts:
+        return ()
+    write_analysis(store, analysis)
+    publish_current(store, scanner_id, analysis.id, truth.scans)
+    return list_undetected(read_truth(store, scanner_id), before=before, since=since, until=until)
+
+
+def list_undetected(
+    truth: Truth, *, before: datetime | None = None, since: datetime | None = None, until: datetime | None = None
+) -> tuple[Undetected, ...]:
+    """The scans without detections under their published analysis, oldest first; none where nothing is published."""
+    ends = [moment for moment in (before, until) if moment is not None]
+    end = min(ends, default=None)
+    found = []
+    for receipt in truth.receipts.values():
+        analysis = truth.analysis_at(receipt.captured_at)
+        wanted = (since is None or receipt.captured_at >= since) and (end is None or receipt.captured_at < end)
+        if analysis is not None and wanted and not truth.analysed(receipt.scan_id, analysis):
+            found.append(Undetected(receipt.scan_id, receipt.captured_at, analysis.id))
+    return tuple(sorted(found, key=lambda scan: (scan.captured_at, scan.scan_id)))
