@@ -74,7 +74,8 @@ class Taxonomy:
     below background (or the reverse); all of them in one message.
     """
 
-    taxa: tuple[Taxon, ...]
+    taxa: tuple[Taxon, ...] = field(repr=False)
+    names: tuple[str, ...]
     _by_name: dict[str, Taxon] = field(repr=False, compare=False)
     _ancestors: dict[str, tuple[str, ...]] = field(repr=False, compare=False)
 
@@ -85,12 +86,9 @@ class Taxonomy:
         if problems:
             raise TaxonomyError("; ".join(problems))
         object.__setattr__(self, "taxa", taxa)
+        object.__setattr__(self, "names", tuple(taxon.name for taxon in taxa))
         object.__setattr__(self, "_by_name", by_name)
         object.__setattr__(self, "_ancestors", _ancestors(taxa))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(taxon.name for taxon in self.taxa)
 
     def __iter__(self) -> Iterator[Taxon]:
         return iter(self.taxa)

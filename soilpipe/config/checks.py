@@ -62,13 +62,10 @@ def _check_ids_apart(blocks: list[Block], findings: Findings) -> None:
             continue
         other = first.setdefault(own.casefold(), block)
         if other is not block:
-            difference = (
-                "is there already" if other.parsed["id"] == own else f"differs from {other.parsed['id']} by case"
-            )
-            findings.tell(
-                (*block.where, "id"),
-                f"{shown(own)} {difference} (line {findings.document.line(other.where)}). Rename one",
-            )
+            line = findings.document.line(other.where)
+            same = other.parsed["id"] == own
+            told = "is there already" if same else f"differs from {shown(other.parsed['id'])} only by case"
+            findings.tell((*block.where, "id"), f"{shown(own)} {told} (line {line}). Rename one of them")
 
 
 def _check_sites_declared(scanners: list[Block], sites: list[Block], findings: Findings) -> None:

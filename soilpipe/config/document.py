@@ -71,10 +71,8 @@ def read_document(file: Path) -> Document:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(
-            file,
-            [Problem("", "there is no project file here. Run `soilpipe init` to write one, or name it: --project")],
-        ) from None
+        what = "there is no project file here. Run `soilpipe init` to write one, or name another with --project"
+        raise ConfigError(file, [Problem("", what)]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(file, [Problem("", f"is not UTF-8 text (byte {error.start}). Save it as UTF-8")]) from None
     except OSError as error:
@@ -83,7 +81,7 @@ def read_document(file: Path) -> Document:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(file, [_syntax_problem(error)]) from None
+        raise ConfigError(file, [_syntax_problem(error, text)]) from None
     if node is None:
         raise ConfigError(file, [Problem("", "is empty. `soilpipe init` writes a project file to start from")])
     reading = _Reading()
@@ -108,7 +106,7 @@ class _Reading:
             return self._mapping(node, where, around)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*where, i), around) for i, child in enumerate(node.value)]
-        plain = node.style is None
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
         if plain and node.value in ("", "~", "null", "Null", "NULL"):
             return None
         if plain and any(key in OPTION_KEYS for key in where):
@@ -145,12 +143,12 @@ def _typed(text: str, where: Where) -> Any:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def _syntax_problem(error: yaml.YAMLError) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     """A syntax error in words. The line itself is not shown: it may hold a secret."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     told = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
     remedies = {
-        r"\\t": "Indent with spaces, not with tabs",
+        "\\t": "Indent with spaces, not with tabs",
         "mapping values": "Check the indentation of this line and the one before, and quote a value that holds `: `",
         "escape": "Write regular expressions in 'single quotes'",
         "alias": "A value that begins with `*` or `&` must be in quotes",
@@ -165,6 +163,8 @@ def _syntax_problem(error: yaml.YAMLError) -> Problem:
         "Check the indentation, brackets and quotation marks of this line and the one before",
     )
     # Names taken from the file go: "found undefined alias 'abc'" could tell the rest of an unquoted secret.
-    told = re.sub(r"'[^'<\\]{2,}'", "...", told)
-    column = f", column {mark.column + 1}" if mark is not None else ""
-    return Problem("", f"is not valid YAML{column}: {told}. {remedy}", mark.line + 1 if mark is not None else None)
+    told = re.sub(r"(alias|anchor|handle) '.*'", r"\1", told)
+    position = getattr(error, "position", None)  # an unreadable character has no mark, only its place in the text
+    line = mark.line + 1 if mark is not None else text.count("\n", 0, position) + 1 if position is not None else None
+    column = f" (column {mark.column + 1})" if mark is not None else ""
+    return Problem("", f"is not valid YAML{column}: {told}. {remedy}", line)

@@ -50,7 +50,8 @@ def key_path(where: Where) -> str:
 
 def shown(value: object, limit: int = 60) -> str:
     """A value as an error shows it: quoted where it is text, cut where it is long."""
-    text = repr(value)
+    # A regular expression keeps its single backslashes.
+    text = f"'{value}'" if isinstance(value, str) and value.isprintable() else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -62,9 +63,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, or else all of them."""
+    """A sentence for an error about an unknown name: the nearest known one, or else all of them."""
     known = tuple(known)
     near = nearest(name, known)
     if near is not None:
         return f"did you mean {near}?"
-    return f"known are {', '.join(known)}" if known else "none is declared"
+    return f"known are {', '.join(known)}." if known else "none is declared."

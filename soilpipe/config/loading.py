@@ -69,6 +69,7 @@ def project_keys(folder: Path) -> Mapping[str, Parser]:
     }
 
 
+NEEDED = ("project", "store", "id", "site", "inbox", "timezone")
 LIST_KEYS = ("sites", "scanners", "taxa")
 
 
@@ -101,7 +102,7 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
     scanners = _read_scanners(top, default, own, of_scanner, findings)
     check_sites(sites, findings)
     check_scanners(scanners, sites, own.get("store"), findings, sites_declared="sites" in top)
-    if findings.problems:
+    if findings.problems or taxonomy is None:
         return None
     zones = {scanner.parsed["timezone"] for scanner in scanners}
     return Project(
@@ -192,7 +193,7 @@ def _read_keys(
     mapping: Mapping[str, Any], where: Where, parsers: Mapping[str, Parser], findings: Findings
 ) -> dict[str, Any]:
     """The values that are right, parsed; the others are told."""
-    read = {}
+    read: dict[str, Any] = {}
     for key, parser in parsers.items():
         if key not in mapping:
             continue
@@ -203,7 +204,8 @@ def _read_keys(
             elif key.endswith("_options"):
                 read[key] = {}
             else:
-                findings.tell((*where, key), "has no value. Give it one, or take the line out")
+                remedy = "Write one behind the colon" + ("" if key in NEEDED else ", or take the line out")
+                findings.tell((*where, key), f"has no value. {remedy}")
             continue
         try:
             read[key] = parser(value)

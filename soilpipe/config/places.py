@@ -1,4 +1,4 @@
-"""Where scans come from and the store lies, how files are named, and which detector looks: the values that are names."""
+"""Values that name something: inboxes and the store, the pattern of file names, the detector."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def parse_place(value: object, folder: Path | None = None) -> str:
     right = "Write a folder, such as ./inbox/A20, or s3://bucket/prefix"
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{shown(value)} is no place. {right}")
-    text = value.strip()
-    if "://" in text:
-        scheme, rest = text.split("://", 1)
+    if "://" in value:
+        scheme, rest = value.split("://", 1)
         bucket = rest.strip("/").split("/")[0]
         if "@" in bucket or ":" in bucket:
             # Not shown: what stands before an "@" is a password.
@@ -31,10 +30,13 @@ def parse_place(value: object, folder: Path | None = None) -> str:
         if scheme.lower() != "s3" or not bucket:
             raise ValueError(f"{shown(value)} is no place that can be read. {right}")
         return f"s3://{rest.strip('/')}"
-    if re.match(r"[A-Za-z]:[\\/]", text) and os.name != "nt":
-        drive, rest = text[0].lower(), text[3:].replace("\\", "/")
+    if re.match(r"[A-Za-z]:[\\/]", value) and os.name != "nt":
+        drive, rest = value[0].lower(), value[3:].replace("\\", "/")
         raise ValueError(f"{shown(value)} is a path of Windows. In WSL2 write /mnt/{drive}/{rest}")
-    path = Path(text).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(value)} names a home folder that is not there. {right}") from None
     if not path.is_absolute() and folder is None:
         raise ValueError(f"{shown(value)} is relative to nothing. Write an absolute path, or s3://bucket/prefix")
     return os.path.normpath((folder or Path()) / path)
@@ -54,11 +56,9 @@ def parse_filename(value: object) -> str:
         )
     try:
         groups = set(re.compile(value).groupindex)
-    except re.error as error:
-        place = f" at character {error.pos + 1}" if error.pos is not None else ""
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
-            f"{shown(value)} is no regular expression: {error.msg}{place}. "
-            f"Mend it, or write a preset: {', '.join(presets)}"
+            f"{shown(value)} is no regular expression: {error}. Mend it, or write a preset: {', '.join(presets)}"
         ) from None
     missing = [group for group in _NEEDED_GROUPS if group not in groups]
     foreign = sorted(groups - set(_KNOWN_GROUPS))

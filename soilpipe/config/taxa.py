@@ -34,21 +34,28 @@ def read_taxa(value: Any, findings: Findings) -> Taxonomy | None:
         return None
     taxa = [_read_taxon(item, ("taxa", i), findings) for i, item in enumerate(value)]
     whole = [taxon for taxon in taxa if taxon is not None]
-    if len(whole) < len(taxa):
-        return None
-    names = [taxon.name for taxon in whole]
-    unknown = [(i, taxon.parent) for i, taxon in enumerate(whole) if taxon.parent and taxon.parent not in names]
-    for i, parent in unknown:
-        others = [name for name in names if name != names[i]]
-        remedy = suggestion(parent, others) if others else "the list has no other taxon"
-        findings.tell(("taxa", i, "parent"), f"{shown(parent)} is not among the taxa: {remedy}. Or add it to the list")
-    if unknown:
+    if not _parents_are_there(value, findings) or len(whole) < len(taxa):
         return None
     try:
         return Taxonomy(_rooted(whole))
     except TaxonomyError as error:
         findings.tell(("taxa",), f"{error}. Each name and synonym stands for one taxon, and parents lead to a root")
         return None
+
+
+def _parents_are_there(items: list[Any], findings: Findings) -> bool:
+    names = [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    there = True
+    for i, item in enumerate(items):
+        parent = item.get("parent") if isinstance(item, dict) else None
+        if isinstance(parent, str) and parent not in names:
+            others = [name for name in names if name != item.get("name")]
+            remedy = suggestion(parent, others) if others else "the list has no other taxon"
+            findings.tell(
+                ("taxa", i, "parent"), f"{shown(parent)} is not among the taxa: {remedy} Or add it to the list"
+            )
+            there = False
+    return there
 
 
 def _rooted(taxa: list[Taxon]) -> list[Taxon]:
@@ -90,6 +97,6 @@ def _read_taxon(item: Any, where: Where, findings: Findings) -> Taxon | None:
         background = parse_boolean(item.get("background") or "false")
     except ValueError as error:
         findings.tell((*where, "background"), str(error))
-    if len(findings.problems) > before:
+    if len(findings.problems) > before or name is None or rank is None:
         return None
     return Taxon(name, rank, parent, tuple(synonyms), background)
