@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 
 from soilpipe.simulate.compose import LINE_S_AT_1200, Look, Pasted, Sprite, paste
+from soilpipe.simulate.field import FIELD
 from soilpipe.simulate.generator import Generator
 from soilpipe.simulate.loam import Loam
+from soilpipe.simulate.peat import Peat
 from soilpipe.simulate.population import PATCH, Placement, populate
 from soilpipe.simulate.sensor import Carriage, Sensor, Weather, carriage
 from soilpipe.simulate.spec import SeasonSpec, SimulatedScan, TrueAnimal
@@ -29,7 +31,7 @@ _SOFT_FOCUS = 0.9  # blur, px at 1200 dpi per 0.1 mm off the glass
 
 
 def generator_of(name: str) -> Generator:
-    return Loam()
+    return Loam() if name == "loam" else Peat() if name == "loam" else Peat()
 
 
 def simulate_season(spec: SeasonSpec) -> Iterator[SimulatedScan]:
@@ -134,8 +136,6 @@ class _Season:
         """The outline of a patch: an animal's in two cases of three, so that shape does not tell either."""
         if rng.random() < 0.33:
             return _crumb(rng, placement.length_mm * 0.5 * self.spec.px_per_mm)
-        from soilpipe.simulate.field import FIELD
-
         fits = [t.name for t in FIELD if t.length_mm[0] <= placement.length_mm <= t.length_mm[1]] or ["Poduromorpha"]
         taxon = fits[rng.integers(len(fits))]
         return self.generator.animal(
