@@ -1,0 +1,186 @@
+"""What was refused, why, and what a person decided.
+
+A refused file lies in ``quarantine/<scanner>/<sha256>/``, as ``file<ext>`` and, written last, ``reason.json``. The
+same bytes refused again under another time get a reason of their own beside it. Nothing is ever taken away:
+decisions are records, and a good scan for the same time supersedes a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import ValidationError
+
+from soilpipe import layout
+from soilpipe.config import FrozenModel
+from soilpipe.ingest.receipts import list_receipts, list_scan_ids
+from soilpipe.store import Store, StoreError
+
+DECISIONS = "quarantine"
+
+
+class Quarantined(FrozenModel):
+    """One refusal. ``conflicts_with``: the accepted scan that it contradicts; both wait for a person."""
+
+    scanner_id: str
+    sha256: str
+    source_name: str
+    source_size: int
+    source_modified: float
+    source_version: str = ""
+    code: str
+    reason: str
+    remedy: str
+    captured_at: datetime | None
+    """UTC; None where neither name nor file told a time."""
+    device_time: datetime | None
+    conflicts_with: str | None = None
+    first_seen: datetime
+    code_version: str
+
+
+class Decision(FrozenModel):
+    """What a person decided about one content (and, where given, one time) of a scanner.
+
+    ``taken``: it is a scan now. ``dismissed``: it stays where it is and no longer asks for anyone. ``kept``: the scan
+    accepted before stays, and what contradicted it is dismissed. ``sets_aside``: scans that no longer count.
+    """
+
+    scanner_id: str
+    sha256: str
+    captured_at: datetime | None
+    outcome: Literal["taken", "dismissed", "kept"]
+    scan_id: str | None = None
+    sets_aside: tuple[str, ...] = ()
+    note: str = ""
+    decided_at: datetime
+
+
+def quarantine(store: Store, local: Path, refusal: Quarantined) -> None:
+    """Keep the refused file and say why; the reason comes last. Doing it again changes nothing."""
+    folder = layout.quarantine_folder(refusal.scanner_id, refusal.sha256)
+    kept = f"{folder}/file{_suffix(refusal.source_name)}"
+    if not any(_is_content(entry.key) for entry in store.list(folder)):
+        store.put_file(local, kept)
+    if not any(_same_event(refusal, other) for other in quarantined_as(store, refusal.scanner_id, refusal.sha256)):
+        store.write_json(_free_reason(store, refusal), refusal.model_dump(mode="json"))
+
+
+def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarantined]:
+    """Everything that was ever refused, by scanner and time."""
+    entries = store.list(layout.quarantine_prefix(scanner_id), ".json")
+    found = [_read(store, entry.key) for entry in entries]
+    return sorted(found, key=lambda q: (q.scanner_id, q.captured_at or q.first_seen, q.sha256))
+
+
+def quarantined_as(store: Store, scanner_id: str, sha256: str) -> list[Quarantined]:
+    """The refusals of one content."""
+    return [_read(store, entry.key) for entry in store.list(layout.quarantine_folder(scanner_id, sha256), ".json")]
+
+
+def quarantined_file(store: Store, scanner_id: str, sha256: str) -> str:
+    """The key of the refused file itself. Raises StoreError when it has gone."""
+    for entry in store.list(layout.quarantine_folder(scanner_id, sha256)):
+        if _is_content(entry.key):
+            return entry.key
+    raise StoreError(f"the quarantine of {scanner_id} holds no file of content {sha256[:8]}")
+
+
+def list_decisions(store: Store, scanner_id: str) -> list[Decision]:
+    """A scanner's decisions, oldest first."""
+    entries = store.list(f"{layout.records_prefix(DECISIONS)}/{scanner_id}", ".json")
+    found = [Decision.model_validate(store.read_json(entry.key)) for entry in entries]
+    return sorted(found, key=lambda decision: decision.decided_at)
+
+
+def write_decision(store: Store, decision: Decision) -> None:
+    """Add a record; deciding the same thing at the same time twice is one record."""
+    time = f"{decision.decided_at:%Y%m%dT%H%M%S%f}"
+    name = f"{decision.scanner_id}/{time}-{decision.sha256[:16]}-{decision.outcome}"
+    store.write_json(layout.record(DECISIONS, name), decision.model_dump(mode="json"))
+
+
+def open_quarantine(store: Store, scanner_id: str) -> list[Quarantined]:
+    """The refusals that still wait for a person or a good file: undecided, and not superseded by a good scan.
+
+    A conflict is never superseded by itself: it stays until a person accepts one of the two.
+    """
+    found = list_quarantine(store, scanner_id)
+    if not found:
+        return []
+    decisions = list_decisions(store, scanner_id)
+    aside = _set_aside(decisions)
+    scans = [scan for scan in list_scan_ids(store, scanner_id) if scan not in aside]
+    waiting = [q for q in found if not any(_decides(decision, q) for decision in decisions)]
+    names: frozenset[str] = frozenset()
+    if any(q.device_time is None for q in waiting):  # only then are the receipts themselves needed
+        names = frozenset(receipt.source_name for receipt in list_receipts(store, scanner_id))
+    good_times = {layout.parse_scan_id(scan).device_time for scan in scans}
+    good_contents = {layout.parse_scan_id(scan).sha8 for scan in scans}
+    return [q for q in waiting if q.conflicts_with or not _superseded(q, good_times, good_contents, names)]
+
+
+def superseded_scans(store: Store, scanner_id: str) -> frozenset[str]:
+    """Accepted scans that a person's decision put aside: they no longer fill their slot."""
+    return _set_aside(list_decisions(store, scanner_id))
+
+
+def _superseded(
+    q: Quarantined, good_times: Iterable[datetime], good_contents: Iterable[str], good_names: Iterable[str]
+) -> bool:
+    if q.device_time is not None:
+        return q.device_time in good_times
+    return q.sha256[:8] in good_contents or q.source_name in good_names
+
+
+def _set_aside(decisions: list[Decision]) -> frozenset[str]:
+    """The last decision that names a scan counts: what was put aside may be accepted again."""
+    aside: set[str] = set()
+    for decision in decisions:
+        aside |= set(decision.sets_aside)
+        aside -= {decision.scan_id} if decision.scan_id else set()
+    return frozenset(aside)
+
+
+def _decides(decision: Decision, q: Quarantined) -> bool:
+    if decision.decided_at < q.first_seen:
+        return False
+    if decision.outcome == "kept":
+        return decision.scan_id is not None and decision.scan_id == q.conflicts_with
+    return decision.sha256 == q.sha256 and decision.captured_at in (None, q.captured_at)
+
+
+def _same_event(one: Quarantined, other: Quarantined) -> bool:
+    """The same bytes for the same time, or without a time under the same name."""
+    if one.captured_at != other.captured_at or one.conflicts_with != other.conflicts_with:
+        return False
+    return one.captured_at is not None or one.source_name == other.source_name
+
+
+def _free_reason(store: Store, refusal: Quarantined) -> str:
+    """``reason.json``, or a second one named after its own time where the same bytes were refused before."""
+    key = layout.quarantine_reason(refusal.scanner_id, refusal.sha256)
+    number = 1
+    while store.exists(key):
+        number += 1
+        key = f"{layout.quarantine_folder(refusal.scanner_id, refusal.sha256)}/reason-{number}.json"
+    return key
+
+
+def _is_content(key: str) -> bool:
+    return PurePosixPath(key).name.startswith("file")
+
+
+def _suffix(name: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 8 else ""
+
+
+def _read(store: Store, key: str) -> Quarantined:
+    try:
+        return Quarantined.model_validate(store.read_json(key))
+    except ValidationError as error:
+        raise StoreError(f"{key} is no reason soilpipe can read: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,90 @@
+"""The receipt of a scan, written last: with it the scan is there, without it nothing of it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from soilpipe import layout
+from soilpipe.config import FrozenModel
+from soilpipe.ingest.quality import Quality
+from soilpipe.store import Store, StoreError
+
+
+class FileRecord(FrozenModel):
+    """One object of a scan: ``path`` relative to the scan's folder, ``size`` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Receipt(FrozenModel):
+    """What is known of an accepted scan. A function of the file and the project: written twice, the same bytes."""
+
+    scan_id: str
+    scanner_id: str
+    site_id: str
+    sha256: str
+    source_name: str
+    source_size: int
+    source_modified: float
+    """Epoch seconds, as the inbox had it."""
+    source_version: str = ""
+    """The ETag on S3."""
+    captured_at: datetime
+    """UTC."""
+    device_time: datetime
+    """Naive: the device's own clock, as read."""
+    time_from: str
+    """name, file (EXIF or a tag) or person."""
+    timezone: str
+    """In which the device's clock was understood."""
+    dpi: float | None
+    dpi_from: str
+    """file, project or unknown."""
+    width_px: int
+    height_px: int
+    format: str
+    orientation: int
+    """Degrees clockwise that turn the picture upright; boxes stay in the file's frame."""
+    quality: Quality
+    code_version: str
+    files: tuple[FileRecord, ...]
+
+    @property
+    def um_per_px(self) -> float | None:
+        """Micrometres a pixel, None where the resolution is unknown."""
+        return None if self.dpi is None else 25_400.0 / self.dpi
+
+
+def write_receipt(store: Store, receipt: Receipt) -> None:
+    """The last step of a scan's ingest."""
+    store.write_json(layout.receipt(receipt.scan_id), receipt.model_dump(mode="json"))
+
+
+def read_receipt(store: Store, scan_id: str) -> Receipt:
+    """Raises MissingKeyError (a FileNotFoundError) when the scan is not there, StoreError when it is damaged."""
+    return _read(store, layout.receipt(scan_id))
+
+
+def list_receipts(store: Store, scanner_id: str, year: int | None = None) -> list[Receipt]:
+    """Every receipt of a scanner, oldest first; ``year`` is that of the device's clock."""
+    keys = [entry.key for entry in store.list(layout.receipts_prefix(scanner_id, year), ".json")]
+    return sorted((_read(store, key) for key in keys), key=lambda receipt: (receipt.captured_at, receipt.scan_id))
+
+
+def list_scan_ids(store: Store, scanner_id: str) -> list[str]:
+    """The ids of a scanner's accepted scans from one listing, without reading them."""
+    entries = store.list(layout.receipts_prefix(scanner_id), ".json")
+    return [entry.key.rpartition("/")[2].removesuffix(".json") for entry in entries]
+
+
+def _read(store: Store, key: str) -> Receipt:
+    try:
+        return Receipt.model_validate(store.read_json(key))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{key} is no receipt soilpipe can read ({where}: {first['msg']})") from error

@@ -1,0 +1,288 @@
+"""One file from the inbox to a scan in the store, or to quarantine.
+
+The order is what makes it safe to kill at any moment: the original, the image, and last the receipt. Everything
+before the receipt goes to paths that hold the content's hash, and a second run writes the same bytes there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from soilpipe import __version__, layout
+from soilpipe.config import Project, Scanner
+from soilpipe.ingest.arrivals import Arrival, to_utc
+from soilpipe.ingest.index import remember
+from soilpipe.ingest.quality import QualityMeter
+from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as, superseded_scans
+from soilpipe.ingest.readers import Reader, Refused, open_reader
+from soilpipe.ingest.receipts import FileRecord, Receipt, list_scan_ids, read_receipt, write_receipt
+from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
+from soilpipe.store import Entry, Inbox, Store
+
+Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file. ``reason``: for people, where it was not accepted. ``scan_id``: the scan it is."""
+
+    kind: Kind
+    name: str
+    scan_id: str | None = None
+    reason: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file under examination: its bytes lie at ``path``; ``entry`` is how the inbox listed them.
+
+    ``device_time`` None: to be asked of the file. ``accepted``: a person wants it whatever it contradicts.
+    """
+
+    name: str
+    entry: Entry
+    path: Path
+    sha256: str
+    device_time: datetime | None
+    time_from: str = "name"
+    name_problem: str | None = None
+    accepted: bool = False
+
+
+class _Conflict(Exception):  # noqa: N818 - no error: two files that cannot both be right
+    def __init__(self, scan_id: str, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.scan_id = scan_id
+        self.code = code
+        self.reason = reason
+
+
+def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arrival, now: datetime) -> Outcome:
+    """Take one file from the inbox.
+
+    Whatever is wrong with the file is an Outcome. Raises SoilpipeError for what is not its fault (a full disk, a
+    store or an inbox that cannot be reached); the file then stays in the inbox and is taken by the next run.
+    """
+    inbox = Inbox(scanner.inbox, scanner.inbox_options)
+    try:
+        with inbox.open_local(arrival.entry) as path:
+            candidate = Candidate(
+                name=arrival.name,
+                entry=arrival.entry,
+                path=path,
+                sha256=sha256_of(path),
+                device_time=arrival.device_time,
+                name_problem=arrival.name_problem,
+            )
+            outcome = examine(project, scanner, store, candidate, now, inbox)
+    except FileNotFoundError:
+        if inbox.stat(arrival.entry) is not None:
+            raise
+        reason = f"{arrival.name} was in the inbox {scanner.inbox} but went away before it was read to its end."
+        return Outcome("vanished", arrival.name, reason=reason)
+    if outcome.kind != "vanished":
+        remember(store, scanner.id, arrival.name, arrival.entry, candidate.sha256, outcome.kind)
+    return outcome
+
+
+def examine(
+    project: Project, scanner: Scanner, store: Store, candidate: Candidate, now: datetime, inbox: Inbox | None = None
+) -> Outcome:
+    """Accept, refuse or set beside as a conflict. ``inbox``: watched for a file that changes while it is read."""
+    time = candidate.device_time
+    try:
+        if time is not None and (known := _known(scanner, store, candidate, time)):
+            return known
+        with open_reader(
+            candidate.path,
+            max_pixels=project.max_pixels,
+            max_memory=project.max_memory,
+            name=None if candidate.accepted else candidate.name,
+        ) as reader:
+            if time is None:
+                time, time_from = _time_in_file(reader, candidate), "file"
+                if known := _known(scanner, store, candidate, time):
+                    return known
+            else:
+                time_from = candidate.time_from
+            if not candidate.accepted:
+                _check_conflicts(scanner, store, candidate, time, reader)
+            return _take(project, scanner, store, candidate, reader, time, time_from, now, inbox)
+    except Refused as refusal:
+        refused = _refusal(scanner, candidate, time, refusal.code, refusal.reason, refusal.remedy, None, now)
+        kind: Kind = "refused"
+    except _Conflict as conflict:
+        remedy = "Look at both and accept one: soilpipe quarantine accept."
+        refused = _refusal(scanner, candidate, time, conflict.code, conflict.reason, remedy, conflict.scan_id, now)
+        kind = "conflict"
+    if _changed(inbox, candidate):
+        return _still_changing(candidate)
+    if _refused_before(store, refused):
+        return Outcome("repeat", candidate.name, reason=refused.reason, sha256=candidate.sha256)
+    quarantine(store, candidate.path, refused)
+    reason = f"{candidate.name}: {refused.reason} {refused.remedy}"
+    return Outcome(kind, candidate.name, scan_id=refused.conflicts_with, reason=reason, sha256=candidate.sha256)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, streamed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> Outcome | None:
+    """A repeat: this content is a scan of this time already, or was refused for it before."""
+    scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
+    if store.exists(layout.receipt(scan_id)) and read_receipt(store, scan_id).sha256 == candidate.sha256:
+        return Outcome("repeat", candidate.name, scan_id, f"the same bytes as scan {scan_id}", candidate.sha256)
+    if candidate.accepted:
+        return None
+    captured_at = to_utc(time, scanner)
+    for earlier in quarantined_as(store, scanner.id, candidate.sha256):
+        if earlier.captured_at == captured_at:
+            reason = f"the same bytes as {earlier.source_name}, refused before: {earlier.reason}"
+            return Outcome("repeat", candidate.name, None, reason, candidate.sha256)
+    return None
+
+
+def _refused_before(store: Store, refused: Quarantined) -> bool:
+    """Bytes without any time, refused before under the same name."""
+    return any(
+        earlier.captured_at == refused.captured_at and earlier.source_name == refused.source_name
+        for earlier in quarantined_as(store, refused.scanner_id, refused.sha256)
+    )
+
+
+def _time_in_file(reader: Reader, candidate: Candidate) -> datetime:
+    if reader.captured is None:
+        problem = candidate.name_problem or f"the name {candidate.name!r} holds no time"
+        raise Refused(
+            "unreadable_time",
+            f"Nobody can tell when it was scanned: {problem}, and the file itself holds no time either.",
+            "Rename the file by the pattern, correct `filename` in the project file, or accept it with its time.",
+        )
+    return reader.captured
+
+
+def _check_conflicts(scanner: Scanner, store: Store, candidate: Candidate, time: datetime, reader: Reader) -> None:
+    """Raises _Conflict when an accepted scan has the same content at another time, or the same time but other content.
+
+    The file is first read to its end: a broken copy of a good scan is refused as broken, and contradicts nothing.
+    """
+    captured_at = to_utc(time, scanner)
+    aside = superseded_scans(store, scanner.id)
+    for scan_id in list_scan_ids(store, scanner.id):
+        other = layout.parse_scan_id(scan_id)
+        same_time = to_utc(other.device_time, scanner) == captured_at
+        if scan_id in aside or not (same_time or other.sha8 == candidate.sha256[:8]):
+            continue
+        same_content = read_receipt(store, scan_id).sha256 == candidate.sha256
+        if not (same_time or same_content):
+            continue
+        for _ in reader.bands(SHARD):
+            pass
+        if same_content:
+            raise _Conflict(
+                scan_id,
+                "same_content",
+                f"Its content is that of scan {scan_id}, byte for byte, but its name says another time.",
+            )
+        raise _Conflict(scan_id, "same_time", f"Its time is that of scan {scan_id}, but the picture is another one.")
+
+
+def _take(
+    project: Project,
+    scanner: Scanner,
+    store: Store,
+    candidate: Candidate,
+    reader: Reader,
+    time: datetime,
+    time_from: str,
+    now: datetime,
+    inbox: Inbox | None,
+) -> Outcome:
+    scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
+    dpi = reader.dpi or scanner.dpi
+    dpi_from = "file" if reader.dpi else "project" if dpi else "unknown"
+    meter = QualityMeter()
+    shape = (reader.height, reader.width)
+    key = layout.image_zarr(scan_id)
+    write_image(meter.watch(reader.bands(SHARD)), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
+    files = describe_files(store, layout.scan_folder(scan_id), key, shape)
+    if project.keep_originals:
+        original = layout.original(scan_id, PurePosixPath(candidate.name).suffix.lower() or ".bin")
+        copied = store.put_file(candidate.path, original)
+        if copied != candidate.sha256:
+            return _still_changing(candidate)
+        files += (FileRecord(path=original.rpartition("/")[2], size=candidate.path.stat().st_size, sha256=copied),)
+    if _changed(inbox, candidate):
+        return _still_changing(candidate)
+    receipt = Receipt(
+        scan_id=scan_id,
+        scanner_id=scanner.id,
+        site_id=scanner.site,
+        sha256=candidate.sha256,
+        source_name=candidate.name,
+        source_size=candidate.entry.size,
+        source_modified=candidate.entry.modified,
+        source_version=candidate.entry.version,
+        captured_at=to_utc(time, scanner),
+        device_time=time,
+        time_from=time_from,
+        timezone=scanner.timezone,
+        dpi=dpi,
+        dpi_from=dpi_from,
+        width_px=reader.width,
+        height_px=reader.height,
+        format=reader.format,
+        orientation=scanner.orientation,
+        quality=meter.result(),
+        code_version=__version__,
+        files=tuple(sorted(files, key=lambda record: record.path)),
+    )
+    write_receipt(store, receipt)
+    return Outcome("accepted", candidate.name, scan_id, sha256=candidate.sha256)
+
+
+def _refusal(
+    scanner: Scanner,
+    candidate: Candidate,
+    time: datetime | None,
+    code: str,
+    reason: str,
+    remedy: str,
+    conflicts_with: str | None,
+    now: datetime,
+) -> Quarantined:
+    return Quarantined(
+        scanner_id=scanner.id,
+        sha256=candidate.sha256,
+        source_name=candidate.name,
+        source_size=candidate.entry.size,
+        source_modified=candidate.entry.modified,
+        source_version=candidate.entry.version,
+        code=code,
+        reason=reason,
+        remedy=remedy,
+        captured_at=to_utc(time, scanner) if time else None,
+        device_time=time,
+        conflicts_with=conflicts_with,
+        first_seen=now,
+        code_version=__version__,
+    )
+
+
+def _changed(inbox: Inbox | None, candidate: Candidate) -> bool:
+    """Whether the file is another one by now. One that has gone was read to its end all the same."""
+    current = inbox.stat(candidate.entry) if inbox else None
+    return current is not None and current != candidate.entry
+
+
+def _still_changing(candidate: Candidate) -> Outcome:
+    reason = f"{candidate.name} changed while it was read; it is taken once it has come to rest."
+    return Outcome("vanished", candidate.name, reason=reason)
