@@ -7,13 +7,14 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.config.taxa import RANKS
 from soilpipe.errors import SoilpipeError
 from soilpipe.taxonomy import ROOT, SOIL, Taxon, Taxonomy, TaxonomyError, split_stage
 
+law = settings(deadline=None, derandomize=True)
 soil_names = st.sampled_from(SOIL.names)
 
 
@@ -144,6 +145,7 @@ def test_ancestors_come_nearest_first() -> None:
     assert SOIL.ancestors(ROOT) == ()
 
 
+@law
 @given(st.lists(soil_names), st.randoms(use_true_random=False))
 def test_with_ancestors_keeps_the_taxonomys_order_and_is_closed(names, random) -> None:
     together = SOIL.with_ancestors(names)
@@ -155,11 +157,13 @@ def test_with_ancestors_keeps_the_taxonomys_order_and_is_closed(names, random) -
     assert SOIL.with_ancestors(names) == together
 
 
+@law
 @given(soil_names, soil_names)
 def test_descendants_are_the_reverse_of_ancestors(one: str, other: str) -> None:
     assert (one in SOIL.descendants(other)) == (other in SOIL.ancestors(one))
 
 
+@law
 @given(soil_names, st.sampled_from([str.upper, str.lower, str.title]), st.sampled_from(["", " (larva)", " sp."]))
 def test_case_and_ending_never_change_the_taxon(name: str, case, ending: str) -> None:
     assert SOIL.find(case(name) + ending).name == name

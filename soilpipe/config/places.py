@@ -43,7 +43,11 @@ def parse_place(value: object, folder: Path | None = None) -> str:
 
 
 def parse_filename(value: object) -> str:
-    """A preset, or a regular expression with the named groups year month day hour minute (second, scanner)."""
+    """A preset, or a regular expression with the named groups year month day hour minute (second, scanner).
+
+    One without any group of the time says that names tell no time, so that it comes from the files (EXIF). Unnamed
+    groups there are taken for a time whose groups somebody forgot to name.
+    """
     presets = tuple(PRESETS_NAME_THE_SCANNER)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{shown(value)} is no file-name pattern. Write a preset: {', '.join(presets)}")
@@ -55,12 +59,14 @@ def parse_filename(value: object) -> str:
             "(?P<year>...), month, day, hour and minute"
         )
     try:
-        groups = set(re.compile(value).groupindex)
+        pattern = re.compile(value)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{shown(value)} is no regular expression: {error}. Mend it, or write a preset: {', '.join(presets)}"
         ) from None
-    missing = [group for group in _NEEDED_GROUPS if group not in groups]
+    groups = set(pattern.groupindex)
+    timeless = groups <= {"scanner"} and pattern.groups == len(groups)
+    missing = [] if timeless else [group for group in _NEEDED_GROUPS if group not in groups]
     foreign = sorted(groups - set(_KNOWN_GROUPS))
     told = []
     if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,6 +13,8 @@ import pytest
 import soilpipe.config.loading as loading
 from soilpipe.config import TEMPLATE, Scanner, Site, load_project
 from soilpipe.config.models import Project
+from soilpipe.config.places import PRESETS_NAME_THE_SCANNER, names_scanner
+from soilpipe.ingest.names import PRESETS, parse_name
 from soilpipe.taxonomy import ROOT, SOIL
 
 DESIGN = r"""
@@ -228,6 +231,11 @@ def test_detectors_are_taken_by_role_version_or_name(project_of, detector: str) 
     assert project_of(f"detector: {detector}").detector == detector
 
 
+@pytest.mark.parametrize("pattern", [r"'IMG_.*'", r"'(?P<scanner>\w+)_(?:a|b)\d+'"])
+def test_a_pattern_without_a_time_leaves_it_to_the_file(project_of, pattern: str) -> None:
+    assert project_of(f"filename: {pattern}").scanners[0].filename == pattern.strip("'")
+
+
 def test_a_home_folder_is_spelled_out(project_of) -> None:
     assert project_of(
         scanner="dpi: 600\nfilename: iso", scanners=("scanners:\n  - id: A\n    site: truffiere\n    inbox: ~/scans\n")
@@ -235,7 +243,14 @@ def test_a_home_folder_is_spelled_out(project_of) -> None:
 
 
 def test_presets_are_those_that_ingest_reads() -> None:
-    from soilpipe.config.places import PRESETS_NAME_THE_SCANNER
-    from soilpipe.ingest.names import PRESETS
-
     assert set(PRESETS) == set(PRESETS_NAME_THE_SCANNER)
+
+
+def test_the_file_names_in_the_template_follow_the_presets_beside_them() -> None:
+    shown = re.findall(r"^#   (\w+) +(\S+\.\w+)(?:   or   (\S+))?", TEMPLATE, re.MULTILINE)
+    assert {preset for preset, _, _ in shown} == set(PRESETS)
+    for preset, *examples in shown:
+        for example in filter(None, examples):
+            named = parse_name(example, preset)
+            assert named.time is not None
+            assert (named.scanner is not None) == names_scanner(preset)

@@ -15,16 +15,14 @@ from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}z", fullmatch=True)
 spans = st.timedeltas(timedelta(), timedelta(days=30))
+times = st.times().map(lambda at: at.replace(microsecond=0))
 slots = st.one_of(
     st.just("irregular"),
     st.timedeltas(timedelta(seconds=10), timedelta(days=30)),
-    st.sets(st.times().map(lambda at: at.replace(microsecond=0)), min_size=1, max_size=6).map(
-        lambda t: tuple(sorted(t))
-    ),
+    st.sets(times, min_size=1, max_size=6).map(sorted).map(tuple),
 )
-taxonomies = st.sampled_from(
-    [SOIL, Taxonomy([Taxon("Invertebrata", "informal"), Taxon("Acari", "order", "Invertebrata")])]
-)
+OWN = Taxonomy([Taxon("Invertebrata", "informal"), Taxon("Acari", "order", "Invertebrata", ("mite",))])
+PATTERNS = ["soil_scan", "iso", r"(?P<year>\d+)(?P<month>.)(?P<day>.)(?P<hour>.)(?P<minute>.)"]
 
 
 @st.composite
@@ -69,7 +67,7 @@ def projects(draw: st.DrawFn) -> Project:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(projects())
 def test_a_snapshot_with_its_places_is_a_project_file_of_the_same_project(tmp_path_factory, project: Project) -> None:
     snapshot = project.snapshot()

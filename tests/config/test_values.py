@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from soilpipe.config.errors import key_path, nearest, shown
 from soilpipe.config.places import parse_place
 from soilpipe.config.values import in_zone, parse_duration, parse_id, parse_moment, parse_size, parse_slots
 
+law = settings(deadline=None, derandomize=True)
 id_like = st.text(alphabet=string.ascii_letters + string.digits + "_-.", min_size=1, max_size=12) | st.from_regex(
     r"[0-9]{1,4}[eExX_-]?[0-9a-fA-F]{0,4}", fullmatch=True
 )
@@ -32,6 +33,7 @@ def _accepted(text: str) -> bool:
         return False
 
 
+@law
 @given(id_like)
 @example("1e5").via("a float")
 @example("0x1F").via("an integer")
@@ -62,6 +64,7 @@ def test_an_id_that_is_no_text_is_told_to_be_quoted(value: object) -> None:
         parse_id(value)
 
 
+@law
 @given(st.timedeltas(timedelta(), timedelta(days=3660)))
 def test_a_duration_is_accepted_again_unchanged(span: timedelta) -> None:
     assert parse_duration(span) == span
@@ -85,6 +88,7 @@ def test_durations_are_read_as_people_write_them(text: str, span: timedelta) -> 
     assert parse_duration(text) == span
 
 
+@law
 @given(st.integers(0, 10**6), st.sampled_from([("s", 1), ("min", 60), ("h", 3600), ("d", 86400)]))
 def test_a_duration_is_number_times_unit_or_out_of_bounds(number: int, unit: tuple[str, int]) -> None:
     if number * unit[1] <= 3660 * 86400:
@@ -102,6 +106,7 @@ def test_sizes_are_decimal_unless_they_say_binary(text: str, size: int) -> None:
     assert parse_size(text) == parse_size(size) == size
 
 
+@law
 @given(st.sets(st.times(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_slots_come_out_sorted_whatever_their_order(times, random) -> None:
     shuffled = sorted(times)
@@ -118,6 +123,7 @@ def test_slots_are_times_an_interval_or_irregular() -> None:
     assert parse_slots(["18:00:30", "6:00"]) == (time(6), time(18, 0, 30))
 
 
+@law
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)), st.sampled_from(["Europe/Paris", "Asia/Kolkata", "UTC"])
 )
@@ -126,6 +132,7 @@ def test_a_moment_written_in_utc_is_itself_in_every_zone(moment: datetime, zone:
     assert in_zone(parse_moment(aware.isoformat()), ZoneInfo(zone)) == aware
 
 
+@law
 @given(st.dates(date(1970, 1, 1), date(2100, 1, 1)), st.sampled_from(["Europe/Paris", "America/Cayenne", "Asia/Tokyo"]))
 def test_a_last_day_ends_where_the_next_begins(day: date, zone: str) -> None:
     end = in_zone(day, ZoneInfo(zone), end_of_day=True)
@@ -133,6 +140,7 @@ def test_a_last_day_ends_where_the_next_begins(day: date, zone: str) -> None:
     assert end.tzinfo is UTC
 
 
+@law
 @given(st.text(alphabet="ab/._ ~", min_size=1, max_size=10))
 def test_a_place_is_accepted_again_unchanged(tmp_path_factory, text: str) -> None:
     try:
