@@ -12,12 +12,17 @@ import pyarrow as pa
 SCHEMA_VERSION = "1"
 
 TIME = pa.timestamp("us", tz="UTC")
-ALTERNATIVE = pa.struct([pa.field("taxon", pa.string()), pa.field("probability", pa.float32())])
+_ALTERNATIVE = pa.struct([pa.field("taxon", pa.string()), pa.field("probability", pa.float32())])
 
 STATES = ("observed", "late", "pending", "missing", "quarantined")
 CHANGES = ("new", "persistent", "stationary")
 REVIEWS = ("none", "confirmed", "corrected", "rejected")
 VALIDATIONS = ("none", "simulated", "local")
+
+
+def _list(kind: pa.DataType) -> pa.DataType:
+    # "element" is Parquet's own name for what a list holds; under pyarrow's, "item", a table read back is another one.
+    return pa.list_(pa.field("element", kind))
 
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "", *, required: bool = False) -> pa.Field:
@@ -92,7 +97,7 @@ _RANK = _field("rank", pa.string(), "rank of the taxon")
 _IDENTITY = (
     _field("stage", pa.string(), "life stage, such as larva; null when not told"),
     _field("probability", pa.float32(), "calibrated probability of the taxon; null without a classifier", "1"),
-    _field("alternatives", pa.list_(ALTERNATIVE), "other taxa it may be, with probabilities, likeliest first"),
+    _field("alternatives", _list(_ALTERNATIVE), "other taxa it may be, with probabilities, likeliest first"),
     _field("is_unknown", pa.bool_(), "it is far from everything the classifier knows", required=True),
 )
 _SIZE = (
@@ -219,7 +224,7 @@ TAXA = _schema(
     _field("taxon", pa.string(), "name", required=True),
     _field("rank", pa.string(), "rank", required=True),
     _field("parent", pa.string(), "the taxon that holds it; null for the root"),
-    _field("synonyms", pa.list_(pa.string()), "other names"),
+    _field("synonyms", _list(pa.string()), "other names"),
     _field("background", pa.bool_(), "not an animal (root, hyphae, organic matter): never counted", required=True),
 )
 

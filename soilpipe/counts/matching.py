@@ -102,12 +102,11 @@ def _pairs(boxes: np.ndarray, taxa: np.ndarray, before: Seen, tolerance: float) 
 
 def _was_there(boxes: np.ndarray, taxa: np.ndarray, scans: Sequence[Seen], tolerance: float) -> np.ndarray:
     """(n,) bool: something of its kind was at this place in one of the scans."""
-    found = np.zeros(len(boxes), bool)
-    for scan in scans:
-        if found.all():
-            break
-        found |= _fit(boxes, taxa, scan.boxes, scan.taxa, tolerance)[0].any(axis=1)
-    return found
+    if not len(boxes) or not scans:
+        return np.zeros(len(boxes), bool)
+    earlier_boxes = np.concatenate([scan.boxes for scan in scans])
+    earlier_taxa = np.concatenate([scan.taxa for scan in scans])
+    return _fit(boxes, taxa, earlier_boxes, earlier_taxa, tolerance)[0].any(axis=1)
 
 
 def _fit(
@@ -117,13 +116,14 @@ def _fit(
     if not len(a) or not len(b):
         empty = np.zeros((len(a), len(b)))
         return empty.astype(bool), empty, empty
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    a_area, b_area = np.prod(a[:, 2:] - a[:, :2], axis=1), np.prod(b[:, 2:] - b[:, :2], axis=1)
+    ax0, ay0, ax1, ay1 = a.T[:, :, None]
+    bx0, by0, bx1, by1 = b.T[:, None, :]
+    width = np.minimum(ax1, bx1) - np.maximum(ax0, bx0)
+    height = np.minimum(ay1, by1) - np.maximum(ay0, by0)
+    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
+    a_area, b_area = ((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b))
     iou = shared / np.maximum(a_area[:, None] + b_area[None] - shared, 1e-9)
-    centres = (a[:, None, :2] + a[:, None, 2:] - b[None, :, :2] - b[None, :, 2:]) / 2
-    distance = np.hypot(centres[..., 0], centres[..., 1])
+    distance = np.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / 2
     alike = np.minimum(a_area[:, None], b_area[None]) >= MIN_AREA_RATIO * np.maximum(a_area[:, None], b_area[None])
     same = a_taxa[:, None] == b_taxa[None]
     return same & alike & ((iou >= MIN_IOU) | (distance <= tolerance)), iou, distance

@@ -11,16 +11,13 @@ from itertools import islice
 from soilpipe import layout
 from soilpipe.analyses import PUBLICATIONS, Analysis, Publication, publications, published_analysis, read_analysis
 from soilpipe.detections import DetectionFile, DetectionFileError, detected_scans, parse_detection_file
-from soilpipe.ingest.quarantine import Quarantined, open_quarantine, superseded_scans
+from soilpipe.ingest.quarantine import DECISIONS, Quarantined, open_quarantine, superseded_scans
 from soilpipe.ingest.receipts import Receipt, list_receipts
 from soilpipe.store import Entry, Store
 
 READERS = 8
 READ_AHEAD = 256
 """Files read at once: nothing on a disk, all the difference on S3."""
-
-_OWN_RECORDS = ("config", "promotions", "models")
-"""Records that no series depends on."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +69,13 @@ def read_truth(store: Store, scanner_id: str) -> Truth:
 
 def list_truth(store: Store, scanner_id: str) -> frozenset[Entry]:
     """Every object that ``read_truth`` and the detections depend on: equal listings, equal truth."""
-    found = [*store.list(layout.receipts_prefix(scanner_id)), *store.list(layout.quarantine_prefix(scanner_id))]
-    publication_prefix = f"{layout.records_prefix(PUBLICATIONS)}/"
-    for entry in store.list(layout.RECORDS):
-        kind = entry.key.split("/")[1]
-        if kind in _OWN_RECORDS:
-            continue
-        if kind == PUBLICATIONS and not entry.key.startswith(f"{publication_prefix}{scanner_id}/"):
-            continue
-        found.append(entry)
+    prefixes = [
+        layout.receipts_prefix(scanner_id),
+        layout.quarantine_prefix(scanner_id),
+        f"{layout.records_prefix(DECISIONS)}/{scanner_id}",
+        f"{layout.records_prefix(PUBLICATIONS)}/{scanner_id}",
+    ]
+    found = [entry for prefix in prefixes for entry in store.list(prefix)]
     for analysis_id in dict.fromkeys(p.analysis_id for p in publications(store, scanner_id)):
         found += store.list(layout.detections_prefix(analysis_id, scanner_id))
     return frozenset(found)

@@ -1,0 +1,325 @@
+"""The model registry: versions named by their content, and the record of who replaced whom, and why.
+
+A version is a folder with weights.safetensors and card.json, never changed once written. Promotions and roll-backs are
+records; the champion of a role is what they add up to. What a promotion changes is what runs use from the next scan on;
+nothing older is made again.
+
+The gate, in this release: a candidate replaces the champion when both cards hold an evaluation on the same labels of
+this project (the same hash), and the candidate's AP50 is higher. No hold-out is kept yet, so most promotions must be
+forced, which needs a reason; the record says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, ValidationError
+
+from soilpipe import layout
+from soilpipe.config import FrozenModel
+from soilpipe.errors import SoilpipeError
+from soilpipe.store import MissingKeyError, Store
+
+SHIPPED = "shipped"
+ROLES = ("detector",)
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+PROMOTIONS = "promotions"
+
+
+class ModelError(SoilpipeError):
+    """A model that is not there, is damaged, or may not take the place it is meant for."""
+
+
+class Decision(FrozenModel):
+    """One promotion or roll-back. ``version`` is the champion from then on, ``previous`` the one before."""
+
+    role: str
+    action: Literal["promote", "rollback"]
+    version: str
+    previous: str
+    sequence: int
+    decided_at: AwareDatetime
+    forced: bool
+    reason: str
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version: its card, and whether it is the champion of its role."""
+
+    role: str
+    version: str
+    name: str
+    validation: str
+    taxa: tuple[str, ...]
+    champion: bool
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate may replace the champion by its figures, in words, and the figures."""
+
+    passed: bool
+    words: str
+    figures: Mapping[str, Any]
+
+
+def register(store: Store, role: str, folder: Path) -> str:
+    """Copy a model's folder into the store; the version, 12 hex digits over weights and card.
+
+    Raises ModelError when it is not a model that this release can load. Registering twice changes nothing.
+    """
+    _check_role(role)
+    _check_loads(role, folder)
+    version = content_version(folder)
+    target = layout.model_folder(role, version)
+    for name in (WEIGHTS, CARD):  # the card last: a version without a card is not there
+        store.write_if_changed(f"{target}/{name}", (folder / name).read_bytes())
+    return version
+
+
+def content_version(folder: Path) -> str:
+    """The version of the model in a local folder. Raises ModelError when a file is missing."""
+    try:
+        weights, card = ((folder / name).read_bytes() for name in (WEIGHTS, CARD))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is not a model: it must hold {WEIGHTS} and {CARD}") from error
+    return hashlib.sha256(weights + card).hexdigest()[:12]
+
+
+def list_models(store: Store, role: str = "detector") -> list[Model]:
+    """The shipped version, then the registered ones in the order of their names and versions."""
+    _check_role(role)
+    suffix = f"/{CARD}"
+    keys = [e.key for e in store.list(layout.models_prefix(role), suffix)]
+    found = [show(store, role, key.removesuffix(suffix).rsplit("/", 1)[1]) for key in keys]
+    shipped = [show(store, role, SHIPPED)] if (_shipped_folder(role) / CARD).is_file() else []
+    return [*shipped, *sorted(found, key=lambda m: (m.name, m.version))]
+
+
+def show(store: Store, role: str, version: str) -> Model:
+    """One version. ``version`` may be a name, when only one version has it. Raises ModelError with what there is."""
+    version = resolve(store, role, version)
+    card = _card(store, role, version)
+    return Model(
+        role=role,
+        version=version,
+        name=str(card.get("name", version)),
+        validation=str(card.get("validation", "none")),
+        taxa=tuple(card.get("taxa", ())),
+        champion=champion(store, role) == version,
+        card=card,
+    )
+
+
+def resolve(store: Store, role: str, wanted: str) -> str:
+    """The version that a version or a name stands for. Raises ModelError when there is none, or several."""
+    _check_role(role)
+    if wanted == SHIPPED or _exists(store, role, wanted):
+        return wanted
+    suffix = f"/{CARD}"
+    versions = [e.key.removesuffix(suffix).rsplit("/", 1)[1] for e in store.list(layout.models_prefix(role), suffix)]
+    named = [version for version in versions if _card(store, role, version).get("name") == wanted]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise ModelError(f"several versions of the {role} are called {wanted!r}: {', '.join(named)}; give the version")
+    there = ", ".join([SHIPPED, *versions])
+    raise ModelError(f"there is no {role} {wanted!r} in this store; there are: {there} (`soilpipe models list`)")
+
+
+def decisions(store: Store, role: str) -> list[Decision]:
+    """Every promotion and roll-back of a role, in order."""
+    found = []
+    for entry in store.list(layout.records_prefix(PROMOTIONS), ".json"):
+        try:
+            decision = Decision.model_validate(store.read_json(entry.key))
+        except ValidationError as error:
+            raise ModelError(f"{entry.key} is not a promotion record; records must not be edited") from error
+        if decision.role == role:
+            found.append(decision)
+    return sorted(found, key=lambda d: (d.sequence, d.decided_at, d.version))
+
+
+def champion(store: Store, role: str = "detector") -> str:
+    """The version in use: the one last promoted and not rolled back, else the one that comes with the package."""
+    return _reign(store, role)[-1]
+
+
+def _reign(store: Store, role: str) -> list[str]:
+    """The champions that roll-backs would lead through, the present one last."""
+    _check_role(role)
+    line = [SHIPPED]
+    for decision in decisions(store, role):
+        if decision.action == "promote":
+            line.append(decision.version)
+        elif len(line) > 1:
+            line.pop()
+    return line
+
+
+def promote(store: Store, role: str, version: str, reason: str, force: bool, now: datetime) -> Decision:
+    """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced."""
+    version = resolve(store, role, version)
+    _check_loads(role, model_path(store, role, version))
+    present = champion(store, role)
+    if version == present:
+        raise ModelError(f"{version} is the champion of role {role} already; there is nothing to promote")
+    verdict = judge(_card(store, role, version), _card(store, role, present))
+    if not verdict.passed and not force:
+        raise ModelError(
+            f"{version} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
+        )
+    if force and not reason.strip():
+        raise ModelError(f"forcing {version} needs a reason: say in a sentence why it should replace {present}")
+    figures = {**verdict.figures, "verdict": verdict.words}
+    return _decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
+
+
+def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
+    """Bring the champion before the present one back."""
+    line = _reign(store, role)
+    if len(line) == 1:
+        raise ModelError(f"the {role} in use is the one that comes with the package; there is none before it")
+    return _decide(store, role, "rollback", line[-2], line[-1], now, False, reason, {})
+
+
+def _decide(
+    store: Store,
+    role: str,
+    action: Literal["promote", "rollback"],
+    version: str,
+    previous: str,
+    now: datetime,
+    forced: bool,
+    reason: str,
+    figures: Mapping[str, Any],
+) -> Decision:
+    decision = Decision(
+        role=role,
+        action=action,
+        version=version,
+        previous=previous,
+        sequence=len(decisions(store, role)),
+        decided_at=now.astimezone(UTC),
+        forced=forced,
+        reason=reason.strip(),
+        figures=dict(figures),
+    )
+    name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
+    store.write_json(layout.record(PROMOTIONS, name), decision.model_dump(mode="json"))
+    return decision
+
+
+def judge(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> Verdict:
+    """The gate of this release, on the cards' `evaluation`: {validation: local, labels_sha256, ap50}."""
+    new, old = (card.get("evaluation") or {} for card in (candidate, present))
+    figures = {"candidate": dict(new), "champion": dict(old)}
+    if new.get("validation") != "local":
+        return Verdict(False, "its card has no evaluation on labels of this project", figures)
+    if old.get("validation") != "local" or old.get("labels_sha256") != new.get("labels_sha256"):
+        return Verdict(False, "the champion was not evaluated on the same labels, so they cannot be compared", figures)
+    if not float(new["ap50"]) > float(old["ap50"]):
+        return Verdict(
+            False,
+            f"its AP50 of {new['ap50']:.3f} is not above the champion's {old['ap50']:.3f} on the same labels",
+            figures,
+        )
+    return Verdict(True, f"AP50 {old['ap50']:.3f} -> {new['ap50']:.3f} on the same labels", figures)
+
+
+def model_path(store: Store, role: str, version: str) -> Path:
+    """A local folder with the model. From S3 it is copied once into the user's cache, and checked by its hash.
+
+    Raises ModelError when it is not there or is not what its version says.
+    """
+    version = resolve(store, role, version)
+    if version == SHIPPED:
+        return _shipped_folder(role)
+    key = layout.model_folder(role, version)
+    if not store.root.startswith("s3://"):
+        folder = Path(store.root) / key
+    else:
+        folder = _cache() / role / version
+        if not (folder / CARD).is_file():
+            _download(store, key, folder)
+    if (found := content_version(folder)) != version:
+        raise ModelError(
+            f"the {role} {version} is damaged (its content hashes to {found}); register it again, or promote another"
+        )
+    return folder
+
+
+def _download(store: Store, key: str, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        for name in (WEIGHTS, CARD):
+            (unfinished / name).write_bytes(store.read_bytes(f"{key}/{name}"))
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.replace(folder)
+    except OSError:
+        if not (folder / CARD).is_file():  # else another process was faster, with the same content
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "models"
+
+
+def _exists(store: Store, role: str, version: str) -> bool:
+    return (
+        "/" not in version
+        and version not in ("", ".", "..")
+        and store.exists(f"{layout.model_folder(role, version)}/{CARD}")
+    )
+
+
+def _card(store: Store, role: str, version: str) -> dict[str, Any]:
+    try:
+        if version == SHIPPED:
+            text = (_shipped_folder(role) / CARD).read_bytes()
+        else:
+            text = store.read_bytes(f"{layout.model_folder(role, version)}/{CARD}")
+        card = json.loads(text)
+    except (FileNotFoundError, MissingKeyError) as error:
+        raise ModelError(f"the {role} {version} has no card; is the package installed whole?") from error
+    except ValueError as error:
+        raise ModelError(f"the card of the {role} {version} is not valid JSON; register the model again") from error
+    if not isinstance(card, dict):
+        raise ModelError(f"the card of the {role} {version} is not a JSON object; register the model again")
+    return card
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise ModelError(f"{role!r} is no role of this release; there is {', '.join(ROLES)}")
+
+
+def _check_loads(role: str, folder: Path) -> None:
+    """Refuse what this release cannot build; the loader says what is wrong with it."""
+    assert role == "detector"
+    from soilpipe.detect.weights import load_detector
+
+    load_detector(folder)
+
+
+def _shipped_folder(role: str) -> Path:
+    assert role == "detector"
+    from soilpipe.detect.weights import SHIPPED as FOLDER
+
+    return FOLDER
