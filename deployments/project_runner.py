@@ -1,0 +1,25 @@
+"""Prefect's runner, ending as it should on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect.runner import Runner
+
+
+class ProjectRunner(Runner):
+    """Starts a process for each flow run that is due, and ends them all when it is told to stop.
+
+    Prefect 3.8's own handler of SIGTERM calls `stop()` in the thread of its event loop, which makes a coroutine and
+    never awaits it: the runs at work are left behind.
+    """
+
+    _stopping: asyncio.Task[None] | None = None
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        if self._loop is not None and self._stopping is None:
+            self._loop.call_soon_threadsafe(self._begin_to_stop)
+
+    def _begin_to_stop(self) -> None:
+        self._stopping = asyncio.ensure_future(self.astop())

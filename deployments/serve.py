@@ -1,0 +1,93 @@
+"""`soilpipe serve`: the schedules of all scanners, on one machine, with Prefect's UI."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployments.prefect_home import RunningServer, use_project_home
+from deployments.prefect_server import prefect_server
+from soilpipe.errors import SoilpipeError
+
+if TYPE_CHECKING:
+    from soilpipe.config import Project
+
+
+class ServeError(SoilpipeError):
+    """Schedules cannot be served."""
+
+
+def serve_project(
+    project: Project,
+    *,
+    port: int | None = None,
+    at_once: int = 1,
+    verbose: bool = False,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve every scanner's schedule until SIGINT or SIGTERM; flow runs and the server that this started then end.
+
+    At most `at_once` flow runs work at the same time: a scan's tiles fill the processor by themselves.
+    """
+    home = use_project_home(project.path, verbose=verbose)
+    with _stopped_by_signals(), _only_one(home), prefect_server(home, port) as server:
+        _serve(project, server, at_once, tell)
+    tell("Stopped. Schedules go on with the next `soilpipe serve`; what a run had begun, the next one finishes.")
+
+
+def _serve(project: Project, server: RunningServer, at_once: int, tell: Callable[[str], None]) -> None:
+    from deployments.apply import close_abandoned_runs, deployment_of, remove_departed
+    from deployments.project_runner import ProjectRunner
+
+    for name in remove_departed(project):
+        tell(f"Scanner {name} is no longer in {project.path.name}: its schedule is removed.")
+    close_abandoned_runs(project)
+    runner = ProjectRunner(limit=at_once, pause_on_shutdown=False)
+    for scanner in project.scanners:
+        runner.add_deployment(deployment_of(project, scanner))
+    tell(f"Serving {len(project.scanners)} scanners of project {project.project}. Prefect UI: {server.ui_url}")
+    tell("Stop with Ctrl-C.")
+    # Ctrl-C ends as SIGTERM does: asyncio's own way would leave the runs at work marked as running.
+    signal.signal(signal.SIGINT, runner.handle_sigterm)
+    asyncio.run(runner.start())
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM, which service managers send, ends as cleanly as Ctrl-C, also while the server is still starting."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the project's lock; the system lets go of it however the process ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ServeError(
+                f"This project is served already, by process {lock.read().strip() or 'unknown'}. Stop that one first."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

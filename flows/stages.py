@@ -1,0 +1,77 @@
+"""The stages of a scanner's run. Each does all it can, and notes what needs a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flows.run import Run
+from tasks.artifacts import leave_artifacts as leave
+from tasks.detect import detect_scan, find_undetected
+from tasks.ingest import find_new_files, ingest_scan
+from tasks.series import build_series, write_report
+
+if TYPE_CHECKING:
+    from soilpipe.ingest.arrivals import Arrival
+
+SETTLED = {"accepted": "taken in", "repeat": "here already", "vanished": "gone before it could be read"}
+"""What becomes of a file that is not refused, in words."""
+
+
+def look_into_inbox(run: Run) -> None:
+    """What is there to take in, oldest first. A missing inbox is noted, and the run goes on without new files."""
+    arrivals = run.attempt("inbox", find_new_files, run.project_file, run.scanner_id, run.now)
+    if arrivals is None:
+        run.tell("ingest", str(run.problems.found[-1]), "error")
+        return
+    run.inbox_known = True
+    for file in arrivals.growing:
+        run.tell("ingest", f"{file.name} is still growing; a later run takes it")
+    for name in arrivals.strangers:
+        run.tell("ingest", f"{name} in this inbox is of no scanner that the project file declares", "warning")
+    run.growing = tuple(arrivals.growing)
+    run.ready = tuple(file for file in arrivals.ready if run.covers(file.captured_at))
+
+
+def ingest_arrivals(run: Run, batch: Sequence[Arrival]) -> None:
+    """Take in each file by itself: one that is refused, or fails, stops none of the others."""
+    for arrival in batch:
+        outcome = run.attempt(arrival.name, ingest_scan, run.project_file, run.scanner_id, arrival, run.now, run.worker)
+        run.tried += 1
+        if outcome is None:
+            run.tell("ingest", str(run.problems.found[-1]), "error", run.tried, len(run.ready))
+        else:
+            note = f"{arrival.name} {SETTLED.get(outcome.kind, outcome.kind)}"
+            run.tell("ingest", note, "info", run.tried, len(run.ready))
+
+
+def detect_undetected(run: Run) -> None:
+    """Detect oldest first, never past an earlier file that still waits: its scan is a reference of later ones."""
+    if not run.inbox_known:
+        run.tell("detect", "nothing is detected while it is unknown what waits in the inbox", "warning")
+        return
+    before = run.earliest_waiting()
+    scans = run.attempt("detector", find_undetected, run.project_file, run.scanner_id, run.since, run.until, before)
+    for number, scan in enumerate(scans or (), start=1):
+        found = run.attempt(scan.scan_id, detect_scan, run.project_file, scan)
+        if found is None:
+            run.tell("detect", str(run.problems.found[-1]), "error", number, len(scans))
+        else:
+            run.tell("detect", f"{scan.scan_id}: {found.n} found", "info", number, len(scans))
+
+
+def publish_counts(run: Run) -> None:
+    """The published tables, then the pages."""
+    summary = run.attempt("series", build_series, run.project_file, run.scanner_id, run.now)
+    if summary is None:
+        return
+    for problem in summary.problems:
+        run.problems.note("series", problem)
+    slots = ", ".join(f"{n} {state}" for state, n in summary.slots.items() if n)
+    run.tell("series", f"slots: {slots or 'none yet'}", "info", 1, 1)
+    run.attempt("report", write_report, run.project_file, run.scanner_id)
+
+
+def leave_artifacts(run: Run) -> None:
+    """What a person wants to see of a run, in Prefect's UI. The counts stand without them."""
+    leave(run.project_file, run.scanner_id)

@@ -1,0 +1,59 @@
+"""The counts of a scanner's newest counted scan, for places that show one scan: Prefect's UI, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from soilpipe.config import Project
+from soilpipe.report.summary import local, newest_scans
+from soilpipe.report.tables import list_series, read_table
+from soilpipe.report.words import banner
+from soilpipe.store import Store
+
+
+@dataclass(frozen=True)
+class NewestCounts:
+    """`when` is the scan's local time; `rows` hold taxon, n, new and stationary of every taxon found.
+
+    `animals` is the sum over taxa; `validation` says in a sentence what stands behind the numbers.
+    """
+
+    when: str
+    animals: int
+    rows: tuple[Mapping[str, Any], ...]
+    validation: str
+
+
+def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCounts | None:
+    """Counts of the newest scan that has any; None while nothing is counted."""
+    keys = list_series(store)
+    slots = read_table(store, "slots", keys.slots.get(scanner_id, ())[-1:]).frame
+    counts = read_table(store, "counts", keys.counts.get(scanner_id, ())[-1:]).frame
+    newest = newest_scans(slots, counts, 1)
+    if not newest:
+        return None
+    scan = newest[0]
+    rows = counts[counts["slot"] == scan["slot"]]
+    found = rows[rows["n"] > 0].sort_values(["n", "taxon"], ascending=[False, True])
+    return NewestCounts(
+        when=local(scan["captured_at"], project.scanner(scanner_id).zone),
+        animals=int(rows["n"].sum()),
+        rows=tuple(
+            {
+                "taxon": row["taxon"],
+                "n": int(row["n"]),
+                "new": _number(row["n_new"]),
+                "stationary": _number(row["n_stationary"]),
+            }
+            for row in found.to_dict("records")
+        ),
+        validation=banner(set(rows["validation"])).headline,
+    )
+
+
+def _number(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)

@@ -1,0 +1,50 @@
+"""Tasks of the first stage: what is new in an inbox, and taking it in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from soilpipe.errors import SoilpipeError
+from tasks.isolated import Isolated
+from tasks.opened import opened
+from tasks.retries import IO_TASK
+
+if TYPE_CHECKING:
+    from soilpipe.ingest.arrivals import Arrival, Arrivals
+    from soilpipe.ingest.scan import Outcome
+
+SCAN_TIMEOUT_S = 15 * 60.0
+"""For one scan; 2400 dpi takes about two minutes on two cores."""
+
+
+class ScanRefusedError(SoilpipeError):
+    """A file was put into quarantine in this run. It reddens its task run and its flow run."""
+
+
+@task(name="find-arrivals", task_run_name="look into the inbox of {scanner_id}", tags=["ingest"], **IO_TASK)
+def find_new_files(project_file: str, scanner_id: str, now: datetime) -> Arrivals:
+    """What is new in a scanner's inbox, oldest first."""
+    from soilpipe.ingest.arrivals import find_arrivals
+
+    project, store = opened(project_file)
+    return find_arrivals(project, project.scanner(scanner_id), store, now)
+
+
+@task(name="ingest-scan", task_run_name="take in {arrival.name}", tags=["ingest"], **IO_TASK)
+def ingest_scan(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, worker: Isolated) -> Outcome:
+    """Take in one file, in the worker process; raises ScanRefusedError when it goes into quarantine."""
+    outcome: Outcome = worker.call(ingest_here, project_file, scanner_id, arrival, now)
+    if outcome.kind in ("refused", "conflict"):
+        raise ScanRefusedError(outcome.reason or outcome.kind)
+    return outcome
+
+
+def ingest_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime) -> Outcome:
+    """What the worker process runs."""
+    from soilpipe.ingest.scan import ingest_file
+
+    project, store = opened(project_file)
+    return ingest_file(project, project.scanner(scanner_id), store, arrival, now)
