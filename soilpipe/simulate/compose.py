@@ -49,68 +49,100 @@ class Pasted:
     contrast: float
 
 
+@dataclass(frozen=True)
+class Laid:
+    """A sprite as the scan will show it: sharpness, motion and place are settled, only the scene behind is not.
+
+    origin: y, x of its top left in the scene. light: (h, w, 3) float32, colour times opaque. opaque: (h, w, 3) float32,
+    share of what is behind that it hides, by colour plane. keeps: (h, w, 1) float32, share of the light behind that
+    its contact shadow leaves. body: (h, w) float32. area: px of the whole body, seen or not.
+    """
+
+    origin: tuple[int, int]
+    light: np.ndarray
+    opaque: np.ndarray
+    keeps: np.ndarray
+    body: np.ndarray
+    area: float
+
+
 def paste(scene: np.ndarray, sprite: Sprite, y: float, x: float, look: Look, line_s: float) -> Pasted | None:
-    """Blend a sprite, its middle at (y, x) px, into the scene (H, W, 3) float32, in place.
+    """Blend a sprite, its middle at (y, x) px, into the scene (H, W, 3) float32, in place; see `lay` and `blend`."""
+    return blend(scene, lay(sprite, y, x, look, line_s))
+
+
+def lay(sprite: Sprite, y: float, x: float, look: Look, line_s: float) -> Laid:
+    """Settle how a sprite, its middle at (y, x) px of the scene, will be seen.
 
     line_s: seconds the carriage takes from one line to the next. A thing that walks is sheared, since its lower lines
     are seen later, and its colour planes part, since red, green and blue are lit one after another within a line.
-    Returns None when it lies outside.
     """
-    alpha, colour, body = sprite.alpha, sprite.colour, sprite.body
+    alpha, body = sprite.alpha, sprite.body
     if look.cover is not None:
         alpha, body = alpha * look.cover, body * look.cover
     vx, vy = (float(np.clip(v * line_s, -0.6, 0.6)) for v in look.velocity_px_s)
-    reach = 2 + int(np.ceil(3 * look.off_glass_px)) + int(np.ceil(abs(vx) * alpha.shape[0] / 2 + 1))
-    height = int(np.ceil(alpha.shape[0] * (1.0 / (1.0 - vy)))) + 2 * reach
+    stretch = 1.0 / (1.0 - vy)
+    reach = 3 + int(np.ceil(3 * look.off_glass_px)) + int(np.ceil(abs(vx) * alpha.shape[0] / 2))
+    height = int(np.ceil(alpha.shape[0] * stretch)) + 2 * reach
     width = alpha.shape[1] + 2 * reach
     top, left = int(np.floor(y - height / 2)), int(np.floor(x - width / 2))
-    layers = np.dstack([colour * (alpha * look.light)[..., None], alpha, body])
     # Line r of the scan sees the sprite as it is r * line_s later: x shifts by vx * r, rows stretch by 1 / (1 - vy).
-    stretch = 1.0 / (1.0 - vy)
-    middle = (y - top, x - left)
     matrix = np.array(
         [
-            [1.0, vx, middle[1] - alpha.shape[1] / 2 - vx * alpha.shape[0] / 2],
-            [0.0, stretch, middle[0] - stretch * alpha.shape[0] / 2],
+            [1.0, vx, x - left - alpha.shape[1] / 2 - vx * alpha.shape[0] / 2],
+            [0.0, stretch, y - top - stretch * alpha.shape[0] / 2],
         ]
     )
-    layers = _warp(layers, matrix, (width, height))
+    light = sprite.colour * (alpha * np.float32(look.light))[..., None]
+    light, alpha, body = (cv2.warpAffine(part, matrix, (width, height)) for part in (light, alpha, body))
     if look.off_glass_px > 0.15:
-        layers = cv2.GaussianBlur(layers, (0, 0), look.off_glass_px)
+        light, alpha, body = (cv2.GaussianBlur(part, (0, 0), look.off_glass_px) for part in (light, alpha, body))
+    shade = _shadow(alpha, 2.0 + look.off_glass_px)
+    opaque = np.clip(alpha, 0.0, 1.0)[..., None]
+    if vx or vy:
+        light, opaque = _fringe(light, vx, vy), _fringe(np.repeat(opaque, 3, axis=2), vx, vy)
+    return Laid(
+        origin=(top, left),
+        light=light,
+        opaque=opaque,
+        keeps=(1.0 - look.shadow * shade)[..., None],
+        body=np.clip(body, 0.0, 1.0),
+        area=float(sprite.body.sum()) * stretch,
+    )
+
+
+def blend(scene: np.ndarray, laid: Laid) -> Pasted | None:
+    """Blend into the scene (H, W, 3) float32, in place; None when it lies outside."""
+    top, left = laid.origin
     y0, x0 = max(0, top), max(0, left)
-    y1, x1 = min(scene.shape[0], top + height), min(scene.shape[1], left + width)
+    y1, x1 = min(scene.shape[0], top + laid.body.shape[0]), min(scene.shape[1], left + laid.body.shape[1])
     if y0 >= y1 or x0 >= x1:
         return None
-    planes = [layers[..., :3], np.repeat(layers[..., 3:4], 3, axis=2)]
-    if vx or vy:
-        planes = [_fringe(plane, vx, vy) for plane in planes]
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     behind = scene[y0:y1, x0:x1]
-    before = behind @ _GREY
-    shade = 1.0 - look.shadow * cv2.GaussianBlur(layers[..., 3], (0, 0), 2.0 + look.off_glass_px)[inside]
-    opaque = np.clip(planes[1][inside], 0.0, 1.0)
-    scene[y0:y1, x0:x1] = behind * (shade[..., None] * (1.0 - opaque)) + planes[0][inside]
-    shown = np.clip(layers[..., 4][inside], 0.0, 1.0)
-    whole = float(sprite.body.sum()) * stretch
+    shown = laid.body[inside]
     weight = float(shown.sum())
-    change = np.abs(scene[y0:y1, x0:x1] @ _GREY - before)
+    before = behind @ _GREY if weight > 0.0 else np.float32(0.0)
+    behind *= laid.keeps[inside] * (1.0 - laid.opaque[inside])
+    behind += laid.light[inside]
+    change = float((np.abs(behind @ _GREY - before) * shown).sum()) if weight > 0.0 else 0.0
     return Pasted(
         origin=(y0, x0),
         body=shown,
-        visible=min(1.0, weight / whole) if whole else 0.0,
-        contrast=float((change * shown).sum() / weight) if weight > 0 else 0.0,
+        visible=min(1.0, weight / laid.area) if laid.area else 0.0,
+        contrast=change / weight if weight > 0.0 else 0.0,
     )
 
 
+def _shadow(alpha: np.ndarray, soft: float) -> np.ndarray:
+    """`alpha` blurred; wide blurs are made at a quarter of the size, which the eye cannot tell."""
+    if soft < 4.0 or min(alpha.shape) < 16:
+        return cv2.GaussianBlur(alpha, (0, 0), soft)
+    small = cv2.resize(alpha, (alpha.shape[1] // 4, alpha.shape[0] // 4), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), soft / 4), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-def _warp(layers: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """cv2.warpAffine takes at most four channels."""
-    parts = [
-        cv2.warpAffine(layers[..., part], matrix, size, flags=cv2.INTER_LINEAR) for part in (slice(3), slice(3, 5))
-    ]
-    return np.dstack(parts).astype(np.float32, copy=False)
 
 
 def _fringe(plane: np.ndarray, vx: float, vy: float) -> np.ndarray:

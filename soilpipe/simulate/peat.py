@@ -26,8 +26,8 @@ class Peat:
         grit = _cloud(rng, height, width, 0.55, 1.0)
         mat = sum(_fibres(rng, height, width, mm * px_per_mm, turn) for mm, turn in _MAT)
         wet = np.clip(0.5 + 0.24 * cloud, 0.0, 1.0)[..., None]
-        colour = np.array([88, 50, 28], np.float32) * wet + np.array([40, 25, 19], np.float32) * (1.0 - wet)
-        tone = 1.0 + 0.16 * grit + 0.17 * np.asarray(mat, np.float32)
+        colour = np.array([80, 50, 33], np.float32) * wet + np.array([38, 26, 20], np.float32) * (1.0 - wet)
+        tone = 1.0 + 0.15 * grit + 0.10 * np.asarray(mat, np.float32)
         ground = np.ascontiguousarray(colour * np.clip(tone, 0.25, 2.2)[..., None], np.float32)
         mould = np.clip((_cloud(rng, height, width, 1.5, 1.0) - 2.0) * 2.0, 0.0, 1.0)
         mould = mould * np.clip(0.6 + 0.5 * _cloud(rng, height, width, 0.4, 1.0), 0.0, 1.0)
@@ -54,7 +54,7 @@ class Peat:
         return (_husk, _straw, _mote, _spore_case, _leaf)[kind](px_per_mm, rng)
 
 
-_MAT = ((1.6, 0.3), (1.1, 1.3), (0.7, 2.2), (2.4, -0.2))
+_MAT = ((0.5, 0.25), (0.35, 1.0), (0.4, 1.9), (0.3, 2.6), (0.8, -0.15), (0.6, 0.05))
 
 
 def _cloud(rng: np.random.Generator, height: int, width: int, power: float, stretch: float) -> np.ndarray:

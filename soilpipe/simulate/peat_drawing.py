@@ -9,7 +9,7 @@ import numpy as np
 from soilpipe.simulate.compose import Sprite
 from soilpipe.simulate.peat_bodies import Beads
 
-_LAMP = np.array([0.15, -0.55, 0.82])  # towards the lamp: x, y, out of the glass
+_LAMP = (0.15, -0.55, 0.82)  # towards the lamp: x, y, out of the glass
 
 
 class BeadCanvas:
@@ -28,19 +28,21 @@ class BeadCanvas:
         """One ellipsoid with half axes long and wide, px, its long axis along `angle`."""
         faint = min(1.0, wide / 0.55)
         long, wide = max(long, 0.55), max(wide, 0.55)
-        reach = int(max(long, wide) + 2)
-        y0, x0 = max(0, int(y) - reach), max(0, int(x) - reach)
-        y1, x1 = min(self.alpha.shape[0], int(y) + reach + 1), min(self.alpha.shape[1], int(x) + reach + 1)
+        cos, sin = float(np.cos(angle)), float(np.sin(angle))
+        tall = int(((long * sin) ** 2 + (wide * cos) ** 2) ** 0.5 + 2)
+        broad = int(((long * cos) ** 2 + (wide * sin) ** 2) ** 0.5 + 2)
+        y0, x0 = max(0, int(y) - tall), max(0, int(x) - broad)
+        y1, x1 = min(self.alpha.shape[0], int(y) + tall + 1), min(self.alpha.shape[1], int(x) + broad + 1)
         if y0 >= y1 or x0 >= x1:
             return
         dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(y)
         dx = np.arange(x0, x1, dtype=np.float32)[None] - np.float32(x)
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        u, v = (dx * cos + dy * sin) / np.float32(long), (dy * cos - dx * sin) / np.float32(wide)
+        u, v = dx * (cos / long) + dy * (sin / long), dy * (cos / wide) - dx * (sin / wide)
         inside = 1.0 - u * u - v * v
         coverage = np.clip(inside * min(long, wide) * 0.5 + 0.5, 0.0, 1.0) * faint
         z = np.sqrt(np.clip(inside, 0.0, 1.0))
-        lit = np.clip(_LAMP[0] * (u * cos - v * sin) + _LAMP[1] * (u * sin + v * cos) + _LAMP[2] * z, 0.0, 1.0)
+        along, across = _LAMP[0] * cos + _LAMP[1] * sin, _LAMP[1] * cos - _LAMP[0] * sin
+        lit = np.clip(along * u + across * v + _LAMP[2] * z, 0.0, 1.0)
         shade = (0.38 + 0.62 * lit)[..., None] * hue + 255.0 * gloss * 0.5 * (lit**14)[..., None]
         here = np.s_[y0:y1, x0:x1]
         level = base + z
@@ -89,7 +91,7 @@ def draw_beads(plan: Beads, length_mm: float, angle: float, px_per_mm: float, po
             within = (i + 0.5) / count
             x, y, heading = spine.at(start + share * within)
             narrow = 1.0 - (1.0 - taper_end) * max(0.0, within - 0.55) / 0.45 if count > 1 else 1.0
-            long = share * length / count * (0.5 if count == 1 else 0.72)
+            long = share * length / count * (0.5 if count == 1 else 1.05)
             long = max(long, 0.35 * half * length) if count > 12 else long
             tone = hue * bright * (1.0 + 0.05 * rng.standard_normal())
             where = (x + middle[0], y + middle[1])
@@ -118,13 +120,13 @@ def _limbs(
 ) -> None:  # fmt: skip
     def chain(place: float, way: float, curl: float, long: float, thick: float) -> None:
         x, y, heading = spine.at(place)
-        n = int(np.clip(long / max(0.8, thick), 4, 40))
+        n = int(np.clip(long / max(2.5, 2.0 * thick), 4, 14))
         for i in range(n):
             turn = heading + way + curl * (i / n - 0.3)
             x, y = x + np.cos(turn) * long / n, y + np.sin(turn) * long / n
             size = thick * (1.0 - 0.6 * i / n)
             canvas.bead(
-                x + middle[0], y + middle[1], max(size, long / n * 0.7), size, turn, hue, clear, 0.1, 0.0, False
+                x + middle[0], y + middle[1], max(size, long / n * 0.8), size, turn, hue, clear, 0.1, 0.0, False
             )
 
     pairs, first, last, leg = plan.legs

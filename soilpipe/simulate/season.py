@@ -8,12 +8,12 @@ and the pasted patches of bare ground on it, wets it, and reads it through the u
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from soilpipe.simulate.compose import LINE_S_AT_1200, Look, Pasted, Sprite, paste
+from soilpipe.simulate.compose import LINE_S_AT_1200, Laid, Look, Pasted, Sprite, blend, lay, paste
 from soilpipe.simulate.field import FIELD
 from soilpipe.simulate.generator import Generator
 from soilpipe.simulate.loam import Loam
@@ -31,7 +31,7 @@ _SOFT_FOCUS = 0.9  # blur, px at 1200 dpi per 0.1 mm off the glass
 
 
 def generator_of(name: str) -> Generator:
-    return Loam() if name == "loam" else Peat() if name == "loam" else Peat()
+    return Loam() if name == "loam" else Peat()
 
 
 def simulate_season(spec: SeasonSpec) -> Iterator[SimulatedScan]:
@@ -39,14 +39,6 @@ def simulate_season(spec: SeasonSpec) -> Iterator[SimulatedScan]:
     season = _Season(spec)
     for number, placements in enumerate(populate(spec)):
         yield season.scan(number, placements)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A thing as drawn for one place and pose, kept while it rests."""
-
-    sprite: Sprite
-    cover: np.ndarray | None
 
 
 class _Season:
@@ -66,22 +58,23 @@ class _Season:
         self.grown = [0.0] * len(self.roots)
         self.weather = Weather(spec)
         self.sensor = Sensor(spec, self.generator.gain)
-        self.kept: dict[tuple[int, int], _Drawn] = {}
+        self.laid: dict[tuple[int, int, int, bool], Laid] = {}  # as seen in the scan before: resting animals stay so
 
     def scan(self, number: int, placements: tuple[Placement, ...]) -> SimulatedScan:
         self._age(number)
         scene = self.ground.copy()
         moved = carriage(self.spec, number)
-        animals, kept = [], {}
+        animals: list[TrueAnimal] = []
+        laid: dict[tuple[int, int, int, bool], Laid] = {}
         for placement in sorted(placements, key=lambda p: (-p.off_glass_mm, p.track_id)):
-            key = (placement.track_id, placement.pose + placement.nudge)
-            kept[key] = drawn = self.kept.get(key) or self._draw(placement)
-            pasted = self._lay(scene, placement, drawn)
+            key = (placement.track_id, placement.pose, placement.nudge, placement.velocity_mm_s > 0.0)
+            laid[key] = self.laid.get(key) or self._lay(placement)
+            pasted = blend(scene, laid[key])
             if placement.taxon != PATCH and pasted is not None:
                 truth = _truth(placement, pasted, moved, scene.shape[:2])
                 if truth is not None:
                     animals.append(truth)
-        self.kept = kept
+        self.laid = laid
         self.weather.apply(scene, number)
         image = self.sensor.read(scene, number, moved)
         animals.sort(key=lambda animal: animal.track_id)
@@ -121,8 +114,8 @@ class _Season:
         look = _look(off, spec.px_per_mm, _cover(rng, sprite.alpha.shape, float(max(0.0, rng.normal(0.0, 0.28)))))
         paste(self.ground, sprite, rng.random() * spec.height_px, rng.random() * spec.width_px, look, 0.0)
 
-    def _draw(self, placement: Placement) -> _Drawn:
-        spec = self.spec
+    def _lay(self, placement: Placement) -> Laid:
+        spec, per_mm = self.spec, self.spec.px_per_mm
         rng = np.random.default_rng([placement.pose, 77])
         if placement.taxon == PATCH:
             sprite = self._patch(self._outline(placement, rng), rng)
@@ -130,7 +123,11 @@ class _Season:
             sprite = self.generator.animal(
                 placement.taxon, placement.length_mm, placement.angle, spec.px_per_mm, placement.pose, placement.nudge
             )
-        return _Drawn(sprite, _cover(rng, sprite.alpha.shape, placement.buried))
+        cover = _cover(rng, sprite.alpha.shape, placement.buried)
+        speed = placement.velocity_mm_s * per_mm
+        velocity = (float(speed * np.cos(placement.angle)), float(speed * np.sin(placement.angle)))
+        look = replace(_look(placement.off_glass_mm, per_mm, cover), velocity_px_s=velocity)
+        return lay(sprite, placement.y_mm * per_mm, placement.x_mm * per_mm, look, self.line_s)
 
     def _outline(self, placement: Placement, rng: np.random.Generator) -> np.ndarray:
         """The outline of a patch: an animal's in two cases of three, so that shape does not tell either."""
@@ -152,18 +149,6 @@ class _Season:
         )
         colour = source[rows[:, None], columns[None, :]] * np.float32(rng.uniform(0.75, 1.5))
         return Sprite(colour.astype(np.float32), alpha.astype(np.float32), alpha.astype(np.float32))
-
-    def _lay(self, scene: np.ndarray, placement: Placement, drawn: _Drawn) -> Pasted | None:
-        per_mm = self.spec.px_per_mm
-        speed = placement.velocity_mm_s * per_mm
-        look = _look(placement.off_glass_mm, per_mm, drawn.cover)
-        look = Look(
-            off_glass_px=look.off_glass_px,
-            cover=look.cover,
-            velocity_px_s=(float(speed * np.cos(placement.angle)), float(speed * np.sin(placement.angle))),
-            light=look.light,
-        )
-        return paste(scene, drawn.sprite, placement.y_mm * per_mm, placement.x_mm * per_mm, look, self.line_s)
 
 
 def _look(off_glass_mm: float, per_mm: float, cover: np.ndarray | None) -> Look:
