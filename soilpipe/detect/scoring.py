@@ -1,0 +1,141 @@
+"""Comparing detections with labels: greedy matching, precision, recall, F1, and the threshold that suits best.
+
+Detections are taken by falling score; each takes the free label that it overlaps most (IoU 0.5 or more). So what a
+detection is matched with depends on better ones only, and one matching serves every threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soilpipe.detect.base import Detections
+from soilpipe.detect.decode import overlaps
+
+THRESHOLDS = np.round(np.arange(0.05, 0.955, 0.01), 2)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Detections of one or more images beside their labels, detections by falling score.
+
+    scores   (n,) float32
+    correct  (n,) bool: matched a label
+    ignored  (n,) bool: lies on what does not count (a crowd, an animal of another subset)
+    truths   number of labels that count
+    """
+
+    scores: np.ndarray
+    correct: np.ndarray
+    ignored: np.ndarray
+    truths: int
+
+
+def match(
+    detections: Detections,
+    boxes: np.ndarray,
+    labels: np.ndarray | None,
+    ignored: np.ndarray,
+    *,
+    iou: float = 0.5,
+    centres: bool = False,
+) -> Matches:
+    """Match the detections of one image.
+
+    boxes (m, 4) labels' boxes; `labels` (m,) taxa of them, which must then agree, or None: any taxon will do;
+    `ignored` (m,) bool: labels that count neither as found nor as missed. With `centres`, a detection matches where
+    its centre lies in the box and the box's centre in its own, whatever the overlap.
+    """
+    order = np.argsort(-detections.scores, kind="stable")
+    found = detections.boxes[order]
+    likeness = _mutual_centres(found, boxes) if centres else overlaps(found, boxes)
+    if labels is not None:
+        likeness[detections.labels[order][:, None] != labels[None, :]] = 0
+    least = 1e-9 if centres else iou
+    free = ~ignored
+    correct = np.zeros(len(order), bool)
+    put_aside = np.zeros(len(order), bool)
+    for row in np.flatnonzero((likeness >= least).any(axis=1)):
+        candidates = np.where(free, likeness[row], 0.0)
+        best = int(candidates.argmax())
+        if candidates[best] >= least:
+            correct[row] = True
+            free[best] = False
+        else:
+            put_aside[row] = bool((likeness[row][ignored] >= least).any())
+    if ignored.any():
+        put_aside |= ~correct & _inside_any(found, boxes[ignored])
+    return Matches(detections.scores[order], correct, put_aside, int((~ignored).sum()))
+
+
+def _inside_any(found: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """(n,) bool: at least half of the detection lies in one of the regions, as COCO treats crowds."""
+    lower = np.maximum(found[:, None, :2], regions[None, :, :2])
+    upper = np.minimum(found[:, None, 2:], regions[None, :, 2:])
+    shared = np.prod(np.clip(upper - lower, 0, None), axis=2)
+    area = np.prod(found[:, 2:] - found[:, :2], axis=1)[:, None]
+    return np.asarray((shared >= 0.5 * np.maximum(area, 1e-9)).any(axis=1))
+
+
+def _mutual_centres(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, m): 1 / (1 + distance of the centres in px) where each centre lies in the other box, else 0."""
+
+    def centres(boxes: np.ndarray) -> np.ndarray:
+        return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+    def inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        within = (points[:, None] >= boxes[None, :, :2]) & (points[:, None] <= boxes[None, :, 2:])
+        return np.asarray(within.all(axis=2))
+
+    middle_a, middle_b = centres(a.astype(np.float64)), centres(b.astype(np.float64))
+    distance = np.linalg.norm(middle_a[:, None] - middle_b[None], axis=2)
+    return np.where(inside(middle_a, b) & inside(middle_b, a).T, 1 / (1 + distance), 0.0)
+
+
+def pool(parts: Sequence[Matches]) -> Matches:
+    """The matches of several images together, by falling score."""
+    scores = np.concatenate([part.scores for part in parts]) if parts else np.zeros(0, np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return Matches(
+        scores[order],
+        np.concatenate([part.correct for part in parts])[order] if parts else np.zeros(0, bool),
+        np.concatenate([part.ignored for part in parts])[order] if parts else np.zeros(0, bool),
+        sum(part.truths for part in parts),
+    )
+
+
+def precision_recall_f1(matches: Matches, threshold: float) -> tuple[float, float, float]:
+    """At a score threshold; 0 where there is nothing to divide by."""
+    kept = (matches.scores >= threshold) & ~matches.ignored
+    right, claimed = int((kept & matches.correct).sum()), int(kept.sum())
+    precision = right / claimed if claimed else 0.0
+    recall = right / matches.truths if matches.truths else 0.0
+    f1 = 2 * right / (claimed + matches.truths) if claimed + matches.truths else 0.0
+    return precision, recall, f1
+
+
+def best_threshold(matches: Matches) -> tuple[float, float]:
+    """The threshold of the best F1, and that F1; of equal ones the middle one of the first run."""
+    values = np.array([precision_recall_f1(matches, float(threshold))[2] for threshold in THRESHOLDS])
+    best = values.max()
+    first = int(values.argmax())
+    last = first
+    while last + 1 < len(values) and values[last + 1] == best:
+        last += 1
+    return float(THRESHOLDS[(first + last) // 2]), float(best)
+
+
+def average_precision(matches: Matches) -> float:
+    """COCO's average precision of the pooled matches: interpolated precision at 101 levels of recall; NaN without
+    labels."""
+    if not matches.truths:
+        return float("nan")
+    counted = ~matches.ignored
+    right = np.cumsum(matches.correct[counted])
+    claimed = np.arange(1, len(right) + 1)
+    recall, precision = right / matches.truths, right / claimed
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, np.linspace(0, 1, 101), side="left")
+    return float(np.where(at < len(precision), np.append(precision, 0)[np.minimum(at, len(precision))], 0).mean())
