@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from soilpipe import layout
 from soilpipe.config import FrozenModel
@@ -44,7 +45,7 @@ class Analysis(FrozenModel):
     algorithm_version: str
     settings: dict[str, Any]
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 16 hex digits of the sha256 of its canonical JSON."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -53,8 +54,6 @@ class Analysis(FrozenModel):
 
 class Publication(FrozenModel):
     """From ``from_`` on (None: from the beginning), a scanner's series shows ``analysis_id``, until a later one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     scanner_id: str
     analysis_id: str
@@ -114,7 +113,9 @@ def publish(store: Store, scanner_id: str, analysis_id: str, from_: datetime | N
     if before and before[-1].analysis_id == analysis_id and before[-1].order[0] <= (from_ or BEGINNING):
         return before[-1]
     sequence = 1 + max((p.sequence for p in before), default=-1)
-    publication = Publication(scanner_id=scanner_id, analysis_id=analysis_id, from_=from_, sequence=sequence)
+    publication = Publication.model_validate(
+        {"scanner_id": scanner_id, "analysis_id": analysis_id, "from": from_, "sequence": sequence}
+    )
     # The name holds number and analysis: two runs that publish the same at once write one record, with the same bytes.
     key = layout.record(PUBLICATIONS, f"{scanner_id}/{sequence:06d}-{analysis_id}")
     store.write_json(key, publication.model_dump(mode="json", by_alias=True))

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from soilpipe import layout
 from soilpipe.errors import SoilpipeError
@@ -106,7 +105,7 @@ def write_detection_file(
         ensure_ascii=False,
     )
     key = layout.detection_file(analysis_id, scan_id)
-    store.write_if_changed(key, to_parquet(table, {METADATA_KEY.decode(): told}))
+    store.write_if_changed(key, to_parquet(table, {METADATA_KEY.decode(): told}, small=True))
     return key
 
 
@@ -133,10 +132,11 @@ def parse_detection_file(data: bytes, key: str) -> DetectionFile:
     if absent:
         raise DetectionFileError(f"{key} lacks the columns {', '.join(absent)}; {REMEDY}")
     try:
-        table = table.select(DETECTION_FILE.names).cast(DETECTION_FILE)
+        if not table.schema.equals(DETECTION_FILE):
+            table = table.select(DETECTION_FILE.names).cast(DETECTION_FILE)
     except (pa.ArrowException, ValueError) as error:
         raise DetectionFileError(f"{key}: {error}; {REMEDY}") from error
-    nulls = [f.name for f in DETECTION_FILE if not f.nullable and pc.any(pc.is_null(table[f.name])).as_py()]
+    nulls = [f.name for f in DETECTION_FILE if not f.nullable and table[f.name].null_count]
     if nulls:
         raise DetectionFileError(f"{key}: nulls in {', '.join(nulls)}; {REMEDY}")
     return DetectionFile(table, metadata)
