@@ -38,18 +38,6 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pasted:
-    """Where a thing came to lie. origin: y, x of the window in the scene, px. body: (h, w) float32, how much of the
-    body shows at each pixel. visible: share of the body's area that shows inside the scene. contrast: mean absolute
-    difference from the scene before, grey levels, over the body that shows."""
-
-    origin: tuple[int, int]
-    body: np.ndarray
-    visible: float
-    contrast: float
-
-
-@dataclass(frozen=True)
 class Laid:
     """A sprite as the scan will show it: sharpness, motion and place are settled, only the scene behind is not.
 
@@ -64,6 +52,36 @@ class Laid:
     keeps: np.ndarray
     body: np.ndarray
     area: float
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """Where a thing came to lie. origin: y, x of the window in the scene, px. body: (h, w) float32, how much of the
+    body shows at each pixel. area: px of the whole body. contrast: mean absolute difference from the scene before, grey
+    levels, over the body that shows."""
+
+    origin: tuple[int, int]
+    body: np.ndarray
+    area: float
+    contrast: float
+
+    @property
+    def visible(self) -> float:
+        """Share of the body that shows."""
+        return min(1.0, float(self.body.sum()) / self.area) if self.area else 0.0
+
+    def behind(self, laid: Laid) -> Pasted:
+        """The same once another thing lies over it."""
+        (top, left), (y, x) = laid.origin, self.origin
+        y0, x0 = max(top, y), max(left, x)
+        y1 = min(top + laid.body.shape[0], y + self.body.shape[0])
+        x1 = min(left + laid.body.shape[1], x + self.body.shape[1])
+        if y0 >= y1 or x0 >= x1:
+            return self
+        body = self.body.copy()
+        over = laid.opaque[y0 - top : y1 - top, x0 - left : x1 - left].mean(axis=2)
+        body[y0 - y : y1 - y, x0 - x : x1 - x] *= 1.0 - over
+        return Pasted(self.origin, body, self.area, self.contrast)
 
 
 def paste(scene: np.ndarray, sprite: Sprite, y: float, x: float, look: Look, line_s: float) -> Pasted | None:
@@ -129,7 +147,7 @@ def blend(scene: np.ndarray, laid: Laid) -> Pasted | None:
     return Pasted(
         origin=(y0, x0),
         body=shown,
-        visible=min(1.0, weight / laid.area) if laid.area else 0.0,
+        area=laid.area,
         contrast=change / weight if weight > 0.0 else 0.0,
     )
 

@@ -22,7 +22,7 @@ class Loam:
     def ground(self, height: int, width: int, px_per_mm: float, rng: np.random.Generator) -> np.ndarray:
         relief = np.zeros((height, width), np.float32)
         tone = np.zeros((height, width), np.float32)
-        for size_mm, weight in ((3.2, 0.9), (1.3, 0.7), (0.5, 0.45), (0.2, 0.3)):
+        for size_mm, weight in ((3.2, 0.8), (1.2, 0.75), (0.45, 0.6), (0.16, 0.5)):
             dome, shade = _crumbs(rng, height, width, max(3.0, size_mm * px_per_mm))
             relief += dome * weight * np.sqrt(size_mm)
             tone += shade * weight
@@ -33,8 +33,9 @@ class Loam:
         humus = np.clip(_noise(rng, height, width, 6.0 * px_per_mm) - 0.4, 0.0, 1.0)[..., None]
         ground = ground * (1 - 0.7 * humus) + _HUMUS * 0.7 * humus
         slope = cv2.Sobel(cv2.GaussianBlur(relief, (0, 0), 1.0), cv2.CV_32F, 0, 1, ksize=3)
-        lit = 1.0 + 0.10 * np.tanh(slope * 1.6) + 0.18 * (relief - relief.mean()) + 0.07 * fine
-        pores = np.clip((_noise(rng, height, width, 1.1 * px_per_mm) - 1.25) * 3.0, 0.0, 1.0)
+        lit = 1.0 + 0.17 * np.tanh(slope * 1.6) + 0.20 * (relief - relief.mean()) + 0.08 * fine
+        holes = 0.75 * _noise(rng, height, width, 1.3 * px_per_mm) + 0.45 * _noise(rng, height, width, 0.35 * px_per_mm)
+        pores = np.clip((holes - 0.55 * relief - 0.75) * 2.5, 0.0, 1.0)
         ground = ground * (np.clip(lit, 0.35, 1.6) * (1 - 0.65 * pores))[..., None]
         ground = np.ascontiguousarray(ground, np.float32)
         self._clutter(ground, px_per_mm, rng)
@@ -148,7 +149,7 @@ def _stone(px_per_mm: float, rng: np.random.Generator) -> Sprite:
 def _seed(px_per_mm: float, rng: np.random.Generator) -> Sprite:
     """Seeds and sclerotia: brown, glossy, mite-like."""
     mask = _blob(rng, rng.uniform(0.1, 0.5) * px_per_mm, rng.uniform(1.1, 1.9), 0.05, 16)
-    colour = np.array([(96, 58, 34), (58, 38, 28), (140, 90, 50), (150, 60, 40)][rng.integers(4)], np.float32)
+    colour = np.array([(84, 54, 36), (58, 38, 28), (112, 78, 50), (104, 52, 38)][rng.integers(4)], np.float32)
     sprite = _solid(mask, colour, 0.95, rng, 0.04)
     light = np.roll(cv2.GaussianBlur(mask, (0, 0), max(0.8, mask.shape[0] / 8)) ** 6, -mask.shape[0] // 10, axis=0)
     return Sprite(np.clip(sprite.colour + 60 * light[..., None], 0, 255), sprite.alpha, mask)

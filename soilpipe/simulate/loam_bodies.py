@@ -64,7 +64,7 @@ PLANS: Mapping[str, Plan] = {
         outline=((0, 0.03), (0.06, 0.075), (0.16, 0.08), (0.2, 0.06), (0.35, 0.09), (0.6, 0.10), (0.85, 0.075), (1,
                  0.015)),
         colours=(*_WHITE, (150, 122, 84), (176, 156, 118)), opacity=(0.45, 0.85), segments=7, bands=0.14,
-        gut=0.2, shine=0.3, spots=0.15, bend=0.5, legs=3, leg=0.28, legs_from=0.24, legs_to=0.4, antenna=0.42,
+        gut=0.2, shine=0.3, spots=0.08, bend=0.5, legs=3, leg=0.28, legs_from=0.24, legs_to=0.4, antenna=0.42,
         furca=0.3,
     ),
     "Symphypleona": Plan(

@@ -141,7 +141,7 @@ def _limbs(
     """(H, W) float32 coverage by legs, antennae and tail, and the weight that lines thinner than a pixel must have."""
     canvas = np.zeros(shape, np.uint8)
     leg_px = plan.leg * axis.length
-    thickness = max(plan.leg * 0.13, 0.006) * axis.length if plan.legs else 0.012 * axis.length
+    thickness = max(plan.leg * 0.075, 0.005) * axis.length
     weight = float(np.clip(thickness / 1.0, 0.35, 1.0))
     for pair in range(plan.legs):
         share = (pair + 0.5) / plan.legs
@@ -160,7 +160,8 @@ def _limbs(
             bent = forward * np.cos(spread * 1.9) + side * normal * np.sin(spread * 1.9)
             long = plan.antenna * axis.length
             start = point + side * normal * half * 0.5
-            _line(canvas, [start, start + way * long * 0.5, start + way * long * 0.5 + bent * long * 0.5], thickness)
+            joints = [start, start + way * long * 0.3, start + way * long * 0.55 + bent * long * 0.05]
+            _line(canvas, [*joints, joints[-1] + bent * long * 0.4], max(0.009 * axis.length, thickness * 0.8))
     tail = max(plan.cerci, plan.furca)
     if tail:
         point, forward, normal, half = axis.place(0.98)
@@ -171,7 +172,7 @@ def _limbs(
             if plan.forceps:
                 tip = tip - side * normal * tail * axis.length * 0.35
             middle = point + way * tail * axis.length * 0.5 + side * normal * half * (1.2 if plan.forceps else 0.0)
-            _line(canvas, [point + side * normal * half * 0.5, middle, tip], thickness * (2.2 if plan.forceps else 1.0))
+            _line(canvas, [point + side * normal * half * 0.5, middle, tip], thickness * (1.9 if plan.forceps else 0.8))
     if plan.claws:
         point, forward, normal, half = axis.place(0.05)
         for side in (1.0, -1.0):
@@ -183,5 +184,8 @@ def _limbs(
 
 
 def _line(canvas: np.ndarray, points: list[np.ndarray], thickness: float) -> None:
-    path = np.rint(np.array(points) * 2**_SHIFT).astype(np.int32)
-    cv2.polylines(canvas, [path], False, 255, max(1, round(thickness)), cv2.LINE_AA, _SHIFT)
+    """A limb through these points, thinner towards its tip."""
+    path = np.rint(np.array(points) * 2**_SHIFT).astype(np.int32).tolist()
+    for i in range(len(path) - 1):
+        size = max(1, round(thickness * (1.0 - 0.45 * i / (len(path) - 1))))
+        cv2.line(canvas, path[i], path[i + 1], 255, size, cv2.LINE_AA, _SHIFT)

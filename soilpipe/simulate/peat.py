@@ -173,7 +173,7 @@ def _tube(points: np.ndarray, half: np.ndarray, hue: np.ndarray, clear: float) -
     every = max(1, int(half.mean() / 3))
     for i in range(0, len(points), every):
         x, y = points[i] + middle
-        canvas.bead(x, y, max(half[i], 2.5 * every), half[i], turn[i], hue, clear, 0.1, 0.0, True)
+        canvas.bead(x, y, max(half[i], 6.0 * every), half[i], turn[i], hue, clear, 0.1, 0.0, True)
     return canvas.sprite()
 
 
@@ -181,8 +181,7 @@ def _root(height: int, width: int, px_per_mm: float, rng: np.random.Generator) -
     """A pale root of peat plants, drawn as a tube; its tip arrives last."""
     length = rng.uniform(6.0, 26.0) * px_per_mm
     points = _bezier(rng, length)
-    sway = _bezier(rng, length * 0.1)
-    points = points + np.resize(sway, points.shape) * 0.25 * np.sin(np.linspace(0, 9, len(points)))[:, None]
+    points = points + (0.02 * length * np.sin(np.linspace(0, rng.uniform(4, 12), len(points))))[:, None]
     half = float(np.clip(rng.lognormal(-2.2, 0.5), 0.03, 0.4)) * px_per_mm
     sprite = _tube(points, np.linspace(half, half * 0.5, len(points)), _hue(rng), rng.uniform(0.0, 0.4))
     middle = np.array([sprite.alpha.shape[1] - 1, sprite.alpha.shape[0] - 1]) / 2

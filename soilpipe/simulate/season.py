@@ -23,7 +23,7 @@ from soilpipe.simulate.sensor import Carriage, Sensor, Weather, carriage
 from soilpipe.simulate.spec import SeasonSpec, SimulatedScan, TrueAnimal
 
 SEEN_SHARE = 0.25
-SEEN_CONTRAST = 5.0
+SEEN_CONTRAST = 8.0
 """Below a quarter of its body, or this mean difference from the ground (grey levels), a person would not see an animal:
 it is drawn, but is no part of the truth."""
 MOVED_CRUMBS_PER_CM2_DAY = 0.25
@@ -64,20 +64,20 @@ class _Season:
         self._age(number)
         scene = self.ground.copy()
         moved = carriage(self.spec, number)
-        animals: list[TrueAnimal] = []
+        shown: list[tuple[Placement, Pasted]] = []
         laid: dict[tuple[int, int, int, bool], Laid] = {}
         for placement in sorted(placements, key=lambda p: (-p.off_glass_mm, p.track_id)):
             key = (placement.track_id, placement.pose, placement.nudge, placement.velocity_mm_s > 0.0)
             laid[key] = self.laid.get(key) or self._lay(placement)
             pasted = blend(scene, laid[key])
+            shown = [(other, below.behind(laid[key])) for other, below in shown]
             if placement.taxon != PATCH and pasted is not None:
-                truth = _truth(placement, pasted, moved, scene.shape[:2])
-                if truth is not None:
-                    animals.append(truth)
+                shown.append((placement, pasted))
         self.laid = laid
         self.weather.apply(scene, number)
         image = self.sensor.read(scene, number, moved)
-        animals.sort(key=lambda animal: animal.track_id)
+        found = (_truth(placement, pasted, moved, scene.shape[:2]) for placement, pasted in shown)
+        animals = sorted((animal for animal in found if animal is not None), key=lambda animal: animal.track_id)
         return SimulatedScan(self.spec.times[number], image, tuple(animals))
 
     def _age(self, number: int) -> None:
