@@ -17,6 +17,7 @@ from soilpipe.background.warp import Window, bilinear, lattice_positions
 
 CELL = 8  # local gain and offset are constant in cells of this many px, counted from the corner of the image
 _PITCHES = ((8_000.0, 16), (4_000.0, 12), (2_000.0, 8))  # of the blocks, um; samples along a side of each
+_MOSTLY_GROUND = 4_000.0  # um: blocks of this size hold more ground than animal
 _PRIOR = 25.0  # grey levels², as evidence for gain 1: ground with less contrast than this cannot tell a gain
 _GAINS = (0.4, 2.5)
 _UNSEEN = 0.75  # grey levels: a local tone that changes nothing by more than this is dropped
@@ -128,7 +129,7 @@ def match_local_tone(
         )
         x = x * cv2.resize(gain, size) + cv2.resize(offset, size)
         more_gain, more_offset = _block_lines(
-            _blocks(x, samples), _blocks(y, samples), _blocks(seen[..., None], samples)
+            _blocks(x, samples), _blocks(y, samples), _blocks(seen[..., None], samples), pitch_um >= _MOSTLY_GROUND
         )
         more_gain = _calm(more_gain.reshape(gy, gx, 3), least=0.04)
         more_offset = _calm(more_offset.reshape(gy, gx, 3), least=2.0)
@@ -148,10 +149,17 @@ def _blocks(picture: Floats, side: int) -> Floats:
     return parts.reshape(-1, side * side, channels)
 
 
-def _block_lines(x: Floats, y: Floats, seen: Floats) -> tuple[Floats, Floats]:
-    """y = gain x + offset for each block, (b, n, 3); drawn to gain 1 and offset 0 by as much as is no evidence."""
-    spread = np.array([_spread((y - x)[..., channel]) for channel in range(3)], np.float32)
-    gain, offset = np.ones((x.shape[0], 3), np.float32), np.zeros((x.shape[0], 3), np.float32)
+def _block_lines(x: Floats, y: Floats, seen: Floats, from_median: bool) -> tuple[Floats, Floats]:
+    """y = gain x + offset for each block, (b, n, 3); drawn to gain 1 and offset 0 by as much as is no evidence.
+
+    What counts as unchanged is told from the block's median difference, or from none: a large block is more ground
+    than animal, a small one may be all animal.
+    """
+    gain, offset = np.ones((x.shape[0], 3), np.float32), np.median(y - x, axis=1).astype(np.float32)
+    calm = y - x - offset[:, None]
+    spread = np.array([_spread(calm[..., channel]) for channel in range(3)], np.float32)
+    if not from_median:
+        offset = np.zeros_like(offset)
     for _ in range(3):
         left = y - gain[:, None] * x - offset[:, None]
         weight = seen / (1 + (left / (3 * spread)) ** 2) ** 2

@@ -28,6 +28,7 @@ from soilpipe.tiles import ScanImage
 ALGORITHM = "change-1"
 _STRIP = 512  # rows read at a time
 _STEPS = 4.0  # per grey level, of the map of strength
+_VEIL = 6.0  # grey levels: what a veil may leave in the difference
 _QUANTUM = 8.0  # steps of the evidence map per unit of noise: bytes hold up to 31.9
 
 
@@ -36,12 +37,13 @@ class ChangeSettings:
     """What decides about a change. Lengths in mm, thresholds in standard deviations of the surrounding noise."""
 
     um_per_px: float = 42.0
-    low: float = 3.0
-    high: float = 6.0
+    low: float = 5.0
+    high: float = 8.0
     gap_mm: float = 0.2
     smallest_mm2: float = 0.01
     largest_mm: float = 60.0
     noise_mm: float = 3.0
+    veil_mm: float = 4.0
     least_noise: float = 1.5
     half: float = 60.0  # evidence that scores one half
 
@@ -99,16 +101,19 @@ class ChangeDetector:
 def change_map(windows: ModelInput, um_per_px: float, settings: ChangeSettings) -> npt.NDArray[np.uint8]:
     """Evidence of change of a whole scan, (height, width) uint8: standard deviations of the local noise times 8.
 
-    The difference is smoothed by one pixel, its root mean square over the colours divided by a robust spread of the
+    What is left of veils (the mean over `veil_mm`) is taken away, the rest smoothed by one pixel, its root mean square over the colours divided by a robust spread of the
     surroundings (median over blocks of `noise_mm`, then of 3 x 3 blocks). 0 where the difference is not valid.
     """
     height, width = windows.height, windows.width
     strength = np.empty((height, width), np.uint8)
+    veil = 2 * round(settings.veil_mm * 500 / um_per_px) + 1
     for y0 in range(0, height, _STRIP):
         y1 = min(y0 + _STRIP, height)
-        top, bottom = max(y0 - 4, 0), min(y1 + 4, height)
+        top, bottom = max(y0 - veil, 0), min(y1 + veil, height)
         window = windows.read(top, bottom, 0, width)
         difference = np.moveaxis(window[3:6], 0, -1).astype(np.float32) - 128
+        limited = np.clip(difference, -_VEIL, _VEIL)  # an animal must not pull the veil's mean along
+        difference -= cv2.blur(limited, (veil, veil), borderType=cv2.BORDER_REFLECT_101)
         smooth = cv2.GaussianBlur(difference, (7, 7), 1.0, borderType=cv2.BORDER_REFLECT_101)
         rms = np.sqrt((smooth * smooth).mean(axis=2))
         rms[window[6] == 0] = 0
