@@ -130,6 +130,14 @@ class Store:
             self._files.write(_checked(key), blocks())
         return digest.hexdigest()
 
+    @contextmanager
+    def open_local(self, key: str) -> Iterator[Path]:
+        """A local path with the object's bytes, only to be read; from S3 a temporary file, removed afterwards."""
+        with Inbox(f"{self.root}/{_checked(key).rpartition('/')[0]}", self._options).open_local(
+            Entry(key.rpartition("/")[2], 0, 0.0)
+        ) as path:
+            yield path
+
     def list(self, prefix: str, suffix: str = "") -> list[Entry]:
         """Every object below the folder ``prefix`` whose key ends in ``suffix``, sorted by key; [] when absent."""
         prefix = _checked(prefix) if prefix else ""

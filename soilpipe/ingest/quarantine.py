@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.ingest.receipts import list_receipts, list_scan_ids
-from soilpipe.store import Store, StoreError
+from soilpipe.store import Store, StoreError, canonical_json
 
 DECISIONS = "quarantine"
 
@@ -43,7 +43,7 @@ class Quarantined(FrozenModel):
 
 
 class Decision(FrozenModel):
-    """What a person decided about one content (and, where given, one time) of a scanner.
+    """What a person decided about one content of a scanner. ``captured_at`` is that of the refusal it answers.
 
     ``taken``: it is a scan now. ``dismissed``: it stays where it is and no longer asks for anyone. ``kept``: the scan
     accepted before stays, and what contradicted it is dismissed. ``sets_aside``: scans that no longer count.
@@ -60,13 +60,24 @@ class Decision(FrozenModel):
 
 
 def quarantine(store: Store, local: Path, refusal: Quarantined) -> None:
-    """Keep the refused file and say why; the reason comes last. Doing it again changes nothing."""
+    """Keep the refused file and say why; the reason comes last. Doing it again changes only what is said."""
     folder = layout.quarantine_folder(refusal.scanner_id, refusal.sha256)
     kept = f"{folder}/file{_suffix(refusal.source_name)}"
     if not any(_is_content(entry.key) for entry in store.list(folder)):
         store.put_file(local, kept)
-    if not any(_same_event(refusal, other) for other in quarantined_as(store, refusal.scanner_id, refusal.sha256)):
-        store.write_json(_free_reason(store, refusal), refusal.model_dump(mode="json"))
+    taken = 0
+    for entry in store.list(folder, ".json"):
+        earlier = _read(store, entry.key)
+        taken += 1
+        if _same_event(refusal, earlier):
+            said_now = earlier.model_copy(
+                update={field: getattr(refusal, field) for field in ("code", "reason", "remedy")}
+            )
+            store.write_if_changed(entry.key, canonical_json(said_now.model_dump(mode="json")))
+            return
+    first = layout.quarantine_reason(refusal.scanner_id, refusal.sha256)
+    key = f"{folder}/reason-{taken + 1}.json" if taken else first
+    store.write_json(key, refusal.model_dump(mode="json"))
 
 
 def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarantined]:
@@ -148,9 +159,14 @@ def _set_aside(decisions: list[Decision]) -> frozenset[str]:
 def _decides(decision: Decision, q: Quarantined) -> bool:
     if decision.decided_at < q.first_seen:
         return False
-    if decision.outcome == "kept":
-        return decision.scan_id is not None and decision.scan_id == q.conflicts_with
-    return decision.sha256 == q.sha256 and decision.captured_at in (None, q.captured_at)
+    if decision.sha256 == q.sha256 and decision.captured_at == q.captured_at:
+        return True
+    # Who keeps a scan dismisses whatever contradicted it; who takes another instead has decided that time.
+    if q.conflicts_with is None or decision.outcome == "dismissed":
+        return False
+    return q.conflicts_with == decision.scan_id or (
+        q.conflicts_with in decision.sets_aside and q.captured_at == decision.captured_at
+    )
 
 
 def _same_event(one: Quarantined, other: Quarantined) -> bool:
@@ -158,16 +174,6 @@ def _same_event(one: Quarantined, other: Quarantined) -> bool:
     if one.captured_at != other.captured_at or one.conflicts_with != other.conflicts_with:
         return False
     return one.captured_at is not None or one.source_name == other.source_name
-
-
-def _free_reason(store: Store, refusal: Quarantined) -> str:
-    """``reason.json``, or a second one named after its own time where the same bytes were refused before."""
-    key = layout.quarantine_reason(refusal.scanner_id, refusal.sha256)
-    number = 1
-    while store.exists(key):
-        number += 1
-        key = f"{layout.quarantine_folder(refusal.scanner_id, refusal.sha256)}/reason-{number}.json"
-    return key
 
 
 def _is_content(key: str) -> bool:

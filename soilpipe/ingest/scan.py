@@ -14,7 +14,7 @@ from typing import Literal
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
-from soilpipe.ingest.arrivals import Arrival, to_utc
+from soilpipe.ingest.arrivals import Arrival, to_utc, waiting
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.quality import QualityMeter
 from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as, superseded_scans
@@ -22,6 +22,8 @@ from soilpipe.ingest.readers import Reader, Refused, open_reader
 from soilpipe.ingest.receipts import FileRecord, Receipt, list_scan_ids, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
 from soilpipe.store import Entry, Inbox, Store
+
+__all__ = ["Candidate", "Outcome", "examine", "ingest_file", "live_scans_at", "sha256_of", "waiting"]
 
 Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
 
@@ -42,6 +44,7 @@ class Candidate:
     """A file under examination: its bytes lie at ``path``; ``entry`` is how the inbox listed them.
 
     ``device_time`` None: to be asked of the file. ``accepted``: a person wants it whatever it contradicts.
+    ``again``: refused before, and looked at once more.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Candidate:
     time_from: str = "name"
     name_problem: str | None = None
     accepted: bool = False
+    again: bool = False
 
 
 class _Conflict(Exception):  # noqa: N818 - no error: two files that cannot both be right
@@ -102,7 +106,8 @@ def examine(
             candidate.path,
             max_pixels=project.max_pixels,
             max_memory=project.max_memory,
-            name=None if candidate.accepted else candidate.name,
+            name=candidate.name,
+            any_suffix=candidate.accepted,
         ) as reader:
             if time is None:
                 time, time_from = _time_in_file(reader, candidate), "file"
@@ -112,7 +117,10 @@ def examine(
                 time_from = candidate.time_from
             if not candidate.accepted:
                 _check_conflicts(scanner, store, candidate, time, reader)
-            return _take(project, scanner, store, candidate, reader, time, time_from, now, inbox)
+            outcome = _take(project, scanner, store, candidate, reader, time, time_from, inbox)
+        if outcome.kind == "accepted" and not candidate.accepted:
+            _check_twins(scanner, store, candidate, time)
+        return outcome
     except Refused as refusal:
         refused = _refusal(scanner, candidate, time, refusal.code, refusal.reason, refusal.remedy, None, now)
         kind: Kind = "refused"
@@ -122,7 +130,7 @@ def examine(
         kind = "conflict"
     if _changed(inbox, candidate):
         return _still_changing(candidate)
-    if _refused_before(store, refused):
+    if not candidate.again and _refused_before(store, refused):
         return Outcome("repeat", candidate.name, reason=refused.reason, sha256=candidate.sha256)
     quarantine(store, candidate.path, refused)
     reason = f"{candidate.name}: {refused.reason} {refused.remedy}"
@@ -140,7 +148,7 @@ def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime)
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
     if store.exists(layout.receipt(scan_id)) and read_receipt(store, scan_id).sha256 == candidate.sha256:
         return Outcome("repeat", candidate.name, scan_id, f"the same bytes as scan {scan_id}", candidate.sha256)
-    if candidate.accepted:
+    if candidate.accepted or candidate.again:
         return None
     captured_at = to_utc(time, scanner)
     for earlier in quarantined_as(store, scanner.id, candidate.sha256):
@@ -195,6 +203,25 @@ def _check_conflicts(scanner: Scanner, store: Store, candidate: Candidate, time:
         raise _Conflict(scan_id, "same_time", f"Its time is that of scan {scan_id}, but the picture is another one.")
 
 
+def _check_twins(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> None:
+    """Raises _Conflict when another run accepted other content for this time while this one was accepted."""
+    own = layout.make_scan_id(scanner.id, time, candidate.sha256)
+    for scan_id in live_scans_at(scanner, store, to_utc(time, scanner)):
+        if scan_id != own:
+            reason = f"Its time is that of scan {scan_id}, which arrived together with it; the pictures differ."
+            raise _Conflict(scan_id, "same_time", reason)
+
+
+def live_scans_at(scanner: Scanner, store: Store, captured_at: datetime) -> list[str]:
+    """The accepted scans of one time that nobody has put aside: more than one only in a conflict."""
+    aside = superseded_scans(store, scanner.id)
+    return [
+        scan_id
+        for scan_id in list_scan_ids(store, scanner.id)
+        if scan_id not in aside and to_utc(layout.parse_scan_id(scan_id).device_time, scanner) == captured_at
+    ]
+
+
 def _take(
     project: Project,
     scanner: Scanner,
@@ -203,7 +230,6 @@ def _take(
     reader: Reader,
     time: datetime,
     time_from: str,
-    now: datetime,
     inbox: Inbox | None,
 ) -> Outcome:
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)

@@ -38,8 +38,12 @@ IMAGE_SUFFIXES = READ_SUFFIXES | {".bmp", ".gif", ".webp", ".heic", ".heif", ".a
 """Files so called are taken for scans, so that one in a format we do not read is told, not passed over."""
 
 
-def open_reader(path: Path, *, max_pixels: int, max_memory: int, name: str | None = None) -> Reader:
+def open_reader(
+    path: Path, *, max_pixels: int, max_memory: int, name: str | None = None, any_suffix: bool = False
+) -> Reader:
     """Open an image, a context manager. ``name`` is what the file is called, where ``path`` is a temporary copy.
+
+    ``any_suffix``: let it be called as another format.
 
     Raises Refused when it is empty, no image, called as another format, not complete, damaged, or too large.
     """
@@ -50,7 +54,7 @@ def open_reader(path: Path, *, max_pixels: int, max_memory: int, name: str | Non
         start = file.read(16)
     for one in FORMATS:
         if start.startswith(one.magics):
-            if suffix not in one.suffixes:
+            if suffix not in one.suffixes and not any_suffix:
                 raise Refused(
                     "wrong_extension",
                     f"The file is {one.name} but is called {suffix or 'without an extension'}.",

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import tifffile
 
-from soilpipe.ingest.readers.base import Limits, cut, damaged, rgb8, truncated, unsupported
+from soilpipe.ingest.readers.base import Limits, Refused, cut, damaged, rgb8, truncated, unsupported
 from soilpipe.ingest.readers.exif import exif_time, resolution
 
 NAME = "TIFF"
@@ -25,7 +25,9 @@ def open_tiff(path: Path, limits: Limits) -> TiffReader:
     """Raises Refused."""
     try:
         return TiffReader(path, limits)
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
+    except (Refused, OSError):
+        raise
+    except Exception as error:  # tags are read by very many roads, and a broken one ends in nearly any error
         raise truncated(NAME, f"its directory of tags cannot be read ({_told(error)})") from error
 
 
