@@ -101,8 +101,9 @@ class ChangeDetector:
 def change_map(windows: ModelInput, um_per_px: float, settings: ChangeSettings) -> npt.NDArray[np.uint8]:
     """Evidence of change of a whole scan, (height, width) uint8: standard deviations of the local noise times 8.
 
-    What is left of veils (the mean over `veil_mm`) is taken away, the rest smoothed by one pixel, its root mean square over the colours divided by a robust spread of the
-    surroundings (median over blocks of `noise_mm`, then of 3 x 3 blocks). 0 where the difference is not valid.
+    What is left of veils (the mean over `veil_mm`) is taken away and the rest smoothed by one pixel; its root mean
+    square over the colours is divided by a robust spread of the surroundings (median over blocks of `noise_mm`, then
+    of 3 x 3 blocks). 0 where the difference is not valid.
     """
     height, width = windows.height, windows.width
     strength = np.empty((height, width), np.uint8)

@@ -1,0 +1,146 @@
+"""How large a detected animal is: segmented inside its box, length and width from its minimum-area rectangle.
+
+The box is read with some ground around it, at the finest pyramid level where it is at most 500 px long, and enlarged.
+What stands out, of the ground or (where there is one) of the background, is thresholded by Otsu's method, and the piece
+that fills the box best is the animal. A curved animal is longer than its rectangle: the rectangle is what all taxa and
+the published tables have in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from soilpipe.background import ModelInput, Registration
+from soilpipe.tiles import ScanImage
+
+LONGEST = 500  # px: longer boxes are read from a coarser level
+_ENLARGED = 600  # px: boxes are enlarged to about this, since half a pixel is much of a mite or of a thread
+_ENLARGEMENTS = (2, 8)
+_LEAST_SHARE = 0.02  # of the box: a smaller piece is a speck, not the animal
+_LEAST_CONTRAST = 3.0  # times the noise around: less is not a silhouette
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """(n,) float32 each: long and short side of the minimum-area rectangle (mm) and area of the silhouette (mm²).
+
+    NaN where the scale is unknown or nothing stands out in the box.
+    """
+
+    length_mm: npt.NDArray[np.float32]
+    width_mm: npt.NDArray[np.float32]
+    area_mm2: npt.NDArray[np.float32]
+
+
+def measure(
+    scan: ScanImage,
+    references: Sequence[ScanImage],
+    registrations: Sequence[Registration],
+    boxes: npt.NDArray[np.float32],
+    um_per_px: float | None,
+) -> Sizes:
+    """Measure what lies in the boxes.
+
+    boxes: (n, 4), x_min y_min x_max y_max, px at full resolution, half-open. um_per_px: of the scan, None when its
+    resolution is unknown: then nothing is measured.
+    """
+    sizes = np.full((len(boxes), 3), np.nan, np.float32)
+    if um_per_px is not None and math.isfinite(um_per_px) and um_per_px > 0:
+        inputs: dict[int, ModelInput] = {}
+        for i, box in enumerate(np.asarray(boxes, np.float64)):
+            level = max(0, math.ceil(math.log2(max(box[2] - box[0], box[3] - box[1], 1.0) / LONGEST)))
+            if level not in inputs:
+                inputs[level] = ModelInput(scan, references, registrations, scan.um_per_px * 2**level)
+            found = _measure_box(inputs[level], box)
+            if found is not None:
+                mm = um_per_px / 1000
+                sizes[i] = found[0] * mm, found[1] * mm, found[2] * mm * mm
+    return Sizes(sizes[:, 0], sizes[:, 1], sizes[:, 2])
+
+
+def _measure_box(windows: ModelInput, box: npt.NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """Length, width (full px) and area (full px²) of what lies in one box; None when nothing does."""
+    x0, y0, x1, y1 = box / windows.factor
+    context = 4 + 0.25 * max(x1 - x0, y1 - y0)
+    top, left = math.floor(y0 - context), math.floor(x0 - context)
+    bottom, right = math.ceil(y1 + context), math.ceil(x1 + context)
+    top, left = max(top, 0), max(left, 0)
+    bottom, right = min(bottom, windows.height), min(right, windows.width)
+    if bottom - top < 3 or right - left < 3:
+        return None
+    window = windows.read(top, bottom, left, right)
+    grow = min(max(math.ceil(_ENLARGED / max(x1 - x0, y1 - y0, 1.0)), _ENLARGEMENTS[0]), _ENLARGEMENTS[1])
+    inner = np.array([x0 - left, y0 - top, x1 - left, y1 - top]) * grow
+    mask = silhouette(window, inner, grow)
+    if mask is None:
+        return None
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = np.concatenate(contours).reshape(-1, 2).astype(np.float32)
+    # Contours run through the centres of pixels; half a pixel of each belongs to the animal on either side.
+    sides = np.array(cv2.minAreaRect(points)[1], np.float64) + 1.0
+    scale = windows.factor / grow
+    return float(sides.max()) * scale, float(sides.min()) * scale, float(mask.sum()) * scale**2
+
+
+def silhouette(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], grow: int) -> Mask | None:
+    """Where the animal is in a window of model input (7, h, w) enlarged `grow` times -> (h * grow, w * grow) bool.
+
+    box: x_min y_min x_max y_max of its box in the enlarged window. None when nothing stands out.
+    """
+    strength = cv2.GaussianBlur(_contrast(window, box / grow), (0, 0), 0.7)
+    strength = cv2.resize(strength, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[: strength.shape[0], : strength.shape[1]] + 0.5
+    inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+    if inside.sum() < 4 or inside.all():
+        return None
+    outside = strength[~inside]
+    noise = float(np.median(outside)) + 1.0
+    bright = float(np.percentile(strength[inside], 98))
+    if bright < _LEAST_CONTRAST * noise:
+        return None
+    scaled = np.clip(strength * (255.0 / bright), 0, 255).astype(np.uint8)
+    level, _ = cv2.threshold(scaled[inside][None], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    reach = grow + 1
+    near = (x >= box[0] - reach) & (x < box[2] + reach) & (y >= box[1] - reach) & (y < box[3] + reach)
+    return _largest_piece((scaled > level) & near, inside)
+
+
+def _contrast(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """How far each pixel stands out, (h, w) float32, grey levels: of the ground around the box, and of the background.
+
+    An animal that rests has no difference, and one on its like has no contrast: the one of both that separates the
+    box from its surroundings better is taken.
+    """
+    colours = np.moveaxis(window[:3], 0, -1).astype(np.float32)
+    y, x = np.mgrid[: colours.shape[0], : colours.shape[1]] + 0.5
+    inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+    around = ~inside if not inside.all() else np.ones_like(inside)
+    of_ground = np.abs(colours - np.median(colours[around], axis=0)).mean(axis=2)
+    if not (window[6] > 0).all():
+        return of_ground
+    difference = np.moveaxis(window[3:6], 0, -1).astype(np.float32) - 128
+    of_background = np.abs(difference - np.median(difference[around], axis=0)).mean(axis=2)
+
+    def separation(strength: npt.NDArray[np.float32]) -> float:
+        return float(np.percentile(strength[inside], 90)) / (float(np.percentile(strength[around], 75)) + 1.0)
+
+    return of_background if separation(of_background) >= separation(of_ground) else of_ground
+
+
+def _largest_piece(mask: Mask, inside: Mask) -> Mask | None:
+    """The piece with most pixels in the box; None when that is a speck."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    areas = np.bincount(labels[inside], minlength=int(labels.max()) + 1)
+    areas[0] = 0
+    best = int(areas.argmax())
+    if areas[best] < max(4.0, _LEAST_SHARE * float(inside.sum())):
+        return None
+    return labels == best
