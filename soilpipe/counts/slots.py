@@ -229,18 +229,21 @@ def complete_through(slots: Sequence[Slot]) -> datetime | None:
     return last
 
 
-def told_until(rows: Iterable[tuple[datetime, str, datetime | None]], scanner: Scanner) -> datetime | None:
-    """The `as_of` of a table: the last moment at which the clock alone changed it. Rows: (slot, state, captured_at).
+def told_until(slots: Sequence[Slot], scanner: Scanner) -> datetime | None:
+    """The `as_of` of a table with these slots: the last moment at which the clock alone changed it.
 
-    A slot appears when its time comes (or earlier, when a scan takes it early), and is missing ``missing_after`` later.
-    A timetable made as of this moment is the one these rows came from; so equal rows have an equal `as_of`, whenever
-    they were computed, and the tables can be made again, to the byte, without knowing when they were made.
+    A slot appears when its time comes, and is missing ``missing_after`` later; a slot that a scan has taken is there in
+    any case, even before its time. A timetable made as of this moment is the one these slots came from. So equal tables
+    have an equal `as_of`, whenever they were made, and can be made again, to the byte, without knowing when that was.
     """
-    moments = [
-        slot + scanner.missing_after if state == "missing" else slot if at is None else min(slot, at)
-        for slot, state, at in rows
-    ]
-    return max(moments, default=None)
+    if not slots:
+        return None
+    there = {slot.slot for slot in slots}
+    not_yet = [slot for slot in expected_slots(scanner, slots[0].slot, slots[-1].slot) if slot not in there]
+    not_yet += [slot.slot + scanner.missing_after for slot in slots if slot.state == "pending"]
+    moments = (s.slot + scanner.missing_after if s.state == "missing" else s.slot for s in slots)
+    next_change = min(not_yet, default=datetime.max.replace(tzinfo=UTC))
+    return max((moment for moment in moments if moment < next_change), default=None)
 
 
 def slots_by_year(slots: Sequence[Slot]) -> Mapping[int, tuple[Slot, ...]]:

@@ -78,12 +78,8 @@ def scanner_tables(
             "detections": _detection_table(scanner, [*found.values()], lineages),
         }
         counted = [c.slot for c, _ in counts]
-        told = {"slots": _told(of_year, scanner), "counts": _told(counted, scanner), "detections": None}
+        told = {"slots": told_until(of_year, scanner), "counts": told_until(counted, scanner), "detections": None}
         yield YearTables(year, tables, told, tuple(broken.values()))
-
-
-def _told(slots: Sequence[Slot], scanner: Scanner) -> datetime | None:
-    return told_until(((s.slot, s.state, s.captured_at) for s in slots), scanner)
 
 
 def _year_rows(
