@@ -1,0 +1,59 @@
+"""The command line. Console script `soilpipe`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from deployments.commands import detector, models, quarantine, run, series, simulation
+from soilpipe.errors import SoilpipeError
+
+TOLD = 2
+"""Exit code of an error that is told; 1 means that something needs a person."""
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="soilpipe",
+    help="From scans of buried flat-bed scanners to time series of soil invertebrates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    simulation.init,
+    run.run,
+    run.serve,
+    series.status,
+    series.counts,
+    series.verify,
+    series.rebuild,
+    simulation.simulate,
+    simulation.demo,
+):
+    app.command()(command)
+app.add_typer(quarantine.quarantine, name="quarantine")
+app.add_typer(models.models, name="models")
+app.add_typer(detector.train, name="train")
+app.add_typer(detector.evaluate, name="evaluate")
+
+
+def main() -> None:
+    """Run a command. What a person can mend is one message on standard error, without a traceback."""
+    try:
+        app()
+    except SoilpipeError as error:
+        sys.stderr.write(f"soilpipe: {error}\n")
+        sys.exit(TOLD)
+    except BrokenPipeError:
+        # `soilpipe counts | head`: nobody reads on, and that is no error.
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. What was begun, the next run finishes.\n")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `soilpipe`, by group. Heavy modules are imported inside commands, so that help comes at once."""

@@ -1,0 +1,164 @@
+"""`status`, `counts`, `verify` and `rebuild`: what there is, and whether it is right."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from deployments.commands.options import (
+    DEFAULT_PROJECT,
+    AsJson,
+    OptionError,
+    ProjectFile,
+    Scanners,
+    Since,
+    Until,
+    moment,
+    opened,
+)
+from deployments.commands.shown import local_time, print_json, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Taxa = Annotated[list[str] | None, typer.Option("--taxon", "-t", metavar="NAME", help="Only this one; repeatable.")]
+By = Annotated[Literal["slot", "day", "week"], typer.Option(help="One row per slot, day or week, and taxon.")]
+Format = Annotated[Literal["table", "csv", "parquet"], typer.Option("--format", "-f", help="How to write them.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
+Sample = Annotated[int | None, typer.Option(min=1, metavar="N", help="Re-read only N scans, drawn anew each time.")]
+TABLE_COLUMNS = {
+    "slot": ("slot", "scanner_id", "taxon", "state", "n", "n_total", "n_new", "n_stationary", "validation"),
+    "day": ("date", "scanner_id", "taxon", "n_mean", "n_max", "slots_observed", "slots_expected", "validation"),
+}
+TABLE_COLUMNS["week"] = TABLE_COLUMNS["day"]
+
+
+def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> None:
+    """How each scanner is doing: slots by state, last scan. Exit code 1 when something needs a person."""
+    loaded, store = opened(project)
+    from soilpipe.counts.status import project_status
+
+    found = project_status(loaded, store, datetime.now(UTC))
+    if as_json:
+        print_json(found)
+    else:
+        states = ("observed", "late", "missing", "quarantined", "pending")
+        rows = []
+        for one in found:
+            counts = [one.slots.get(state, 0) for state in states]
+            last = local_time(one.last_scan, loaded.scanner(one.scanner_id).zone)
+            rows.append((one.scanner_id, one.site_id, *counts, one.waiting, one.not_analysed, last))
+        columns = ("scanner", "site", *states, "in the inbox", "to detect", "last scan (local)")
+        print_table(f"Project {loaded.project}", columns, rows)
+        for one in found:
+            for name in one.strangers:
+                typer.echo(f"{one.scanner_id}: {name} in its inbox is of no declared scanner")
+        needs = [sentence for one in found for sentence in one.needs_person]
+        if needs:
+            typer.echo("What needs a person:")
+            for sentence in needs:
+                typer.echo(f"- {sentence}")
+    if any(one.needs_person for one in found):
+        raise typer.Exit(1)
+
+
+def counts(
+    project: ProjectFile = DEFAULT_PROJECT,
+    scanner: Scanners = None,
+    taxon: Taxa = None,
+    since: Since = None,
+    until: Until = None,
+    by: By = "slot",
+    format_: Format = "table",
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """The counts, for people and scripts. A slot without a count is a gap, not a zero."""
+    if format_ == "parquet" and output is None:
+        raise OptionError("Parquet is not for the terminal: say where to write it with --output FILE.")
+    if format_ == "table" and output is not None and not as_json:
+        raise OptionError("A table is for the terminal: choose --format csv or --format parquet for a file.")
+    loaded, store = opened(project)
+    from soilpipe.counts.query import query_counts
+
+    frame = query_counts(loaded, store, scanner, taxon, moment(since, "--since"), moment(until, "--until"), by=by)
+    if as_json:
+        print_json(frame)
+    elif format_ == "parquet" and output is not None:
+        frame.to_parquet(output, index=False)
+        typer.echo(f"{len(frame)} rows in {output}. {_behind(frame)}")
+    elif format_ == "csv":
+        text = frame.to_csv(index=False, lineterminator="\n")
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
+        typer.echo(_behind(frame), err=True)
+    else:
+        _print_counts(frame, by, named=bool(taxon))
+
+
+def _print_counts(frame: pd.DataFrame, by: str, named: bool) -> None:
+    if frame.empty:
+        typer.echo("No counts yet: nothing is in the series for this choice. `soilpipe status` says what there is.")
+        return
+    number = "n_total" if by == "slot" else "n_max"
+    found = frame.groupby("taxon")[number].transform("max").fillna(0) > 0
+    shown = frame if named or not found.any() else frame[found]
+    left_out = frame["taxon"].nunique() - shown["taxon"].nunique()
+    caption = _behind(frame)
+    if left_out:
+        caption += f"\n{left_out} taxa that were looked for and never found are left out; --json and csv have them."
+    columns = TABLE_COLUMNS[by]
+    print_table("Counts", columns, shown.loc[:, list(columns)].itertuples(index=False, name=None), caption)
+
+
+def _behind(frame: pd.DataFrame) -> str:
+    """What stands behind the numbers, in words."""
+    from soilpipe.counts.query import VALIDATION_IN_WORDS
+
+    present = [name for name in VALIDATION_IN_WORDS if name in set(frame["validation"].dropna())]
+    return "; ".join(f"{name}: {VALIDATION_IN_WORDS[name]}" for name in present) or "no counts yet"
+
+
+def verify(
+    project: ProjectFile = DEFAULT_PROJECT, since: Since = None, sample: Sample = None, as_json: AsJson = False
+) -> None:
+    """Re-read the store: every receipt's files, every series. Exit code 1 and a list when something is wrong."""
+    loaded, store = opened(project)
+    from rich.console import Console
+
+    from deployments.commands.options import begin_utc
+    from soilpipe.counts.verify import verify as verify_store
+
+    first = begin_utc(moment(since, "--since"), loaded.scanners[0].zone) if since else None
+    with Console(stderr=True).status("Reading the store") as spinner:
+        problems = verify_store(
+            loaded, store, first, sample, lambda what, done, of: spinner.update(f"{what}: {done} of {of}")
+        )
+    if as_json:
+        print_json(problems)
+    elif problems:
+        print_table("What is wrong", ("kind", "object", "what"), [(p.kind, p.key, p.message) for p in problems])
+    else:
+        typer.echo("Everything is as it should be.")
+    if problems:
+        raise typer.Exit(1)
+
+
+def rebuild(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> None:
+    """Make the series again from receipts, detections and records: to the same bytes when nothing changed."""
+    loaded, store = opened(project)
+    from soilpipe.counts.verify import rebuild as rebuild_series
+
+    summaries = rebuild_series(loaded, store)
+    if as_json:
+        print_json(summaries)
+        return
+    rows = [(s.scanner_id, sum(s.slots.values()), len(s.changed), len(s.problems)) for s in summaries]
+    print_table("Series", ("scanner", "slots", "files changed", "problems"), rows)
+    for problem in (problem for summary in summaries for problem in summary.problems):
+        typer.echo(f"- {problem}", err=True)
