@@ -82,12 +82,12 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether an object (not a folder) of that key is there."""
-        with self._told("look for", key):
+        with self.told("look for", key):
             return self._files.exists(_checked(key))
 
     def read_bytes(self, key: str) -> bytes:
         """The whole object. Raises MissingKeyError (a FileNotFoundError too) when it is not there."""
-        with self._told("read", key):
+        with self.told("read", key):
             return self._files.read(_checked(key))
 
     def read_json(self, key: str) -> Any:
@@ -99,7 +99,7 @@ class Store:
 
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write or replace one object, atomically and durably."""
-        with self._told("write", key):
+        with self.told("write", key):
             self._files.write(_checked(key), iter((data,)))
 
     def write_json(self, key: str, value: Any) -> None:
@@ -126,7 +126,7 @@ class Store:
                     digest.update(block)
                     yield block
 
-        with self._told("write", key):
+        with self.told("write", key):
             self._files.write(_checked(key), blocks())
         return digest.hexdigest()
 
@@ -141,19 +141,19 @@ class Store:
     def list(self, prefix: str, suffix: str = "") -> list[Entry]:
         """Every object below the folder ``prefix`` whose key ends in ``suffix``, sorted by key; [] when absent."""
         prefix = _checked(prefix) if prefix else ""
-        with self._told("list", prefix):
+        with self.told("list", prefix):
             found = [Entry(*fields) for fields in self._files.list(prefix) if fields[0].endswith(suffix)]
         return sorted((e for e in found if not e.key.startswith(TEMPORARY + "/")), key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens when it is not there."""
-        with self._told("delete", key):
+        with self.told("delete", key):
             self._files.delete(_checked(key))
 
     def sha256(self, key: str) -> str:
         """Hex sha256 of an object, streamed."""
         digest = hashlib.sha256()
-        with self._told("read", key):
+        with self.told("read", key):
             for block in self._files.blocks(_checked(key)):
                 digest.update(block)
         return digest.hexdigest()
@@ -164,12 +164,12 @@ class Store:
 
     def sync(self, prefix: str) -> None:
         """Force to disk what lies below ``prefix``; nothing to do on S3."""
-        with self._told("sync", prefix):
+        with self.told("sync", prefix):
             self._files.sync(_checked(prefix))
 
     @contextmanager
-    def _told(self, doing: str, key: str) -> Iterator[None]:
-        """Turn errors of the place into errors for people."""
+    def told(self, doing: str, key: str) -> Iterator[None]:
+        """Turn errors of the place into errors for people; also for what is written through `zarr`."""
         try:
             yield
         except SoilpipeError:

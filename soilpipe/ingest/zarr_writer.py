@@ -49,7 +49,7 @@ def write_image(
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(store.zarr(key), mode="r+", zarr_format=3)
         arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
-    with ThreadPoolExecutor(1, "soilpipe-write") as background:
+    with store.told("write", key), ThreadPoolExecutor(1, "soilpipe-write") as background:
         writing: Future[None] | None = None
         for pieces in _pyramid(bands, shapes):
             if writing is not None:
@@ -81,8 +81,10 @@ def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -
     """For each source band, what it completes: rows of whole shards, at every level."""
     held: list[list[np.ndarray]] = [[] for _ in shapes]
     written = [0] * len(shapes)
+    given = 0
     for band in bands:
         pieces: list[Piece] = []
+        given += len(band)
         rows = band
         for level, (height, _) in enumerate(shapes):
             held[level].append(rows)
@@ -97,7 +99,7 @@ def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -
                 rows = halve(rows)
         yield pieces
     if written != [height for height, _ in shapes]:
-        raise ValueError(f"the bands held {written[0]} rows of {shapes[0][0]}")
+        raise ValueError(f"the bands held {given} rows of {shapes[0][0]}")
 
 
 def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> None:

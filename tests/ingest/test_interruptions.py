@@ -1,0 +1,79 @@
+"""Killed at any moment and run again: the same bytes, and nothing lost.
+
+Each case stops a real run of its own process where a power cut could: SIGKILL, no clean-up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soilpipe import local_files
+from soilpipe.ingest import scan as scan_module
+from soilpipe.ingest.receipts import list_receipts
+
+NAME = "A20_2024-03-06_06H00M.png"
+
+
+def kill_after(writes: int) -> None:
+    real = local_files.LocalFiles.write
+    left = [writes]
+
+    def write(self: local_files.LocalFiles, key: str, blocks: object) -> None:
+        def halfway() -> object:
+            for block in blocks:
+                yield bytes(block)[: len(block) // 2]
+                if left[0] <= 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield bytes(block)[len(block) // 2 :]
+
+        real(self, key, halfway())
+        left[0] -= 1
+
+    local_files.LocalFiles.write = write  # type: ignore[method-assign]
+
+
+def kill_before_the_receipt(_: int) -> None:
+    scan_module.write_receipt = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_and_die(bench: object, stop: Callable[[int], None], count: int) -> None:
+    stop(count)
+    bench.run()
+
+
+def truth(bench: object) -> dict[str, bytes]:
+    files = bench.bytes_of_the_store()
+    return {key: data for key, (data, _) in files.items() if not key.startswith(".tmp/")}
+
+
+@pytest.mark.parametrize(
+    ("stop", "count"),
+    [(kill_after, 0), (kill_after, 2), (kill_after, 4), (kill_after, 5), (kill_before_the_receipt, 0)],
+    ids=["first metadata", "first shard", "second level", "original", "receipt"],
+)
+def test_killed_and_run_again_gives_the_same_bytes(
+    stop: Callable[[int], None], count: int, make_bench, draw, encode
+) -> None:
+    bench = make_bench()
+    image = encode(draw(700, 600), ".png")
+    bench.deliver(NAME, image)
+    (undisturbed,) = bench.run()
+    expected = truth(bench)
+    root = Path(bench.project.store)
+    root.rename(root.with_name("undisturbed"))
+
+    process = multiprocessing.get_context("spawn").Process(target=run_and_die, args=(bench, stop, count))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert list_receipts(bench.store, "A20") == []
+
+    (outcome,) = bench.run()
+    assert outcome == undisturbed
+    assert truth(bench) == expected
