@@ -1,0 +1,184 @@
+"""Make the detector that ships with the package: simulate seasons, train on them, write weights and card.
+
+    python benchmarks/make_shipped_detector.py simulate --folder build/seasons --workers 16
+    python benchmarks/make_shipped_detector.py train --folder build/seasons --workers 16
+
+The two phases are apart because a machine with a GPU may be lent for minutes only. All seeds are fixed: the same
+arguments give the same scenes, and on a CPU the same weights. Needs numpy, OpenCV, torch and safetensors only.
+
+Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
+seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
+suits a crowd lets too much pass on bare ground. Both are of the generator `loam`; `peat` is for testing only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from soilpipe.detect.training import Recipe, train_detector
+from soilpipe.detect.weights import SHIPPED
+from soilpipe.simulate import SeasonSpec, write_season
+from soilpipe.taxonomy import SOIL
+
+FIRST_DAY = datetime(2024, 3, 1, tzinfo=UTC)
+SLOT = timedelta(hours=6)
+TAXA = (
+    "Collembola", "Protura", "Diplura", "Formicidae", "Coleoptera", "Diptera", "Symphyla", "Pauropoda", "Diplopoda",
+    "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
+    "Gastropoda",
+)  # fmt: skip
+VALIDATION = "V"  # first letter of the ids of validation scanners
+
+
+def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
+    """The seasons, each a scanner of its own; how crowded each is, is drawn from its number."""
+    specs = []
+    for kind, count in (("T", arguments.seasons), (VALIDATION, arguments.val_seasons)):
+        for number in range(count):
+            rng = np.random.default_rng([arguments.seed, ord(kind), number])
+            scans = arguments.scans
+            times = tuple(FIRST_DAY + SLOT * slot for slot in range(scans))
+            crowd = arguments.crowd * float(np.exp(rng.uniform(np.log(0.2), np.log(1.8))))
+            specs.append(
+                SeasonSpec(
+                    scanner_id=f"{kind}{number:04d}",
+                    generator="loam",
+                    seed=arguments.seed * 100_000 + (ord(kind) << 12) + number,
+                    times=times,
+                    height_px=arguments.size,
+                    width_px=arguments.size,
+                    dpi=1200.0,
+                    animals_per_100cm2=arguments.val_crowd if kind == VALIDATION else crowd,
+                    evenness=0.0 if kind == VALIDATION else float(rng.uniform(0.4, 1.0)),
+                )
+            )
+    return specs
+
+
+def _write(job: tuple[SeasonSpec, Path]) -> str:
+    cv2.setNumThreads(1)
+    spec, folder = job
+    season = folder / spec.scanner_id
+    if not (season / "truth.json").exists():  # a season is complete when its truth is there
+        write_season(spec, season, extension="jpg", quality=92)
+    return spec.scanner_id
+
+
+def simulate(arguments: argparse.Namespace) -> None:
+    """Write all seasons and one COCO file over them."""
+    specs = season_specs(arguments)
+    began = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+        jobs = [(spec, arguments.folder) for spec in specs]
+        for done, _ in enumerate(pool.map(_write, jobs), start=1):
+            if done % 10 == 0 or done == len(specs):
+                print(f"simulated {done} of {len(specs)} seasons, {time.monotonic() - began:.0f} s", flush=True)
+    truths = {
+        spec.scanner_id: json.loads((arguments.folder / spec.scanner_id / "truth.json").read_text()) for spec in specs
+    }
+    labels = merged(truths)
+    (arguments.folder / "labels.json").write_text(json.dumps(labels))
+    print(f"{len(labels['images'])} scans, {len(labels['annotations'])} animals", flush=True)
+
+
+def merged(truths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One COCO file over the seasons, file names below their folders, ids numbered anew."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories: Sequence[Any] = []
+    for folder, truth in truths.items():
+        if categories and truth["categories"] != categories:
+            raise SystemExit(f"{folder}: the seasons differ in their categories; simulate them all anew")
+        categories = truth["categories"]
+        new_id = {image["id"]: len(images) + index + 1 for index, image in enumerate(truth["images"])}
+        images += [
+            {**image, "id": new_id[image["id"]], "file_name": f"{folder}/{image['file_name']}"}
+            for image in truth["images"]
+        ]
+        annotations += [
+            {
+                "id": len(annotations) + index + 1,
+                "image_id": new_id[annotation["image_id"]],
+                **{key: annotation[key] for key in ("category_id", "bbox", "iscrowd", "scans_present")},
+            }
+            for index, annotation in enumerate(truth["annotations"])
+        ]
+    return {
+        "info": {"simulated": True, "generator": "loam"},
+        "images": images,
+        "categories": list(categories),
+        "annotations": annotations,
+    }
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train on what `simulate` wrote, and write weights and card into `--out`."""
+    labels = arguments.folder / "labels.json"
+    scanners = {image["scanner_id"] for image in json.loads(labels.read_text())["images"]}
+    began = time.monotonic()
+
+    def told(stage: str, done: int, of: int, figures: Mapping[str, float]) -> None:
+        if done == of or (stage == "training" and (done - 1) % 250 == 0) or (stage != "training" and done % 160 == 0):
+            values = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            print(f"{time.monotonic() - began:6.0f} s  {stage} {done} of {of}  {values}", flush=True)
+
+    card = train_detector(
+        labels,
+        arguments.folder,
+        arguments.out,
+        name="shipped",
+        taxonomy=SOIL,
+        taxa=arguments.taxa,
+        val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
+        recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
+                      learning_rate=arguments.learning_rate),
+        device=arguments.device,
+        workers=arguments.workers,
+        progress=told,
+    )  # fmt: skip
+    print(json.dumps({key: card[key] for key in ("threshold", "figures", "trained_on", "seconds")}, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("phase", choices=("simulate", "train", "all"))
+    parser.add_argument("--folder", type=Path, default=Path("build/seasons"), help="where the seasons lie")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
+    parser.add_argument("--seasons", type=int, default=120, help="training seasons")
+    parser.add_argument("--val-seasons", type=int, default=24, help="validation seasons, for the threshold")
+    parser.add_argument("--scans", type=int, default=10, help="scans a season, six hours apart")
+    parser.add_argument("--size", type=int, default=1536, help="height and width of a scan, px at 1200 dpi")
+    parser.add_argument("--crowd", type=float, default=150.0, help="animals per 100 cm2 in training, in the middle")
+    parser.add_argument("--val-crowd", type=float, default=20.0, help="animals per 100 cm2 in validation")
+    parser.add_argument("--taxa", nargs="+", default=TAXA, help="those without examples are left out")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.phase in ("simulate", "all"):
+        simulate(arguments)
+    if arguments.phase in ("train", "all"):
+        train(arguments)
+
+
+if __name__ == "__main__":
+    main()

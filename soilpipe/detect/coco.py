@@ -1,0 +1,324 @@
+"""Labels for detectors: a COCO file and a folder of images, read strictly.
+
+Beyond plain COCO an image entry may carry `scanner_id` and `date_captured` (ISO, with its offset; UTC where none is
+given), by which earlier images of the same scanner become references; `dpi`; and `labelled: false` for an image that
+nobody has looked at, which then only serves as a reference. An annotation may carry `scans_present`: in how many
+scans before this one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soilpipe.errors import SoilpipeError
+from soilpipe.taxonomy import Taxonomy, TaxonomyError
+
+
+class LabelError(SoilpipeError):
+    """A label file that cannot be used: every problem with its id, in one message."""
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image and the animals that people, or the simulation, marked in it.
+
+    boxes          (n, 4) float32, x_min y_min x_max y_max, px of the file, half-open, clipped to the image
+    labels         (n,) int64, index into the categories of its `LabelSet`
+    crowd          (n,) bool: a region of animals not told apart: neither right nor wrong
+    scans_present  (n,) int64: consecutive scans before this one in which it sat at this place; -1 unknown
+    captured_at    UTC, or None
+    """
+
+    file_name: str
+    path: Path
+    width: int
+    height: int
+    dpi: float | None
+    scanner_id: str | None
+    captured_at: datetime | None
+    labelled: bool
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    scans_present: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """All images of one label file, in its order; `source` is the file's name."""
+
+    source: str
+    categories: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+    simulated: bool
+
+    @property
+    def labelled(self) -> tuple[LabelledImage, ...]:
+        """The images that somebody has looked at."""
+        return tuple(image for image in self.images if image.labelled)
+
+
+Where = Callable[[LabelledImage], bool]
+
+
+def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
+    """Read a COCO file; LabelError when it is no COCO file or anything in it cannot be meant.
+
+    Boxes are clipped to their image; boxes that are not finite, have no area or lie wholly outside are refused with
+    the id of the annotation, as are images without a file, unknown categories and unknown images. An annotation with
+    a mask (`segmentation` polygons) and no `bbox` gets the box around its mask.
+    """
+    labels, folder = Path(labels), Path(images)
+    data = _load(labels)
+    problems: list[str] = []
+    categories, category_index = _categories(data["categories"], problems)
+    entries = {entry.get("id"): entry for entry in data["images"]}
+    if len(entries) < len(data["images"]):
+        problems.append("several images share an id")
+    _find_missing(data["images"], folder, problems)
+    by_image: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in entries}
+    for annotation in data["annotations"]:
+        if annotation.get("image_id") in by_image:
+            by_image[annotation["image_id"]].append(annotation)
+        else:
+            problems.append(f"annotation {annotation.get('id')}: no image has the id {annotation.get('image_id')!r}")
+    found = [
+        image
+        for key, entry in entries.items()
+        if (image := _image(entry, folder, by_image[key], category_index, problems)) is not None
+    ]
+    if problems:
+        told = "; ".join(problems[:10])
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise LabelError(f"{labels.name}: {told}{more}")
+    info = data.get("info") or {}
+    simulated = bool(info.get("simulated", "generator" in info))
+    return LabelSet(labels.name, categories, tuple(found), simulated)
+
+
+def _load(labels: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(labels.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LabelError(f"{labels}: there is no such label file") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise LabelError(f"{labels}: not readable as JSON ({error})") from error
+    if not isinstance(data, dict) or not all(
+        isinstance(data.get(key), list) for key in ("images", "annotations", "categories")
+    ):
+        raise LabelError(
+            f"{labels}: not COCO: a JSON object with the lists images, annotations and categories is needed"
+        )
+    return data
+
+
+def _categories(entries: list[Any], problems: list[str]) -> tuple[tuple[str, ...], dict[Any, int]]:
+    names: list[str] = []
+    index: dict[Any, int] = {}
+    for entry in entries:
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip():
+            problems.append(f"category {entry.get('id')!r} has no name")
+        elif entry.get("id") in index or name in names:
+            problems.append(f"category {name!r} (id {entry.get('id')!r}) comes twice")
+        else:
+            index[entry.get("id")] = len(names)
+            names.append(name)
+    return tuple(names), index
+
+
+def _find_missing(entries: list[Any], folder: Path, problems: list[str]) -> None:
+    missing = [str(entry.get("file_name")) for entry in entries if not (folder / str(entry.get("file_name"))).is_file()]
+    if missing:
+        told = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        problems.append(f"{len(missing)} of {len(entries)} images are not in {folder.name or folder}: {told}")
+
+
+def _image(
+    entry: Mapping[str, Any],
+    folder: Path,
+    annotations: list[Mapping[str, Any]],
+    category_index: Mapping[Any, int],
+    problems: list[str],
+) -> LabelledImage | None:
+    name = str(entry.get("file_name"))
+    width, height = entry.get("width"), entry.get("height")
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+        problems.append(f"image {name}: width {width!r} and height {height!r} must be whole numbers of px")
+        return None
+    boxes, labels, crowd, present = [], [], [], []
+    for annotation in annotations:
+        told = f"annotation {annotation.get('id')} ({name})"
+        if annotation.get("category_id") not in category_index:
+            known = ", ".join(map(str, list(category_index)[:20]))
+            problems.append(f"{told}: unknown category {annotation.get('category_id')!r}; the file declares {known}")
+            continue
+        box = _box(annotation, width, height)
+        if isinstance(box, str):
+            problems.append(f"{told}: {box}")
+            continue
+        boxes.append(box)
+        labels.append(category_index[annotation["category_id"]])
+        crowd.append(bool(annotation.get("iscrowd", 0)))
+        present.append(int(annotation.get("scans_present", -1)))
+    return LabelledImage(
+        file_name=name,
+        path=folder / name,
+        width=width,
+        height=height,
+        dpi=_dpi(entry, name, problems),
+        scanner_id=None if entry.get("scanner_id") is None else str(entry["scanner_id"]),
+        captured_at=_time(entry, name, problems),
+        labelled=bool(entry.get("labelled", True)),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        labels=np.array(labels, np.int64),
+        crowd=np.array(crowd, bool),
+        scans_present=np.array(present, np.int64),
+    )
+
+
+def _box(annotation: Mapping[str, Any], width: int, height: int) -> tuple[float, float, float, float] | str:
+    """x_min y_min x_max y_max, clipped, or what is wrong with it."""
+    given = annotation.get("bbox") or _around_mask(annotation.get("segmentation"))
+    try:
+        x, y, w, h = (float(value) for value in given)
+    except (TypeError, ValueError):
+        return f"bbox {given!r} is not x, y, width, height"
+    if not all(math.isfinite(value) for value in (x, y, w, h)):
+        return f"bbox {given!r} holds values that are not numbers"
+    if w <= 0 or h <= 0:
+        return f"bbox {given!r} has no area"
+    box = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return f"bbox {given!r} lies outside the image of {width} x {height} px"
+    return box
+
+
+def _around_mask(segmentation: Any) -> Any:
+    if not (isinstance(segmentation, list) and segmentation and all(isinstance(ring, list) for ring in segmentation)):
+        return None
+    values = np.array([value for ring in segmentation for value in ring], float)
+    if len(values) < 6 or len(values) % 2:
+        return None
+    x, y = values[0::2], values[1::2]
+    return [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
+
+
+def _dpi(entry: Mapping[str, Any], name: str, problems: list[str]) -> float | None:
+    dpi = entry.get("dpi")
+    if dpi is None:
+        return None
+    if isinstance(dpi, bool) or not isinstance(dpi, (int, float)) or not math.isfinite(dpi) or dpi <= 0:
+        problems.append(f"image {name}: dpi {dpi!r} is not a number above 0")
+        return None
+    return float(dpi)
+
+
+def _time(entry: Mapping[str, Any], name: str, problems: list[str]) -> datetime | None:
+    text = entry.get("date_captured")
+    if not text or not entry.get("scanner_id"):
+        return None  # plain COCO fills date_captured with whatever its tool writes; it counts beside a scanner only
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        problems.append(f"image {name}: date_captured {text!r} is not an ISO time")
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def only(labels: LabelSet, where: Where | None) -> LabelSet:
+    """The images that `where` keeps stay labelled; the others still serve as references."""
+    if where is None:
+        return labels
+    return replace(
+        labels,
+        images=tuple(image if where(image) else replace(image, labelled=False) for image in labels.images),
+    )
+
+
+def with_taxa(labels: LabelSet, taxa: tuple[str, ...], taxonomy: Taxonomy | None, *, strict: bool = True) -> LabelSet:
+    """The same labels as indices into `taxa`.
+
+    A category counts as the taxon of its name, else as the nearest of its ancestors in `taxonomy` that is among
+    `taxa`. Background categories of the taxonomy are no animals and are left out. LabelError names the categories
+    that have animals and fit none of the taxa; when not `strict`, such animals become crowds: they count neither way.
+    """
+    target: dict[int, int] = {}
+    left_out: set[int] = set()
+    lost = []
+    used = {int(label) for image in labels.labelled for label in image.labels}
+    for index, category in enumerate(labels.categories):
+        found = nearest_taxon(category, taxa, taxonomy)
+        if found is not None:
+            target[index] = taxa.index(found)
+        elif is_background(category, taxonomy):
+            left_out.add(index)
+        elif index in used:
+            lost.append(category)
+    if lost and strict:
+        raise LabelError(
+            f"{labels.source}: the categories {', '.join(lost)} are none of the taxa {', '.join(taxa)} and lie below "
+            "none of them. Name them in the taxonomy, or train a single class"
+        )
+
+    def translated(image: LabelledImage) -> LabelledImage:
+        if not image.labelled:
+            return image
+        keep = np.array([int(label) not in left_out for label in image.labels], bool)
+        return replace(
+            image,
+            boxes=image.boxes[keep],
+            labels=np.array([target.get(int(label), 0) for label in image.labels[keep]], np.int64),
+            crowd=image.crowd[keep] | np.array([int(label) not in target for label in image.labels[keep]], bool),
+            scans_present=image.scans_present[keep],
+        )
+
+    return replace(labels, categories=taxa, images=tuple(translated(image) for image in labels.images))
+
+
+def nearest_taxon(category: str, taxa: tuple[str, ...], taxonomy: Taxonomy | None) -> str | None:
+    """Which of `taxa` a category counts as: its own name, else its nearest ancestor among them, else None."""
+    if category in taxa:
+        return category
+    if taxonomy is None or category not in taxonomy:
+        return None
+    name = taxonomy.find(category).name
+    known = {taxonomy.find(taxon).name: taxon for taxon in taxa if taxon in taxonomy}
+    return next((known[above] for above in (name, *taxonomy.ancestors(name)) if above in known), None)
+
+
+def is_background(category: str, taxonomy: Taxonomy | None) -> bool:
+    """Whether the taxonomy knows the category as no animal (roots, litter)."""
+    return taxonomy is not None and category in taxonomy and taxonomy.find(category).background
+
+
+def taxa_with_examples(labels: LabelSet, taxonomy: Taxonomy | None) -> tuple[str, ...]:
+    """The taxa that the labels hold animals of: in the taxonomy's order and spelling, or as the file lists them.
+
+    What has no example is left out: a detector cannot report a zero of what it never saw. With a taxonomy, LabelError
+    names the categories that it does not know.
+    """
+    used = sorted({int(label) for image in labels.labelled for label in image.labels})
+    names = [labels.categories[index] for index in used]
+    if taxonomy is None:
+        return tuple(names)
+    found, unknown = set(), []
+    for name in names:
+        try:
+            taxon = taxonomy.find(name)
+        except TaxonomyError as error:
+            unknown.append(str(error))
+            continue
+        if not taxon.background:
+            found.add(taxon.name)
+    if unknown:
+        raise LabelError(f"{labels.source}: {'; '.join(unknown)}. Name them in the taxonomy, or train a single class")
+    return tuple(name for name in taxonomy.names if name in found)
