@@ -37,9 +37,9 @@ class ChangeSettings:
     """What decides about a change. Lengths in mm, thresholds in standard deviations of the surrounding noise."""
 
     um_per_px: float = 42.0
-    low: float = 5.0
-    high: float = 8.0
-    gap_mm: float = 0.2
+    low: float = 7.0
+    high: float = 10.0
+    gap_mm: float = 0.15
     smallest_mm2: float = 0.01
     largest_mm: float = 60.0
     noise_mm: float = 3.0
@@ -51,7 +51,7 @@ class ChangeSettings:
 class ChangeDetector:
     """A `Detector` that needs no training. With fewer than two usable references it finds nothing."""
 
-    def __init__(self, settings: ChangeSettings | None = None, *, threshold: float = 0.5) -> None:
+    def __init__(self, settings: ChangeSettings | None = None, *, threshold: float = 0.6) -> None:
         self.settings = settings or ChangeSettings()
         self.info = DetectorInfo(
             name="change",

@@ -1,0 +1,179 @@
+"""Detecting one accepted scan of a project: references, registration, detection, sizes, the detection file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from soilpipe import layout
+from soilpipe.analyses import Analysis
+from soilpipe.background import Registration, choose_references, register
+from soilpipe.config import Project
+from soilpipe.detect.base import Detector
+from soilpipe.detect.measure import measure
+from soilpipe.detections import detection_table, read_detection_file, write_detection_file
+from soilpipe.errors import SoilpipeError
+from soilpipe.ingest.quarantine import superseded_scans
+from soilpipe.ingest.receipts import Receipt, list_receipts
+from soilpipe.store import Store
+from soilpipe.taxonomy import TaxonomyError, split_stage
+from soilpipe.tiles import ScanImage, open_image
+
+
+class ScanDetectionError(SoilpipeError):
+    """A scan cannot be detected as it should be."""
+
+
+@dataclass(frozen=True)
+class DetectedScan:
+    """What was found. `n` detections, `per_taxon` (taxa with none left out); `references`: those that were usable."""
+
+    scan_id: str
+    analysis_id: str
+    key: str
+    n: int
+    per_taxon: dict[str, int]
+    references: tuple[str, ...]
+
+
+def detect_scan(
+    project: Project, store: Store, receipt: Receipt, detector: Detector, analysis: Analysis
+) -> DetectedScan:
+    """Detect one scan and write its detection file, even when nothing was found.
+
+    References are the scanner's earlier scans of the same dpi and size, those of `background.choose_references`; where
+    this analysis has detected the scan before, the ones that its file names, so that a re-run gives the same bytes.
+
+    Raises ScanDetectionError when the pixels of the scan, or of a reference that its file names, are no longer stored.
+    """
+    um_per_px = receipt.um_per_px
+    scale = detector.info.um_per_px if um_per_px is None else um_per_px
+    scan = _open(store, receipt.scan_id, scale)
+    if scan is None:
+        raise ScanDetectionError(
+            f"the pixels of {receipt.scan_id} are not in the store {store.root}: they have expired or were removed. "
+            "Restore its image.zarr, or leave the scan undetected under this analysis"
+        )
+    references = _references(store, receipt, analysis, scale)
+    registrations = [register(scan, reference) for reference in references]
+    found = detector.detect(scan, references, registrations, threshold=analysis.threshold)
+    names = [_name(project, label) for label in found.taxa]
+    named = [names[label] for label in found.labels]
+    sizes = measure(scan, references, registrations, found.boxes, um_per_px)
+    table = detection_table(
+        receipt.scan_id,
+        analysis.id,
+        boxes=found.boxes,
+        scores=found.scores,
+        taxa=[taxon for taxon, _, _ in named],
+        ranks=[rank for _, rank, _ in named],
+        stages=[stage for _, _, stage in named],
+        length_mm=sizes.length_mm,
+        width_mm=sizes.width_mm,
+        area_mm2=sizes.area_mm2,
+    )
+    metadata = _metadata(receipt, detector, analysis, references, registrations, scale)
+    key = write_detection_file(store, analysis.id, receipt.scan_id, table, metadata)
+    return DetectedScan(
+        scan_id=receipt.scan_id,
+        analysis_id=analysis.id,
+        key=key,
+        n=len(found),
+        per_taxon=dict(sorted(Counter(table["taxon"].to_pylist()).items())),
+        references=tuple(str(image.scan_id) for image, r in zip(references, registrations, strict=True) if r.ok),
+    )
+
+
+def _open(store: Store, scan_id: str, um_per_px: float) -> ScanImage | None:
+    try:
+        return open_image(store, scan_id, um_per_px)
+    except FileNotFoundError:
+        return None
+
+
+def _references(store: Store, receipt: Receipt, analysis: Analysis, um_per_px: float) -> list[ScanImage]:
+    """Those that the scan's file under this analysis names; without a file, those that suit and have their pixels."""
+    try:
+        named = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
+    except FileNotFoundError:
+        return _choose(store, receipt, um_per_px)
+    images = []
+    for reference in named:
+        image = _open(store, reference["scan_id"], um_per_px)
+        if image is None:
+            raise ScanDetectionError(
+                f"{receipt.scan_id} was detected against {reference['scan_id']}, whose pixels are no longer in the "
+                f"store {store.root}; its detections stay as they are. To detect it against other scans, delete "
+                f"{layout.detection_file(analysis.id, receipt.scan_id)}"
+            )
+        images.append(image)
+    return images
+
+
+def _choose(store: Store, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
+    put_aside = superseded_scans(store, receipt.scanner_id)
+    earlier = {
+        other.scan_id: other.captured_at
+        for other in list_receipts(store, receipt.scanner_id)
+        if other.captured_at < receipt.captured_at
+        and (other.dpi, other.width_px, other.height_px) == (receipt.dpi, receipt.width_px, receipt.height_px)
+        and other.scan_id not in put_aside
+    }
+    while True:
+        chosen = choose_references(receipt.captured_at, list(earlier.items()))
+        images = {scan_id: _open(store, scan_id, um_per_px) for scan_id in chosen}
+        gone = [scan_id for scan_id, image in images.items() if image is None]
+        if not gone:
+            return [image for image in images.values() if image is not None]
+        for scan_id in gone:
+            del earlier[scan_id]
+
+
+def _name(project: Project, label: str) -> tuple[str, str | None, str | None]:
+    """Taxon, rank and stage of a detector's label, by the project's taxonomy where that knows the name."""
+    try:
+        taxon = project.taxonomy.find(label)
+    except TaxonomyError:
+        return label, None, None
+    return taxon.name, taxon.rank, split_stage(label)[1]
+
+
+def _metadata(
+    receipt: Receipt,
+    detector: Detector,
+    analysis: Analysis,
+    references: Sequence[ScanImage],
+    registrations: Sequence[Registration],
+    um_per_px: float,
+) -> dict[str, Any]:
+    """What made the file; numbers rounded to what they are known to, so that equal runs write equal bytes."""
+    usable = sum(registration.ok for registration in registrations)
+    return {
+        "detector": detector.info.version,
+        "threshold": analysis.threshold,
+        "width_px": receipt.width_px,
+        "height_px": receipt.height_px,
+        "um_per_px": round(um_per_px, 6),
+        "um_per_px_from": "detector" if receipt.um_per_px is None else "scan",
+        "difference": (
+            f"background of {usable} earlier scans"
+            if usable >= 2
+            else f"none: a background needs two usable earlier scans, and there is {'one' if usable else 'none'}"
+        ),
+        "references": [
+            {
+                "scan_id": reference.scan_id,
+                "ok": registration.ok,
+                "reason": registration.reason,
+                "dy": round(float(np.median(registration.dy)), 3),
+                "dx": round(float(np.median(registration.dx)), 3),
+                "gain": [round(float(gain), 4) for gain in registration.gain],
+                "peak": round(registration.peak, 3),
+            }
+            for reference, registration in zip(references, registrations, strict=True)
+        ],
+    }
