@@ -36,10 +36,18 @@ class S3Files:
                 yield block
 
     def write(self, key: str, blocks: Iterator[bytes]) -> None:
-        # An exception inside the block discards the upload: nothing half-written ever shows.
-        with self._fs.transaction, self._fs.open(self._path(key), "wb", block_size=BLOCK) as file:
+        # Shows only with commit(): one PUT, or the end of a multipart upload. (The file system's own transactions
+        # are shared by all threads that use it.)
+        file = self._fs.open(self._path(key), "wb", block_size=BLOCK, autocommit=False)
+        try:
             for block in blocks:
                 file.write(block)
+            file.close()
+            file.commit()
+        except BaseException:
+            file.discard()
+            file.closed = True
+            raise
 
     def list(self, prefix: str) -> Iterator[Fields]:
         start = len(self._root) + 1
