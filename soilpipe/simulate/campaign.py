@@ -127,7 +127,7 @@ def _dispersion(numbers: Mapping[ScanKey, int], scans: set[ScanKey]) -> tuple[fl
         excess.append(counts.var(ddof=1) - counts.mean())
     squares = float(np.square(means).sum())
     within = float(np.sqrt(max(0.0, float(np.sum(excess))) / squares)) if squares else 0.0
-    return within, float(np.std(means, ddof=1) / np.mean(means)) if np.mean(means) > 0 else 0.0
+    return within, float(np.std(means, ddof=1) / np.mean(means)) if len(means) > 1 and squares else 0.0
 
 
 def main() -> None:

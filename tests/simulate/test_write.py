@@ -20,15 +20,8 @@ from soilpipe.simulate.encode import encode
 from soilpipe.simulate.write import file_name
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
-SPEC = SeasonSpec(
-    "DIAMS_A20_O",
-    "loam",
-    5,
-    tuple(START + timedelta(hours=6 * i) for i in range(3)),
-    256,
-    320,
-    animals_per_100cm2=900.0,
-)
+TIMES = tuple(START + timedelta(hours=6 * i) for i in range(3))
+SPEC = SeasonSpec("DIAMS_A20_O", "loam", 5, TIMES, 256, 320, animals_per_100cm2=2500.0)
 
 
 @pytest.fixture(scope="module")
