@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONSTRAINTS = REPOSITORY / "constraints.txt"
@@ -129,20 +131,23 @@ def test_an_installed_environment_is_left_alone(checkout: Path) -> None:
     assert install(checkout)[0] == 0
 
 
+def pinned_lines() -> list[str]:
+    return [line for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")]
+
+
 def test_constraints_hold_names_and_exact_versions_only() -> None:
-    lines = [line for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")]
-    assert lines == sorted(set(lines))
+    lines = pinned_lines()
+    names = [line.partition("==")[0] for line in lines]
+    assert names == sorted(set(names))
     for line in lines:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*", line), line
 
 
 def test_every_direct_dependency_is_pinned_within_its_bounds() -> None:
-    from packaging.requirements import Requirement
-
-    pinned = dict(line.split("==") for line in CONSTRAINTS.read_text().splitlines() if "==" in line and line[0] != "#")
+    pinned = dict(line.split("==") for line in pinned_lines())
     document = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     extras = document["project"]["optional-dependencies"].values()
-    wanted = [*document["project"]["dependencies"], *document["build-system"]["requires"], *sum(extras, [])]
+    wanted = [*document["project"]["dependencies"], *document["build-system"]["requires"], *chain(*extras)]
     for requirement in map(Requirement, wanted):
         name = requirement.name.lower().replace("_", "-")
         assert requirement.specifier.contains(pinned[name]), f"{requirement} is pinned to {pinned[name]}"

@@ -44,7 +44,7 @@ def _from_columns(columns: dict[str, list[Any]], n: int) -> Marks:
     boxes = np.array([columns[name] for name in COLUMNS], dtype=np.float32).T if n else np.zeros((0, 4), np.float32)
     scores = np.array(columns.get("score", [None] * n), dtype=np.float32)
     taxa = columns.get("taxon") or ["animal"] * n
-    return _marks(boxes, scores, tuple("unknown" if taxon is None else str(taxon) for taxon in taxa))
+    return _marks(boxes, scores, tuple(taxon if isinstance(taxon, str) else "unknown" for taxon in taxa))
 
 
 def _marks(boxes: Any, scores: Any, taxa: Sequence[str]) -> Marks:

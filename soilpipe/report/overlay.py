@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -23,7 +24,7 @@ from soilpipe.tiles import ArrayPixels, Pixels, ScanImage
 
 BAND_BYTES = 48 * 2**20
 MARGIN = 16
-SMALLEST_BOX = 9  # px of the picture: the least side of a box, so that a mite's box does not cover the mite
+SMALLEST_BOX = 11  # px of the picture: the least side of a box, so that a mite's box does not cover the mite
 SMALLEST_SIDE = 900  # px: smaller images are enlarged to this, at most threefold
 
 
@@ -53,7 +54,7 @@ def overlay_picture(
     picture = _turned(_shrunk(levels, max_side), orientation)
     scale = max(picture.shape[:2]) / max(full.height, full.width)  # picture px per full-resolution px
     canvas = Image.fromarray(picture)
-    codes = taxon_codes(marks.taxa)
+    codes = taxon_codes(marks.taxa, taxonomy)
     _draw_boxes(canvas, marks, (full.height, full.width), orientation, scale, codes, taxonomy)
     if um_per_px:
         draw_scale_bar(canvas, um_per_px / scale)
@@ -99,9 +100,8 @@ def _box_mean(band: np.ndarray, factor: int) -> np.ndarray:
         return band
     height, width = -(-band.shape[0] // factor), -(-band.shape[1] // factor)
     padding = ((0, height * factor - band.shape[0]), (0, width * factor - band.shape[1]), (0, 0))
-    blocks = np.pad(band, padding, mode="edge").reshape(height, factor, width, factor, 3)
-    mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return (mean + 0.5).astype(np.uint8)
+    padded = np.pad(band, padding, mode="edge") if any(map(any, padding)) else band
+    return np.asarray(cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _turned(picture: np.ndarray, orientation: int) -> np.ndarray:
@@ -117,32 +117,38 @@ def _draw_boxes(
     codes: dict[str, str],
     taxonomy: Taxonomy,
 ) -> None:
-    """One-pixel boxes, a little outside the animal, on a faint dark edge that shows them on pale soil too."""
-    shade = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
+    """Thin boxes, a little outside the animal, on a faint dark edge that shows them on pale soil too."""
+    line = 2 if max(canvas.size) >= 1000 else 1  # pages show large pictures at half their size
+    shade = Image.new("L", canvas.size, 0)
     under, over = ImageDraw.Draw(shade), ImageDraw.Draw(canvas)
     frames = [_frame(turn_box(box, size, orientation), scale) for box in marks.boxes]
     for frame in frames:
         x_min, y_min, x_max, y_max = frame
-        under.rectangle((x_min - 1, y_min - 1, x_max + 1, y_max + 1), outline=(0, 0, 0, 150))
-    canvas.paste(Image.new("RGB", canvas.size), mask=shade.getchannel("A"))
+        under.rectangle((x_min - 1, y_min - 1, x_max + 1, y_max + 1), outline=150, width=line + 2)
+    canvas.paste(Image.new("RGB", canvas.size), mask=shade)
     tagged = len(marks) <= 150  # more codes than that hide more than they tell; the legend has the colours
-    small = font(11)
+    small = font(11 if line == 1 else 13)
     # The least certain are drawn first: where boxes cross, the surer one lies on top.
     for index in np.argsort(marks.scores, kind="stable"):
         taxon, frame = marks.taxa[index], frames[index]
         colour = taxon_colour(taxon, taxonomy)
-        over.rectangle(frame, outline=colour)
+        over.rectangle(frame, outline=colour, width=line)
         if tagged:
             over.text(
-                (frame[0], frame[1] - 14), codes[taxon], font=small, fill=PAPER, stroke_width=1, stroke_fill=(0, 0, 0)
+                (frame[0], frame[1] - 6 - small.size),
+                codes[taxon],
+                font=small,
+                fill=PAPER,
+                stroke_width=1,
+                stroke_fill=(0, 0, 0),
             )
 
 
 def _frame(box: tuple[float, float, float, float], scale: float) -> tuple[int, int, int, int]:
-    """The rectangle drawn around a box: 2 px outside it, and never smaller than SMALLEST_BOX."""
+    """The rectangle drawn around a box: 3 px outside it, and never smaller than SMALLEST_BOX."""
     x_min, y_min, x_max, y_max = (value * scale for value in box)
-    grow_x = max(2.0, (SMALLEST_BOX - (x_max - x_min)) / 2)
-    grow_y = max(2.0, (SMALLEST_BOX - (y_max - y_min)) / 2)
+    grow_x = max(3.0, (SMALLEST_BOX - (x_max - x_min)) / 2)
+    grow_y = max(3.0, (SMALLEST_BOX - (y_max - y_min)) / 2)
     return round(x_min - grow_x), round(y_min - grow_y), round(x_max + grow_x), round(y_max + grow_y)
 
 

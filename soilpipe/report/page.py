@@ -150,10 +150,12 @@ def _write_overlays(
     for place, row in enumerate(newest_scans(slots.frame, counts.frame, NEWEST_SCANS), start=1):
         found = detections.frame[detections.frame["scan_id"] == row["scan_id"]]
         n = int(counts.frame.loc[counts.frame["slot"] == row["slot"], "n"].sum())
-        if not store.exists(f"{layout.image_zarr(row['scan_id'])}/zarr.json") or (n and not len(found)):
-            continue  # its pixels have expired, or it is of a year whose detections were not read
-        um_per_px = 25400 / row["dpi"] if row["dpi"] > 0 else 0.0
-        image = open_image(store, row["scan_id"], um_per_px)
+        if n and not len(found):
+            continue  # it is of a year whose detections were not read
+        try:
+            image = open_image(store, row["scan_id"], 25400 / row["dpi"] if row["dpi"] > 0 else 0.0)
+        except FileNotFoundError:
+            continue  # its pixels have expired
         when = local(row["captured_at"], scanner.zone)
         ground = validation_words(summary.validations)
         picture = overlay_picture(

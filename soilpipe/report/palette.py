@@ -65,19 +65,23 @@ def line_colour(taxon: str, taxonomy: Taxonomy = SOIL) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def taxon_codes(taxa: Iterable[str]) -> dict[str, str]:
-    """Three letters per taxon, unique among those given: the first three, or else its first, second-to-last, ... ones.
+def taxon_codes(taxa: Iterable[str], taxonomy: Taxonomy = SOIL) -> dict[str, str]:
+    """Three letters per taxon, unique in the taxonomy and so the same in every picture.
+
+    Groups with a colour choose first. A code is the first three letters, or else the first two and a later one.
 
     >>> taxon_codes(["Diplura", "Diplopoda", "Diptera"])
-    {'Diplopoda': 'Dip', 'Diplura': 'Dil', 'Diptera': 'Dit'}
+    {'Diplura': 'Dip', 'Diplopoda': 'Dil', 'Diptera': 'Dit'}
     """
+    asked = set(taxa)
+    known = [name for name in COLOURS if name in taxonomy] + list(taxonomy.names)
     codes: dict[str, str] = {}
-    for taxon in sorted(set(taxa)):
+    for taxon in dict.fromkeys(known + sorted(asked)):
         stem = taxon[:2]
         choices = [stem + letter for letter in taxon[2:]] + [f"{stem}{number}" for number in range(1, 1000)]
         codes[taxon] = next(code for code in choices if code not in codes.values())
-    return codes
+    return {taxon: code for taxon, code in codes.items() if taxon in asked}
 
 
 def _ancestors(taxon: str, taxonomy: Taxonomy) -> tuple[str, ...]:
-    return taxonomy.ancestors(taxon) if taxon in taxonomy.names else ()
+    return taxonomy.ancestors(taxon) if taxon in taxonomy else ()

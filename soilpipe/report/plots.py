@@ -198,7 +198,15 @@ def _date_axis(axes: Axes, times: pd.DatetimeIndex) -> None:
     axes.set_xlim(edges[0], edges[-1])
     locator = AutoDateLocator(minticks=4, maxticks=10)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    # Like matplotlib's own, but a day is never a bare number, and the corner has no more than the year.
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(
+            locator,
+            formats=["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
+            zero_formats=["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"],
+            offset_formats=["", "%Y", "%Y", "%Y", "%d %b %Y", "%d %b %Y"],
+        )
+    )
     axes.tick_params(axis="x", labelsize=9, colors=MUTED)
 
 

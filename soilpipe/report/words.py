@@ -63,5 +63,5 @@ def banner(validations: Collection[str]) -> Banner:
 
 def validation_words(validations: Collection[str]) -> str:
     """The same in a word or two, for a table's cell."""
-    words = {"none": "not checked", "simulated": "simulated scans only", "local": "this project's scans"}
+    words = {"none": "not checked", "simulated": "simulated scans", "local": "this project's scans"}
     return ", ".join(words[name] for name in _ORDER if name in validations) or "–"
