@@ -66,7 +66,7 @@ def follow(
     for here, there in _pairs(boxes, names, before[0], tolerance):
         runs[here] = min(before[0].runs[there] + 1, STATIONARY_SCANS)
     known = runs > 1
-    known[~known] = _was_there(boxes[~known], names[~known], before[1:], tolerance)
+    known[~known] = _was_there(boxes[~known], names[~known], before, tolerance)
     changes: list[str | None] = [
         "stationary" if run >= STATIONARY_SCANS else "persistent" if seen else "new"
         for run, seen in zip(runs, known, strict=True)
@@ -106,7 +106,8 @@ def _was_there(boxes: np.ndarray, taxa: np.ndarray, scans: Sequence[Seen], toler
         return np.zeros(len(boxes), bool)
     earlier_boxes = np.concatenate([scan.boxes for scan in scans])
     earlier_taxa = np.concatenate([scan.taxa for scan in scans])
-    return _fit(boxes, taxa, earlier_boxes, earlier_taxa, tolerance)[0].any(axis=1)
+    fits, _, _ = _fit(boxes, taxa, earlier_boxes, earlier_taxa, tolerance)
+    return np.asarray(fits.any(axis=1))
 
 
 def _fit(

@@ -19,6 +19,7 @@ from soilpipe.config import Scanner
 
 DAY = timedelta(days=1)
 COUNTED_STATES = ("observed", "late")
+FUTURE = "it is from the future: the clock of the device is wrong, or that of this machine"
 
 
 class Refused(Protocol):
@@ -125,10 +126,13 @@ def timetable(
     """The scanner's slots up to ``as_of``, with the scans (scan_id, captured_at) that took them.
 
     ``scans``: accepted and not put aside by a person; ``refused``: files in quarantine on which nobody has decided.
-    A slot after ``as_of`` is there only when a scan that came early has taken it.
+    Of the slots after ``as_of`` only those are there that a scan has taken.
     """
-    scans = sorted(set(scans), key=lambda s: (s[1], s[0]))
-    taken, unslotted = _take(scanner, scans, as_of)
+    ordered = sorted(set(scans), key=lambda s: (s[1], s[0]))
+    as_of = _proven(ordered, as_of)
+    scans = [scan for scan in ordered if scan[1] <= as_of]
+    taken, unslotted = _take(scanner, scans)
+    unslotted += [Unslotted(*scan, FUTURE) for scan in ordered[len(scans) :]]
     if isinstance(scanner.slots, str):
         expected = sorted({*taken, *_own_slots(scanner, refused)})
     else:
@@ -153,8 +157,20 @@ def _nearest(scanner: Scanner, captured_at: datetime) -> datetime | None:
     return min(near, key=lambda slot: (abs(slot - captured_at), slot), default=None)
 
 
+def _proven(scans: Sequence[tuple[str, datetime]], as_of: datetime) -> datetime:
+    """``as_of``, or the time of the latest scan that carries it on.
+
+    A device's clock may be ahead of this machine's, or its time zone wrong by some hours: its scans are taken all the
+    same. One that is more than a day ahead of all before it proves nothing.
+    """
+    for _, captured_at in scans:
+        if as_of < captured_at <= as_of + DAY:
+            as_of = captured_at
+    return as_of
+
+
 def _take(
-    scanner: Scanner, scans: Sequence[tuple[str, datetime]], as_of: datetime
+    scanner: Scanner, scans: Sequence[tuple[str, datetime]]
 ) -> tuple[dict[datetime, tuple[str, datetime]], list[Unslotted]]:
     claims: dict[datetime, list[tuple[str, datetime]]] = {}
     unslotted = []
@@ -232,18 +248,12 @@ def complete_through(slots: Sequence[Slot]) -> datetime | None:
 def told_until(slots: Sequence[Slot], scanner: Scanner) -> datetime | None:
     """The `as_of` of a table with these slots: the last moment at which the clock alone changed it.
 
-    A slot appears when its time comes, and is missing ``missing_after`` later; a slot that a scan has taken is there in
-    any case, even before its time. A timetable made as of this moment is the one these slots came from. So equal tables
+    A slot appears when its time comes, and is missing ``missing_after`` later; one that a scan has taken is there from
+    the time of the scan. A timetable made as of this moment is the one these slots came from. So equal tables
     have an equal `as_of`, whenever they were made, and can be made again, to the byte, without knowing when that was.
     """
-    if not slots:
-        return None
-    there = {slot.slot for slot in slots}
-    not_yet = [slot for slot in expected_slots(scanner, slots[0].slot, slots[-1].slot) if slot not in there]
-    not_yet += [slot.slot + scanner.missing_after for slot in slots if slot.state == "pending"]
-    moments = (s.slot + scanner.missing_after if s.state == "missing" else s.slot for s in slots)
-    next_change = min(not_yet, default=datetime.max.replace(tzinfo=UTC))
-    return max((moment for moment in moments if moment < next_change), default=None)
+    moments = (s.slot + scanner.missing_after if s.state == "missing" else s.captured_at or s.slot for s in slots)
+    return max(moments, default=None)
 
 
 def slots_by_year(slots: Sequence[Slot]) -> Mapping[int, tuple[Slot, ...]]:
