@@ -29,6 +29,7 @@ for command in (
     series.counts,
     series.verify,
     series.rebuild,
+    detector.detect,
     simulation.simulate,
     simulation.demo,
 ):

@@ -144,7 +144,7 @@ def _write_project(folder: Path) -> Path:
         f"dpi: {DPI:g}\n"
         f"window_cm2: {window}\n"
         f"from: {FIRST:%Y-%m-%d}\n"
-        f"until: {FIRST + timedelta(hours=6 * SCANS):%Y-%m-%d}\n"
+        f"until: {FIRST + timedelta(hours=6 * (SCANS - 1)):%Y-%m-%d}\n"
         "sites:\n" + "".join(f"  - {{id: {site}}}\n" for site in dict.fromkeys(SITES.values())) + "scanners:\n" + blocks
     )
     return path

@@ -54,7 +54,8 @@ def compare(
     }
     captured = _capture_times(deliveries)
     rows: list[tuple[Any, ...]] = []
-    for (scanner_id, day), group in counted.groupby(["scanner_id", "date"], sort=True):
+    for key, group in counted.groupby(["scanner_id", "date"], sort=True):
+        scanner_id, day = map(str, key)
         times = [captured[scanner_id, slot.to_pydatetime()] for slot in group["slot"].unique()]
         there: dict[str, int] = {}
         for time in times:
@@ -63,8 +64,9 @@ def compare(
                 there[told] = there.get(told, 0) + n
         found = group[group["taxon"].isin(finest)].groupby("taxon")["n_total"].sum()
         for taxon in sorted(set(found.index[found > 0]) | {name for name, n in there.items() if n}):
-            rows.append((scanner_id, str(day), taxon, int(found.get(taxon, 0)), there.get(taxon, 0)))
-        rows.append((scanner_id, str(day), EVERYTHING, int(group["n"].sum()), sum(there.values())))
+            rows.append((scanner_id, day, taxon, int(found.get(taxon, 0)), there.get(taxon, 0)))
+        if len(finest) > 1:
+            rows.append((scanner_id, day, EVERYTHING, int(group["n"].sum()), sum(there.values())))
     return rows
 
 
@@ -86,7 +88,7 @@ def slot_rows(project: Project, store: Store, deliveries: Mapping[str, Sequence[
             slot = row["slot"].to_pydatetime()
             fault = done.get((scanner.id, slot))
             animals = int(totals[row["slot"]]) if row["slot"] in totals.index else None
-            note = row["reason"] or words.get(fault or "", "")
+            note = row["reason"] if isinstance(row["reason"], str) else words.get(fault or "", "")
             rows.append((scanner.id, f"{slot:%Y-%m-%d %H:%M}", row["state"], animals, note))
     return rows
 

@@ -26,6 +26,22 @@ Validate = Annotated[list[str] | None, typer.Option("--validate", metavar="SCANN
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; as many as suit the labels if left out.")]
 From = Annotated[str | None, typer.Option("--from", metavar="VERSION", help="Begin from this version's weights.")]
 
+OnlyScanners = Annotated[
+    list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
+]
+Version = Annotated[str, typer.Option(metavar="V", help="A version, a name, `champion`, `shipped` or `change`.")]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the detector's own.")]
+Files = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
+Format = Annotated[Literal["coco", "csv"], typer.Option("--format", "-f", help="How to write the detections.")]
+Overlay = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each picture with its boxes, as PNG.")]
+WhichDetector = Annotated[
+    str, typer.Option("--detector", metavar="D", help="`shipped`, a model's folder, or a version of --project's store.")
+]
+OptionalProject = Annotated[
+    Path | None, typer.Option("--project", "-p", metavar="FILE", help="Needed only for a version of its store.")
+]
+
 
 @train.command("detector")
 def train_detector(
@@ -38,6 +54,7 @@ def train_detector(
     dpi: Dpi = None,
     no_difference: NoDifference = False,
     validate: Validate = None,
+    scanner: OnlyScanners = None,
     steps: Steps = None,
     begin_from: From = None,
     as_json: AsJson = False,
@@ -78,6 +95,7 @@ def train_detector(
             scale=scale,
             dpi=dpi,
             difference=not no_difference,
+            where=_of_scanners(scanner),
             val_scanners=validate,
             recipe=recipe,
             warm_start=start,
@@ -89,3 +107,143 @@ def train_detector(
         return
     typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
     typer.echo(f"Use it with `soilpipe models promote {version}`, or set `detector: {version}` in the project file.")
+
+
+@evaluate.command("detector")
+def evaluate_detector(
+    labels: Labels,
+    images: Images,
+    project: ProjectFile = DEFAULT_PROJECT,
+    version: Version = "champion",
+    scanner: OnlyScanners = None,
+    dpi: Dpi = None,
+    threshold: Threshold = None,
+    no_difference: NoDifference = False,
+    as_json: AsJson = False,
+) -> None:
+    """AP50, AP75 and AP by COCO (1000 detections an image); precision, recall, F1 and count error at the threshold."""
+    loaded, store = opened(project)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from soilpipe.detect.evaluate import evaluate_detector as judge
+
+    detector = _from_registry(version, store)
+    with Progress(console=Console(stderr=True), disable=as_json) as progress:
+        bar = progress.add_task("images", total=None)
+        found = judge(
+            detector,
+            labels,
+            images,
+            where=_of_scanners(scanner),
+            difference=not no_difference,
+            dpi=dpi,
+            threshold=threshold,
+            taxonomy=loaded.taxonomy,
+            progress=lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    if as_json:
+        print_json(found.as_dict())
+        return
+    groups = {"any taxon": found.any_taxon, "mean of taxa": found.mean_of_taxa, **found.taxa}
+    groups |= {"moving animals": found.moving, "resting animals": found.resting}
+    rows = [(name, p.animals, _share(p.ap50), _share(p.ap75), _share(p.ap)) for name, p in groups.items()]
+    title = f"{found.detector} {found.version} on {found.images} images of {found.labels}"
+    print_table(title, ("", "animals", "AP50", "AP75", "AP"), rows)
+    typer.echo(
+        f"At threshold {found.threshold:.2f}, any taxon: precision {found.precision:.3f}, recall {found.recall:.3f},"
+        f" F1 {found.f1:.3f} (with the right taxon {found.f1_with_taxon:.3f}); {found.detections} detections, count"
+        f" error {found.count_error:.2f} an image. {found.images_with_difference} images had earlier ones to compare."
+    )
+
+
+def detect(
+    images: Files,
+    output: Output = None,
+    format_: Format = "coco",
+    overlay: Overlay = None,
+    detector: WhichDetector = "shipped",
+    project: OptionalProject = None,
+    dpi: Dpi = None,
+    threshold: Threshold = None,
+) -> None:
+    """Detections for loose images, by what they look like alone: no project needed, no earlier scans used."""
+    from soilpipe.detect.loose import coco_text, csv_text, detect_file
+    from soilpipe.errors import SoilpipeError
+
+    chosen = _loose_detector(detector, project)
+    results: list[LooseResult] = []
+    refused: list[str] = []
+    for path in images:
+        try:
+            result = detect_file(chosen, path, dpi=dpi, threshold=threshold)
+        except SoilpipeError as error:
+            refused.append(str(error))
+            typer.echo(f"soilpipe: {error}", err=True)
+            continue
+        if overlay is not None:
+            _write_overlay(result, overlay)
+        results.append(_without_picture(result))
+        typer.echo(f"{path.name}: {len(result.detections)} found, at {result.dpi:g} dpi ({result.dpi_from})", err=True)
+    text = (csv_text if format_ == "csv" else coco_text)(results, chosen.info)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    from soilpipe.counts.query import VALIDATION_IN_WORDS
+
+    typer.echo(f"Validation {chosen.info.validation}: {VALIDATION_IN_WORDS[chosen.info.validation]}.", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _loose_detector(wanted: str, project: Path | None) -> Detector:
+    if project is not None:
+        return _from_registry(wanted, opened(project)[1])
+    from soilpipe.detect.change import ChangeDetector
+    from soilpipe.detect.weights import SHIPPED, load_detector
+
+    if wanted == "change":
+        return ChangeDetector()
+    folder = SHIPPED if wanted == "shipped" else Path(wanted)
+    if not folder.is_dir():
+        raise OptionError(
+            f"{wanted} is no folder with a model. For a version of a project's store, add --project FILE."
+        )
+    return load_detector(folder)
+
+
+def _from_registry(wanted: str, store: Any) -> Detector:
+    from soilpipe import models
+    from soilpipe.detect.select import load_named_detector
+
+    plain = wanted in ("champion", "change")
+    return load_named_detector(wanted if plain else models.resolve(store, "detector", wanted), store)
+
+
+def _write_overlay(result: LooseResult, folder: Path) -> None:
+    from soilpipe.report.overlay import overlay_picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = overlay_picture(result.picture, result.detections, um_per_px=25_400 / result.dpi, title=result.path.name)
+    (folder / f"{result.path.stem}.png").write_bytes(picture)
+
+
+def _without_picture(result: LooseResult) -> LooseResult:
+    """The same with a picture of its size that takes no memory, so that a thousand results can be kept."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    return replace(result, picture=np.broadcast_to(np.uint8(0), result.picture.shape))
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _of_scanners(ids: list[str] | None) -> Any:
+    """Which labelled images count: those of these scanners; all when none is named."""
+    wanted = set(ids or ())
+    return None if not wanted else lambda image: image.scanner_id in wanted

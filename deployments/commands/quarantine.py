@@ -49,12 +49,10 @@ def list_(
     if not found:
         typer.echo("Nothing is waiting in quarantine.")
         return
-    rows = [
-        (one.id, local_time(item.captured_at, one.zone), item.source_name, item.sha256[:12], item.reason, item.remedy)
-        for one, item in found
-    ]
-    caption = "soilpipe quarantine accept SCANNER ID takes one as it is; retry looks again at all."
-    print_table("Quarantine", ("scanner", "time (local)", "file", "id", "reason", "what to do"), rows, caption)
+    for one, item in found:
+        typer.echo(f"{one.id}  {local_time(item.captured_at, one.zone)}  {item.source_name}  id {item.sha256[:12]}")
+        typer.echo(f"    {item.reason} {item.remedy}")
+    typer.echo("`soilpipe quarantine accept SCANNER ID` takes one as it is, `retry` looks again at all.")
 
 
 @quarantine.command()

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 GAP = "–"
+PIPE_WIDTH = 200
 
 
 def print_json(value: Any) -> None:
@@ -47,21 +48,23 @@ def plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> None:
     """A table for people; numbers stand right, gaps are dashes."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     made = [tuple(row) for row in rows]
-    table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         numbers = any(isinstance(row[place], int | float) for row in made)
-        # Ids and numbers are of no use when cut off; sentences may wrap.
-        short = all(len(cell(row[place])) <= 28 for row in made)
-        table.add_column(column, justify="right" if numbers else "left", no_wrap=short)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in made:
         table.add_row(*(cell(value) for value in row))
-    console = Console(highlight=False, markup=False)
-    # A pipe has no width: a table that is wrapped at 80 columns is no use to grep.
-    console.print(table, width=None if console.is_terminal else 200)
+    # A pipe has no width: a table that is folded at 80 columns is of no use there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(highlight=False, markup=False, width=width)
+    console.print(table)
+    if caption:
+        console.print(caption, soft_wrap=True)
 
 
 def cell(value: Any) -> str:
