@@ -5,12 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, opened
-from deployments.commands.shown import print_json
+from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
+from deployments.commands.shown import print_json, print_table
+
+if TYPE_CHECKING:
+    from soilpipe.detect.base import Detector
+    from soilpipe.detect.loose import LooseResult
+    from soilpipe.store import Store
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
 evaluate = typer.Typer(no_args_is_help=True, help="Judge a model on labels.")
@@ -214,7 +219,7 @@ def _loose_detector(wanted: str, project: Path | None) -> Detector:
     return load_detector(folder)
 
 
-def _from_registry(wanted: str, store: Any) -> Detector:
+def _from_registry(wanted: str, store: Store) -> Detector:
     from soilpipe import models
     from soilpipe.detect.select import load_named_detector
 
