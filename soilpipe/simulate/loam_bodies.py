@@ -46,8 +46,8 @@ class Plan:
 
 _WHITE: tuple[Colour, ...] = ((214, 205, 184), (196, 184, 160), (224, 219, 205))
 _PALE: tuple[Colour, ...] = ((196, 178, 140), (181, 160, 122), (208, 196, 168))
-_BROWN: tuple[Colour, ...] = ((92, 56, 32), (72, 42, 26), (112, 70, 40))
-_RUST: tuple[Colour, ...] = ((150, 88, 44), (134, 74, 38), (166, 106, 60))
+_BROWN: tuple[Colour, ...] = ((84, 52, 32), (62, 38, 26), (104, 66, 40))
+_RUST: tuple[Colour, ...] = ((138, 84, 46), (120, 70, 40), (154, 102, 62))
 _GREY: tuple[Colour, ...] = ((96, 92, 92), (122, 118, 112), (78, 74, 76))
 
 _THREAD: Outline = ((0.0, 0.006), (0.03, 0.014), (0.1, 0.018), (0.85, 0.017), (0.97, 0.012), (1.0, 0.004))
@@ -150,8 +150,8 @@ PLANS: Mapping[str, Plan] = {
         legs=3, leg=0.38, legs_from=0.3, legs_to=0.5, antenna=0.4,
     ),
     "Diptera": Plan(
-        outline=((0, 0.02), (0.04, 0.04), (0.2, 0.065), (0.75, 0.07), (0.95, 0.05), (1, 0.03)),
-        colours=_WHITE, opacity=(0.5, 0.85), segments=12, bands=0.16, gut=0.35, bend=1.0,
+        outline=((0, 0.01), (0.03, 0.03), (0.2, 0.06), (0.75, 0.07), (0.93, 0.055), (0.99, 0.03), (1, 0.008)),
+        colours=_WHITE, opacity=(0.5, 0.85), segments=12, bands=0.16, gut=0.35, spots=0.03, bend=1.0,
     ),
     "Enchytraeidae": Plan(
         outline=_THREAD, colours=_WHITE, opacity=(0.35, 0.75), segments=50, bands=0.06, gut=0.18, bend=3.4, wave=1.2,

@@ -58,7 +58,7 @@ def draw_plan(plan: Plan, length_mm: float, angle: float, px_per_mm: float, pose
 def _axis(
     plan: Plan, length: float, angle: float, rng: np.random.Generator, moved: np.random.Generator | None
 ) -> _Axis:
-    n = int(np.clip(length / 3, 24, 240))
+    n = int(np.clip(length / 3, 48, 240))
     at = np.linspace(0.0, 1.0, n)
     turn = plan.bend * rng.uniform(-1.0, 1.0)
     swing = plan.wave * rng.uniform(0.3, 1.0)
@@ -128,7 +128,7 @@ def _skin(
     if plan.shine:
         light = np.clip(depth - 0.55, 0.0, 1.0) * 2.2
         side = np.roll(light, -max(1, int(axis.half.max() * 0.3)), axis=0)
-        colour = colour + 255.0 * plan.shine * 0.35 * (light * side)[..., None] ** 2
+        colour = colour + 255.0 * plan.shine * 0.22 * (light * side)[..., None] ** 2
     thin, thick = plan.opacity
     clear = rng.uniform(0.85, 1.05)
     alpha = np.minimum(1.0, (thin + (thick - thin) * np.sqrt(depth)) * clear) * body

@@ -15,8 +15,9 @@ Tagma = tuple[int, float, float, float]
 
 @dataclass(frozen=True)
 class Beads:
-    """tagmata: from the head. hue: RGB; alternatives: others that occur. clear: how much of the soil shines through the
-    thinnest parts. legs: (pairs, first place, last place, length). antenna, tail: length; turn, swing: how bent."""
+    """tagmata: from the head. hue: RGB; others: hues that occur as well. clear: how much of the soil shines through the
+    thinnest parts. legs: (pairs, first place, last place, length). antenna, tail, arms: length; arms end in a hand.
+    turn, swing: how bent. smooth: how long the beads are, so that they run into each other."""
 
     tagmata: tuple[Tagma, ...]
     hue: tuple[int, int, int]
@@ -29,6 +30,8 @@ class Beads:
     turn: float = 0.2
     swing: float = 0.0
     gloss: float = 0.3
+    arms: float = 0.0
+    smooth: float = 1.0
 
 
 _IVORY, _CREAM, _AMBER, _TAN = (232, 222, 196), (214, 196, 156), (186, 116, 58), (160, 120, 84)
@@ -48,13 +51,13 @@ BEADS: Mapping[str, Beads] = {
         gloss=0.45,
     ),
     "Oribatida": Beads(
-        ((1, 0.3, 0.19, 0.85), (1, 0.75, 0.36, 1.0)), _MAROON, (_UMBER,), 0.0, (4, 0.1, 0.5, 0.2), gloss=0.7, turn=0.0,
+        ((1, 0.34, 0.22, 0.85), (2, 0.66, 0.3, 1.0)), _MAROON, (_UMBER,), 0.0, (4, 0.1, 0.5, 0.2), gloss=0.7, turn=0.0,
     ),
     "Mesostigmata": Beads(
         ((1, 0.25, 0.15, 0.9), (2, 0.75, 0.29, 1.0)), _AMBER, (_TAN,), 0.15, (4, 0.1, 0.55, 0.46), gloss=0.45, turn=0.0,
     ),
     "Trombidiformes": Beads(
-        ((1, 0.3, 0.16, 0.95), (1, 0.35, 0.25, 1.0), (1, 0.45, 0.24, 1.0)),
+        ((1, 0.28, 0.15, 0.95), (3, 0.72, 0.26, 1.0)),
         (190, 84, 56), (_CREAM, _IVORY), 0.2, (4, 0.1, 0.6, 0.45), turn=0.0,
     ),
     "Rhabdura": Beads(
@@ -93,22 +96,24 @@ BEADS: Mapping[str, Beads] = {
         _SLATE, (_UMBER,), 0.0, (7, 0.15, 0.75, 0.15), 0.3, 0.06, turn=0.3,
     ),
     "Pseudoscorpiones": Beads(
-        ((1, 0.36, 0.16, 0.9), (5, 0.64, 0.23, 1.0)), _TAN, (_AMBER,), 0.0, (4, 0.1, 0.36, 0.26), 0.45, turn=0.1,
+        ((1, 0.36, 0.16, 0.9), (5, 0.64, 0.23, 1.0)), _TAN, (_AMBER,), 0.0, (4, 0.1, 0.36, 0.26), arms=0.5, turn=0.1,
     ),
     "Formicidae": Beads(
         ((1, 0.24, 0.115, 1.0), (2, 0.34, 0.07, 0.9), (1, 0.07, 0.04, 0.9), (2, 0.35, 0.14, 1.05)),
         _MAROON, ((64, 44, 38),), 0.0, (3, 0.28, 0.5, 0.4), 0.4, turn=0.3, gloss=0.6,
     ),
     "Diptera": Beads(((1, 0.06, 0.03, 0.6), (11, 0.94, 0.07, 1.0)), _IVORY, (_CREAM,), 0.3, turn=1.1),
-    "Enchytraeidae": Beads(((60, 1.0, 0.017, 1.0),), _IVORY, (_CREAM,), 0.45, turn=3.8, swing=1.4, gloss=0.2),
+    "Enchytraeidae": Beads(((60, 1.0, 0.017, 1.0),), _IVORY, (_CREAM,), 0.45, turn=3.8, swing=1.4, gloss=0.2,
+    smooth=2.6),
     "Lumbricidae": Beads(
         ((24, 0.24, 0.036, 0.95), (6, 0.08, 0.046, 1.15), (60, 0.68, 0.036, 1.0)), _PINK, (_MAROON,), 0.05, turn=2.6,
-        swing=0.8, gloss=0.5,
+        swing=0.8, gloss=0.5, smooth=1.6,
     ),
     "Gastropoda": Beads(
-        ((1, 0.5, 0.46, 0.95), (1, 0.32, 0.36, 1.1), (1, 0.18, 0.2, 1.0)), _TAN, (_CREAM,), 0.15, gloss=0.5, turn=1.5,
+        ((1, 0.55, 0.4, 0.95), (1, 0.28, 0.3, 1.1), (1, 0.17, 0.16, 1.0)), _TAN, (_CREAM,), 0.15, gloss=0.5, turn=0.5,
+        smooth=1.5,
     ),
-    "Nematoda": Beads(((40, 1.0, 0.014, 1.0),), _IVORY, (), 0.6, turn=2.0, swing=1.2, gloss=0.1),
+    "Nematoda": Beads(((40, 1.0, 0.014, 1.0),), _IVORY, (), 0.6, turn=2.0, swing=1.2, gloss=0.1, smooth=2.6),
     "Protura": Beads(
         ((1, 0.12, 0.05, 1.0), (3, 0.25, 0.06, 1.0), (8, 0.63, 0.068, 0.95)), _CREAM, (), 0.35, (3, 0.15, 0.34, 0.13),
         turn=0.7,

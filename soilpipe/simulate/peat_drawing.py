@@ -73,8 +73,8 @@ def draw_beads(plan: Beads, length_mm: float, angle: float, px_per_mm: float, po
     rng, moved = np.random.default_rng([pose, 1]), np.random.default_rng([pose, nudge, 2])
     length = max(3.0, length_mm * px_per_mm)
     spine = _spine(plan, length, angle, rng, moved if nudge else None)
-    widest = max(tagma[2] for tagma in plan.tagmata) * length
-    reach = widest + length * max(plan.legs[3], plan.antenna, plan.tail) * 1.1 + 3.0
+    widest = 1.2 * max(tagma[2] for tagma in plan.tagmata) * length
+    reach = widest + length * max(plan.legs[3], plan.antenna, plan.tail, plan.arms) * 1.1 + 3.0
     columns, rows = (2 * int(np.abs(v).max() + reach) + 1 for v in (spine.x, spine.y))
     canvas = BeadCanvas(rows, columns)
     middle = (columns - 1) / 2.0, (rows - 1) / 2.0
@@ -91,7 +91,7 @@ def draw_beads(plan: Beads, length_mm: float, angle: float, px_per_mm: float, po
             within = (i + 0.5) / count
             x, y, heading = spine.at(start + share * within)
             narrow = 1.0 - (1.0 - taper_end) * max(0.0, within - 0.55) / 0.45 if count > 1 else 1.0
-            long = share * length / count * (0.5 if count == 1 else 1.05)
+            long = share * length / count * (0.6 if count == 1 else 1.05) * plan.smooth
             long = max(long, 0.35 * half * length) if count > 12 else long
             tone = hue * bright * (1.0 + 0.05 * rng.standard_normal())
             where = (x + middle[0], y + middle[1])
@@ -118,13 +118,13 @@ def _limbs(
     canvas: BeadCanvas, plan: Beads, spine: _Spine, length: float, middle: tuple[float, float], hue: np.ndarray,
     clear: float, moved: np.random.Generator,
 ) -> None:  # fmt: skip
-    def chain(place: float, way: float, curl: float, long: float, thick: float) -> None:
+    def chain(place: float, way: float, curl: float, long: float, thick: float, end: float = 0.4) -> None:
         x, y, heading = spine.at(place)
         n = int(np.clip(long / max(2.5, 2.0 * thick), 4, 14))
         for i in range(n):
             turn = heading + way + curl * (i / n - 0.3)
             x, y = x + np.cos(turn) * long / n, y + np.sin(turn) * long / n
-            size = thick * (1.0 - 0.6 * i / n)
+            size = thick * (1.0 + (end - 1.0) * i / n)
             canvas.bead(
                 x + middle[0], y + middle[1], max(size, long / n * 0.8), size, turn, hue, clear, 0.1, 0.0, False
             )
@@ -141,6 +141,8 @@ def _limbs(
         if plan.antenna:
             thick = max(0.35, 0.008 * length)
             chain(0.02, side * (0.3 + moved.normal(0, 0.1)), side * 0.6, plan.antenna * length, thick)
+        if plan.arms:
+            chain(0.06, side * 1.0, -side * 1.5, plan.arms * length, 0.03 * length, 2.0)
         if plan.tail:
             curl = -side * 1.8 if plan.pincers else side * 0.2
             thick = max(0.35, (0.022 if plan.pincers else 0.008) * length)

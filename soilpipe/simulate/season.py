@@ -164,6 +164,8 @@ def _cover(rng: np.random.Generator, shape: tuple[int, int], buried: float) -> n
     cell = max(4.0, min(shape) / 3.0)
     grid = rng.standard_normal((int(shape[0] / cell) + 3, int(shape[1] / cell) + 3)).astype(np.float32)
     field = cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    ragged = rng.standard_normal((int(shape[0] / cell * 4) + 3, int(shape[1] / cell * 4) + 3)).astype(np.float32)
+    field += 0.3 * cv2.resize(ragged, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
     edge = np.quantile(field, min(0.95, buried))
     return np.clip((field - edge) * cell * 0.6 + 0.5, 0.0, 1.0).astype(np.float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_resting_animals_do_not_walk_and_lengths_are_within_their_range() -> Non
             if p.taxon != PATCH:
                 low, high = BY_NAME[p.taxon].length_mm
                 assert low - 0.001 <= p.length_mm <= high + 0.001
+
+
+def test_a_season_at_twice_the_dpi_holds_the_same_animals_at_the_same_places() -> None:
+    coarse = season(5, animals_per_100cm2=20.0)
+    fine = replace(coarse, dpi=1200.0, height_px=10000, width_px=9000)
+    assert populate(fine) == populate(coarse)
+
+
+def test_gregarious_animals_lie_nearer_together_than_others() -> None:
+    def near(taxon: str) -> float:
+        shares = []
+        for seed in range(6):
+            for scan in populate(season(40, seed=seed, animals_per_100cm2=30.0, evenness=1.0))[::8]:
+                xy = np.array([(p.x_mm, p.y_mm) for p in scan if p.taxon == taxon])
+                if 1 < len(xy) < 25:
+                    gaps = np.linalg.norm(xy[:, None] - xy[None], axis=2) + 1e9 * np.eye(len(xy))
+                    shares.append((gaps.min(axis=1) < 10.0).mean())
+        return float(np.mean(shares))
+
+    assert near("Polydesmida") > near("Isopoda") + 0.1
 
 
 @pytest.mark.parametrize(
