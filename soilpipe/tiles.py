@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class ZarrPixels:
                 first, last = missing[0], missing[-1] + 1
                 left = column * self._columns
                 block = self._array[:, first * self._rows : last * self._rows, left : left + self._columns]
-                block = np.ascontiguousarray(np.moveaxis(block, 0, 2))
+                block = cv2.merge([*block])  # (rows, columns, 3); many times faster than numpy's transposed copy
                 for row in missing:
                     start = (row - first) * self._rows
                     self._strips[row, column] = block[start : start + self._rows]

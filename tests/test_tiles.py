@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +96,12 @@ def test_a_window_outside_the_image_is_refused() -> None:
     pixels = image_from_array(noise(20, 30), 21.17).levels[0]
     with pytest.raises(ValueError, match="does not lie inside"):
         pixels.read(0, 21, 0, 30)
+
+
+def test_tiles_need_neither_zarr_nor_pydantic() -> None:
+    code = (
+        "import sys, soilpipe.tiles\n"
+        "heavy = {'zarr', 'dask', 'pydantic', 'fsspec', 'pyarrow', 'prefect'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

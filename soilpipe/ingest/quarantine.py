@@ -59,12 +59,17 @@ class Decision(FrozenModel):
     decided_at: datetime
 
 
-def quarantine(store: Store, local: Path, refusal: Quarantined) -> None:
-    """Keep the refused file and say why; the reason comes last. Doing it again changes only what is said."""
+def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
+    """Keep the refused file and say why; the reason comes last. Doing it again changes only what is said.
+
+    False, and nothing is kept, when the file is no longer the one that was refused.
+    """
     folder = layout.quarantine_folder(refusal.scanner_id, refusal.sha256)
     kept = f"{folder}/file{_suffix(refusal.source_name)}"
-    if not any(_is_content(entry.key) for entry in store.list(folder)):
-        store.put_file(local, kept)
+    held = any(_is_content(entry.key) for entry in store.list(folder))
+    if not held and store.put_file(local, kept) != refusal.sha256:
+        store.delete(kept)
+        return False
     taken = 0
     for entry in store.list(folder, ".json"):
         earlier = _read(store, entry.key)
@@ -74,10 +79,11 @@ def quarantine(store: Store, local: Path, refusal: Quarantined) -> None:
                 update={field: getattr(refusal, field) for field in ("code", "reason", "remedy")}
             )
             store.write_if_changed(entry.key, canonical_json(said_now.model_dump(mode="json")))
-            return
+            return True
     first = layout.quarantine_reason(refusal.scanner_id, refusal.sha256)
     key = f"{folder}/reason-{taken + 1}.json" if taken else first
     store.write_json(key, refusal.model_dump(mode="json"))
+    return True
 
 
 def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarantined]:

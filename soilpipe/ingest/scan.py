@@ -132,7 +132,8 @@ def examine(
         return _still_changing(candidate)
     if not candidate.again and _refused_before(store, refused):
         return Outcome("repeat", candidate.name, reason=refused.reason, sha256=candidate.sha256)
-    quarantine(store, candidate.path, refused)
+    if not quarantine(store, candidate.path, refused):
+        return _still_changing(candidate)
     reason = f"{candidate.name}: {refused.reason} {refused.remedy}"
     return Outcome(kind, candidate.name, scan_id=refused.conflicts_with, reason=reason, sha256=candidate.sha256)
 

@@ -45,10 +45,9 @@ def write_image(
     shapes = pyramid_shapes(*shape)
     for path, data in _metadata(shapes, name, um_per_px).items():
         store.write_if_changed(f"{key}/{path}", data)
+    group = zarr.open_group(store.zarr(key), mode="r+", zarr_format=3)
     # An empty chunk that is not written could not be told from a lost one.
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.open_group(store.zarr(key), mode="r+", zarr_format=3)
-        arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
+    arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
     with store.told("write", key), ThreadPoolExecutor(1, "soilpipe-write") as background:
         writing: Future[None] | None = None
         for pieces in _pyramid(bands, shapes):
@@ -106,7 +105,7 @@ def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> None:
     sources, targets, regions = [], [], []
     for level, top, rows in pieces:
         target = arrays[level]
-        channels = np.moveaxis(rows, 2, 0)
+        channels = np.moveaxis(rows, 2, 0)  # a view: zarr copies it chunk by chunk, so that no whole copy is held
         sources.append(da.from_array(channels, chunks=target.shards, name=False))
         targets.append(target)
         regions.append((slice(None), slice(top, top + len(rows)), slice(None)))

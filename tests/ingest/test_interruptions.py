@@ -1,6 +1,6 @@
-"""Killed at any moment and run again: the same bytes, and nothing lost.
+"""Killed at any moment and run again, or run twice at once: the same bytes, and nothing lost.
 
-Each case stops a real run of its own process where a power cut could: SIGKILL, no clean-up.
+Each killed case stops a real run of its own process where a power cut could: SIGKILL, no clean-up.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from soilpipe import local_files
+from soilpipe import layout, local_files
 from soilpipe.ingest import scan as scan_module
 from soilpipe.ingest.receipts import list_receipts
 
@@ -77,3 +78,30 @@ def test_killed_and_run_again_gives_the_same_bytes(
     (outcome,) = bench.run()
     assert outcome == undisturbed
     assert truth(bench) == expected
+
+
+def test_two_runs_at_once_write_the_same_bytes(make_bench, draw, encode) -> None:
+    bench = make_bench()
+    bench.deliver(NAME, encode(draw(700, 600), ".png"))
+    (undisturbed,) = bench.run()
+    expected = truth(bench)
+    root = Path(bench.project.store)
+    root.rename(root.with_name("undisturbed"))
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = [future.result()[0] for future in [pool.submit(bench.run) for _ in range(3)]]
+    assert {outcome.scan_id for outcome in outcomes} == {undisturbed.scan_id}
+    assert {outcome.kind for outcome in outcomes} <= {"accepted", "repeat"}
+    after = truth(bench)
+    assert {k: v for k, v in after.items() if not k.startswith(".index")} == {
+        k: v for k, v in expected.items() if not k.startswith(".index")
+    }
+
+
+def test_killed_after_the_receipt_the_file_is_known_as_a_repeat(make_bench, draw, encode) -> None:
+    bench = make_bench()
+    bench.deliver(NAME, encode(draw(), ".png"))
+    (first,) = bench.run()
+    bench.store.write_json(layout.index("A20"), {"files": {}, "growing": {}, "version": 1})
+    (again,) = bench.run()
+    assert (again.kind, again.scan_id) == ("repeat", first.scan_id)
+    assert bench.run() == []
