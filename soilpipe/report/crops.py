@@ -43,6 +43,8 @@ def draw_crops(
 ) -> Image.Image:
     """A sheet `width` px wide with one cell per chosen detection, each with its own scale bar."""
     columns = max(1, (width + GAP) // (CELL + GAP))
+    if len(chosen) > columns:  # whole rows only
+        chosen = chosen[: len(chosen) // columns * columns]
     rows = -(-len(chosen) // columns)
     head = 24
     sheet = Image.new("RGB", (width, head + rows * (CELL + CAPTION)), PAPER)
@@ -73,15 +75,21 @@ def _cell(levels: Sequence[Pixels], box: np.ndarray, um_per_px: float | None, or
     level_number = min(len(levels) - 1, max(0, int(np.log2(max(1.0, side / CELL)))))
     factor = 2**level_number
     across = max(2, round(side / factor))
-    top = round(((y_min + y_max) / 2 - side / 2) / factor)
-    left = round(((x_min + x_max) / 2 - side / 2) / factor)
-    window = _read_padded(levels[level_number], top, left, across)
+    level = levels[level_number]
+    top = _inside(round(((y_min + y_max) / 2 - side / 2) / factor), across, level.height)
+    left = _inside(round(((x_min + x_max) / 2 - side / 2) / factor), across, level.width)
+    window = _read_padded(level, top, left, across)
     window = np.ascontiguousarray(np.rot90(window, k=-(orientation // 90) % 4))
     kind = Image.Resampling.BICUBIC if across < CELL else Image.Resampling.BOX
     cell = Image.fromarray(window).resize((CELL, CELL), kind)
     if um_per_px:
         draw_scale_bar(cell, um_per_px * factor * across / CELL, share=0.4, small=True)
     return cell
+
+
+def _inside(start: int, across: int, size: int) -> int:
+    """At the border of the scan the window moves inwards, where it fits at all."""
+    return min(max(start, 0), size - across) if across <= size else start
 
 
 def _read_padded(level: Pixels, top: int, left: int, across: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def overlay_picture(
     orientation: int = 0,
     title: str = "",
     note: str = "",
-    crops: int = 12,
+    crops: int = 14,
     taxonomy: Taxonomy = SOIL,
 ) -> bytes:
     """Draw what was found in a scan; returns a PNG.
@@ -126,7 +126,8 @@ def _draw_boxes(
         x_min, y_min, x_max, y_max = frame
         under.rectangle((x_min - 1, y_min - 1, x_max + 1, y_max + 1), outline=150, width=line + 2)
     canvas.paste(Image.new("RGB", canvas.size), mask=shade)
-    tagged = len(marks) <= 150  # more codes than that hide more than they tell; the legend has the colours
+    # More codes than that hide more than they tell, and one taxon alone needs none: the legend has the colours.
+    tagged = len(marks) <= 150 and len(set(marks.taxa)) > 1
     small = font(11 if line == 1 else 13)
     # The least certain are drawn first: where boxes cross, the surer one lies on top.
     for index in np.argsort(marks.scores, kind="stable"):
@@ -134,14 +135,9 @@ def _draw_boxes(
         colour = taxon_colour(taxon, taxonomy)
         over.rectangle(frame, outline=colour, width=line)
         if tagged:
-            over.text(
-                (frame[0], frame[1] - 6 - small.size),
-                codes[taxon],
-                font=small,
-                fill=PAPER,
-                stroke_width=1,
-                stroke_fill=(0, 0, 0),
-            )
+            above = frame[1] - 6 - small.size
+            place = (frame[0], above if above >= 0 else frame[3] + 3)
+            over.text(place, codes[taxon], font=small, fill=PAPER, stroke_width=1, stroke_fill=(0, 0, 0))
 
 
 def _frame(box: tuple[float, float, float, float], scale: float) -> tuple[int, int, int, int]:

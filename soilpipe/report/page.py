@@ -29,15 +29,15 @@ from soilpipe.report.summary import (
     taxon_rows,
 )
 from soilpipe.report.tables import ReadTable, SeriesKeys, list_series, read_table
-from soilpipe.report.words import STATES, banner, validation_words
+from soilpipe.report.words import STATES, banner, validation_note, validation_words
 from soilpipe.store import Store
 from soilpipe.tiles import open_image
 
 INDEX = "index.html"
 NEWEST_SCANS = 2
 DETAIL_SLOTS = 56  # a second plot of the newest two weeks, where the whole series is drawn by day or by week
-OVERLAY_SIDE = 1400  # px
-PAGE_VERSION = 1  # raised when pages change for equal input, so that they are made again
+OVERLAY_SIDE = 1200  # px
+PAGE_VERSION = 2  # raised when pages change for equal input, so that they are made again
 
 
 def write_report(project: Project, store: Store, scanners: Collection[str] | None = None) -> list[str]:
@@ -157,14 +157,13 @@ def _write_overlays(
         except FileNotFoundError:
             continue  # its pixels have expired
         when = local(row["captured_at"], scanner.zone)
-        ground = validation_words(summary.validations)
         picture = overlay_picture(
             image,
             found,
             max_side=OVERLAY_SIDE,
             orientation=scanner.orientation,
             title=f"{scanner.id} · {when} ({scanner.timezone})",
-            note=f"{len(found)} boxes · checked on: {ground} · {row['scan_id']}",
+            note=f"{len(found)} boxes · {validation_note(summary.validations)} · {row['scan_id']}",
             taxonomy=project.taxonomy,
         )
         file = f"{scanner.id}/overlay-{place}.png"

@@ -22,7 +22,7 @@ GREEN: RGB = (0, 158, 115)
 SKY: RGB = (86, 180, 233)
 BLUE: RGB = (0, 114, 178)
 PURPLE: RGB = (204, 121, 167)
-GREY: RGB = (153, 153, 153)
+GREY: RGB = (205, 205, 205)
 
 COLOURS: Mapping[str, RGB] = {
     "Invertebrata": GREY,
@@ -46,7 +46,7 @@ COLOURS: Mapping[str, RGB] = {
     "Aphidoidea": SKY,
     "Gastropoda": ORANGE,
 }
-_LINE = {YELLOW: (184, 163, 0)}  # yellow is lost on white paper: lines and text take a darker one
+_LINE = {YELLOW: (184, 163, 0), GREY: (110, 110, 110)}  # lost on white paper: lines there take a darker one
 _CYCLE = (SKY, VERMILION, GREEN, ORANGE, PURPLE, BLUE, YELLOW)
 
 

@@ -61,6 +61,16 @@ def banner(validations: Collection[str]) -> Banner:
     return Banner(weakest.level, weakest.headline.replace("These counts", "Some of these counts"), weakest.text + more)
 
 
+def validation_note(validations: Collection[str]) -> str:
+    """The same in a few words, for below a picture."""
+    notes = {
+        "none": "the detector was never checked",
+        "simulated": "checked on simulated scans only",
+        "local": "checked on scans of this project",
+    }
+    return next((notes[name] for name in _ORDER if name in validations), "no counts")
+
+
 def validation_words(validations: Collection[str]) -> str:
     """The same in a word or two, for a table's cell."""
     words = {"none": "not checked", "simulated": "simulated scans", "local": "this project's scans"}
