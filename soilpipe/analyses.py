@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from pydantic import AwareDatetime, Field, ValidationError
@@ -45,7 +44,7 @@ class Analysis(FrozenModel):
     algorithm_version: str
     settings: dict[str, Any]
 
-    @cached_property
+    @property
     def id(self) -> str:
         """The first 16 hex digits of the sha256 of its canonical JSON."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -33,6 +33,7 @@ SHIPPED = "shipped"
 ROLES = ("detector",)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 PROMOTIONS = "promotions"
+SHORTEST_PREFIX = 4
 
 
 class ModelError(SoilpipeError):
@@ -124,17 +125,22 @@ def show(store: Store, role: str, version: str) -> Model:
 
 
 def resolve(store: Store, role: str, wanted: str) -> str:
-    """The version that a version or a name stands for. Raises ModelError when there is none, or several."""
+    """The version that a version, its first digits (4 or more) or a name stands for.
+
+    Raises ModelError when there is none, or when there are several.
+    """
     _check_role(role)
     if wanted == SHIPPED or _exists(store, role, wanted):
         return wanted
     suffix = f"/{CARD}"
     versions = [e.key.removesuffix(suffix).rsplit("/", 1)[1] for e in store.list(layout.models_prefix(role), suffix)]
     named = [version for version in versions if _card(store, role, version).get("name") == wanted]
+    if not named and len(wanted) >= SHORTEST_PREFIX:
+        named = [version for version in versions if version.startswith(wanted)]
     if len(named) == 1:
         return named[0]
     if named:
-        raise ModelError(f"several versions of the {role} are called {wanted!r}: {', '.join(named)}; give the version")
+        raise ModelError(f"{wanted!r} stands for several versions of the {role}: {', '.join(named)}; give one of them")
     there = ", ".join([SHIPPED, *versions])
     raise ModelError(f"there is no {role} {wanted!r} in this store; there are: {there} (`soilpipe models list`)")
 
@@ -252,13 +258,17 @@ def model_path(store: Store, role: str, version: str) -> Path:
         folder = Path(store.root) / key
     else:
         folder = _cache() / role / version
-        if not (folder / CARD).is_file():
+        if not _is_whole(folder, version):
             _download(store, key, folder)
     if (found := content_version(folder)) != version:
         raise ModelError(
             f"the {role} {version} is damaged (its content hashes to {found}); register it again, or promote another"
         )
     return folder
+
+
+def _is_whole(folder: Path, version: str) -> bool:
+    return (folder / CARD).is_file() and (folder / WEIGHTS).is_file() and content_version(folder) == version
 
 
 def _download(store: Store, key: str, folder: Path) -> None:
@@ -270,7 +280,7 @@ def _download(store: Store, key: str, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
     except OSError:
-        if not (folder / CARD).is_file():  # else another process was faster, with the same content
+        if not _is_whole(folder, folder.name):  # else another process was faster, with the same content
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

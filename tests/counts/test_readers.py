@@ -49,6 +49,8 @@ def test_duckdb_reads_the_whole_folder(folder: Path) -> None:
             from read_parquet('{folder}/counts/*/*.parquet', hive_partitioning = true)
             where taxon = 'Acari' group by all order by all"""
     ).fetchall()
+    frame = duckdb.sql(f"from read_parquet('{folder}/counts/*/*.parquet')").df()
+    assert str(frame["slot"].dtype).startswith("datetime64[us, ")
     assert rows == [("007_b", 2023, 0, 1), ("007_b", 2024, 1, 1), ("A20", 2023, 0, 1), ("A20", 2024, 1, 1)]
 
 

@@ -1,0 +1,96 @@
+"""What status says of each scanner, and when it calls for a person."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soilpipe.counts.status import project_status
+
+START = datetime(2024, 3, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def watched(season: Any, make_scanner: Any, tmp_path: Path) -> Any:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    season.inbox = inbox
+    season.refresh(make_scanner(inbox=str(inbox), until=START + 400 * HOUR))
+    season.publish(season.analysis())
+    return season
+
+
+def status(season: Any, at: datetime) -> Any:
+    return project_status(season.project, season.store, at)[0]
+
+
+def test_slots_are_counted_by_state_and_nobody_is_needed(watched: Any) -> None:
+    watched.scan(START)
+    last = watched.scan(START + 6 * HOUR, None)
+    found = status(watched, START + 12 * HOUR)
+    assert found.slots == {"observed": 2, "late": 0, "pending": 1, "missing": 0, "quarantined": 0}
+    assert (found.last_scan_id, found.last_scan) == (last, START + 6 * HOUR)
+    assert found.not_analysed == 1
+    assert found.needs_person == ()
+    assert found.complete_through == START + 6 * HOUR
+
+
+def test_a_refused_file_needs_a_person_and_says_why(watched: Any) -> None:
+    watched.scan(START)
+    watched.refuse(START + 6 * HOUR)
+    found = status(watched, START + 6 * HOUR)
+    assert found.slots["quarantined"] == 1
+    assert len(found.quarantine) == 1
+    (need,) = found.needs_person
+    assert "bad.jpg" in need and "ends too early" in need and "Copy it again." in need
+
+
+def test_a_silent_scanner_needs_a_person_until_it_is_taken_out(watched: Any) -> None:
+    watched.scan(START)
+    assert status(watched, START + 48 * HOUR).needs_person == ()
+    (need,) = status(watched, START + 72 * HOUR).needs_person
+    assert "sent nothing since 2024-03-06 06:00 UTC" in need and "`until`" in need
+    assert status(watched, START + 500 * HOUR).needs_person == ()
+
+
+def test_an_inbox_that_does_not_exist_needs_a_person_and_hides_nothing(watched: Any) -> None:
+    watched.scan(START)
+    watched.inbox.rmdir()
+    found = status(watched, START)
+    assert "inbox" in found.needs_person[0]
+    assert found.slots["observed"] == 1
+
+
+def test_scans_without_a_slot_are_listed(watched: Any) -> None:
+    watched.scan(START)
+    other = watched.scan(START + timedelta(minutes=3))
+    assert [u.scan_id for u in status(watched, START).unslotted] == [other]
+
+
+def test_files_in_the_inbox_are_told_apart(watched: Any) -> None:
+    now = START + 10 * HOUR
+    for name, age in (
+        ("A20_2024-03-06_06H00M.jpg", 3600),
+        ("A20_2024-03-06_12H00M.jpg", 1),
+        ("B9_2024-03-06_12H00M.jpg", 9),
+    ):
+        path = watched.inbox / name
+        path.write_bytes(b"x")
+        os.utime(path, (now.timestamp() - age, now.timestamp() - age))
+    found = status(watched, now)
+    assert found.waiting == 1
+    assert found.growing == ("A20_2024-03-06_12H00M.jpg",)
+    assert found.strangers == ("B9_2024-03-06_12H00M.jpg",)
+
+
+def test_a_truth_that_cannot_be_read_needs_a_person(watched: Any) -> None:
+    scan = watched.scan(START)
+    from soilpipe import layout
+
+    watched.store.write_bytes(layout.receipt(scan), b"{}")
+    assert any("receipt" in need for need in status(watched, START).needs_person)

@@ -1,0 +1,88 @@
+"""Which detector a project file means, and which one made an analysis."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from soilpipe.analyses import analysis_of
+from soilpipe.config import Project, Site
+from soilpipe.detect import weights
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.select import DetectorChoiceError, load_analysis_detector, load_project_detector
+from soilpipe.detect.weights import save_detector
+from soilpipe.models import ModelError, promote, register
+from soilpipe.store import Store
+
+CARD: dict[str, Any] = {
+    "name": "tiny",
+    "taxa": ["Acari", "Collembola"],
+    "um_per_px": 21.17,
+    "threshold": 0.4,
+    "validation": "none",
+    "border_mm": 4.0,
+    "border_tolerance": 1.3,
+    "heads": ["fine"],
+}
+
+
+def make_model(folder: Path, **card: Any) -> Path:
+    torch.manual_seed(0)
+    network = CentrePointNetwork(2, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval()
+    save_detector(folder, network, {**CARD, **card})
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(weights, "SHIPPED", make_model(tmp_path / "shipped", name="shipped one"))
+    return Store(tmp_path / "store")
+
+
+def project(store: Store, detector: str) -> Project:
+    return Project(
+        project="test",
+        path=Path("soilpipe.yaml"),
+        store=store.root,
+        timezone="UTC",
+        sites=(Site(id="wood"),),
+        scanners=(),
+        detector=detector,
+    )
+
+
+def test_champion_follows_promotions(store: Store, tmp_path: Path) -> None:
+    assert load_project_detector(project(store, "champion"), store).info.name == "shipped one"
+    version = register(store, "detector", make_model(tmp_path / "m", name="ours"))
+    promote(store, "detector", version, "why not", True, datetime(2024, 3, 6, tzinfo=UTC))
+    assert load_project_detector(project(store, "champion"), store).info.version == version
+
+
+def test_a_version_a_name_and_change_are_found(store: Store, tmp_path: Path) -> None:
+    version = register(store, "detector", make_model(tmp_path / "m", name="ours"))
+    assert load_project_detector(project(store, version), store).info.version == version
+    assert load_project_detector(project(store, "ours"), store).info.version == version
+    assert load_project_detector(project(store, "change"), store).info.name == "change"
+
+
+def test_a_detector_that_is_not_there_is_told(store: Store) -> None:
+    with pytest.raises(ModelError, match="there is no detector 'ourz'"):
+        load_project_detector(project(store, "ourz"), store)
+
+
+@pytest.mark.parametrize("detector", ["champion", "change", "ours"])
+def test_the_detector_of_an_analysis_is_found_again(store: Store, tmp_path: Path, detector: str) -> None:
+    register(store, "detector", make_model(tmp_path / "m", name="ours"))
+    analysis = analysis_of(load_project_detector(project(store, detector), store).info)
+    assert analysis_of(load_analysis_detector(analysis, store).info) == analysis
+
+
+def test_an_analysis_that_this_release_cannot_make_is_told(store: Store) -> None:
+    analysis = analysis_of(load_project_detector(project(store, "champion"), store).info)
+    older = analysis.model_copy(update={"algorithm_version": "0"})
+    with pytest.raises(DetectorChoiceError, match="by this release"):
+        load_analysis_detector(older, store)

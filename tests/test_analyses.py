@@ -1,0 +1,165 @@
+"""Analyses are named by what they are; publications say which counts from when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soilpipe import layout
+from soilpipe.analyses import (
+    Analysis,
+    AnalysisError,
+    analysis_of,
+    publications,
+    publish,
+    publish_current,
+    published_analysis,
+    read_analysis,
+    write_analysis,
+)
+from soilpipe.detect.base import DetectorInfo
+from soilpipe.detections import detection_table, write_detection_file
+from soilpipe.store import Store
+
+T0 = datetime(2024, 3, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+A, B, C = "a" * 16, "b" * 16, "c" * 16
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def info(**changes: Any) -> DetectorInfo:
+    given = {
+        "name": "tiny",
+        "version": "0123456789ab",
+        "taxa": ("Acari", "Collembola"),
+        "um_per_px": 21.2,
+        "threshold": 0.4,
+        "validation": "simulated",
+        "settings": {"border": (1, 2), "nested": {"x": 1.5}},
+    }
+    return DetectorInfo(**{**given, **changes})
+
+
+def scan_id(hours: int) -> str:
+    return layout.make_scan_id("A20", (T0 + hours * HOUR).replace(tzinfo=None), f"{hours:08x}")
+
+
+def detect(store: Store, analysis_id: str, *hours: int) -> None:
+    for hour in hours:
+        table = detection_table(
+            scan_id(hour), analysis_id, boxes=np.zeros((0, 4)), scores=np.zeros(0), taxa=[], ranks=[]
+        )
+        write_detection_file(store, analysis_id, scan_id(hour), table, {})
+
+
+def scans(*hours: int) -> list[tuple[str, datetime]]:
+    return [(scan_id(hour), T0 + hour * HOUR) for hour in hours]
+
+
+def test_an_analysis_read_back_is_itself(store: Store) -> None:
+    analysis = analysis_of(info())
+    assert write_analysis(store, analysis) == analysis.id
+    assert read_analysis(store, analysis.id) == analysis
+    assert read_analysis(store, analysis.id).id == analysis.id
+    assert analysis.reference_lags_h == (6.0, 24.0, 48.0, 72.0)
+
+
+def test_the_id_is_16_hex_digits_and_stands_for_every_part() -> None:
+    one = analysis_of(info())
+    assert len(one.id) == 16 and int(one.id, 16) >= 0
+    assert analysis_of(info()).id == one.id
+    for change in (
+        {"version": "ba9876543210"},
+        {"threshold": 0.5},
+        {"taxa": ("Acari",)},
+        {"validation": "local"},
+        {"um_per_px": 10.6},
+        {"settings": {"border": (1, 3)}},
+    ):
+        assert analysis_of(info(**change)).id != one.id
+    assert Analysis(**{**one.model_dump(), "algorithm_version": "2"}).id != one.id
+
+
+def test_an_analysis_that_was_edited_is_refused(store: Store) -> None:
+    analysis = analysis_of(info())
+    write_analysis(store, analysis)
+    store.write_json(layout.analysis(analysis.id), {**analysis.model_dump(mode="json"), "threshold": 0.9})
+    with pytest.raises(AnalysisError, match="edited later"):
+        read_analysis(store, analysis.id)
+    with pytest.raises(AnalysisError, match="restore it"):
+        read_analysis(store, "f" * 16)
+
+
+def test_nothing_is_published_at_first(store: Store) -> None:
+    assert published_analysis(publications(store, "A20"), T0) is None
+
+
+def test_the_first_holds_from_the_beginning_and_later_ones_from_their_time(store: Store) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20", B, T0)
+    published = publications(store, "A20")
+    assert published_analysis(published, T0 - HOUR) == A
+    assert published_analysis(published, T0) == B
+    assert published_analysis(published, T0 + 1000 * HOUR) == B
+
+
+def test_of_two_from_the_same_time_the_later_published_counts(store: Store) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20", B, T0)
+    publish(store, "A20", A, T0)
+    assert published_analysis(publications(store, "A20"), T0) == A
+
+
+def test_publishing_what_holds_already_writes_nothing(store: Store) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20", A, None)
+    publish(store, "A20", A, T0)
+    assert len(publications(store, "A20")) == 1
+
+
+def test_scanners_with_like_names_are_not_mixed_up(store: Store) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20-b", B, None)
+    assert [p.analysis_id for p in publications(store, "A20")] == [A]
+    assert [p.analysis_id for p in publications(store, "A20-b")] == [B]
+
+
+def test_a_new_champion_is_published_from_the_first_scan_that_is_not_done(store: Store) -> None:
+    publish_current(store, "A20", A, scans(0, 6))
+    detect(store, A, 0, 6)
+    assert len(publish_current(store, "A20", B, scans(0, 6))) == 1  # no scan for it yet
+    published = publish_current(store, "A20", B, scans(0, 6, 12, 18))
+    assert [(p.analysis_id, p.from_) for p in published] == [(A, None), (B, T0 + 12 * HOUR)]
+    assert publish_current(store, "A20", B, scans(0, 6, 12, 18, 24)) == published
+
+
+def test_a_champion_that_never_detected_anything_leaves_no_trace_in_the_series(store: Store) -> None:
+    publish_current(store, "A20", A, scans(0))
+    detect(store, A, 0)
+    publish_current(store, "A20", B, scans(0, 6))
+    published = publish_current(store, "A20", C, scans(0, 6))
+    assert published_analysis(published, T0 + 6 * HOUR) == C
+    assert published_analysis(published, T0) == A
+
+
+def test_a_scan_that_comes_late_belongs_to_the_analysis_of_its_time(store: Store) -> None:
+    publish_current(store, "A20", A, scans(0, 12))
+    detect(store, A, 0, 12)
+    published = publish_current(store, "A20", B, scans(0, 6, 12, 18))
+    assert published_analysis(published, T0 + 6 * HOUR) == A
+
+
+def test_a_record_that_was_edited_is_told(store: Store) -> None:
+    publish(store, "A20", A, None)
+    key = store.list("records/publications/A20")[0].key
+    store.write_json(key, {"scanner_id": "A20"})
+    with pytest.raises(AnalysisError, match="records must not be edited"):
+        publications(store, "A20")
