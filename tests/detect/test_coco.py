@@ -1,0 +1,135 @@
+"""Labels are read strictly: what cannot be meant is told, with its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soilpipe.detect.coco import LabelError, nearest_taxon, only, read_labels, taxa_with_examples, with_taxa
+from soilpipe.taxonomy import SOIL
+
+Labelled = Callable[..., Path]
+
+
+def read(path: Path) -> Any:
+    return read_labels(path, path.parent)
+
+
+def edit(**values: Any) -> Callable[[dict[str, Any]], None]:
+    """Changes to the first annotation."""
+    return lambda data: data["annotations"][0].update(values)
+
+
+def test_images_and_boxes_come_as_they_are_written(labelled: Labelled) -> None:
+    labels = read(labelled(scanners={"A": 2}, animals=4))
+    image = labels.images[1]
+    assert labels.categories == ("mite", "springtail") and labels.source == "labels.json"
+    assert image.boxes.shape == (4, 4) and image.labels.tolist() == [0, 1, 0, 1]
+    assert (image.boxes[1, 2:] - image.boxes[1, :2]).tolist() == [32, 8]
+    assert image.captured_at == datetime(2024, 3, 6, 6, tzinfo=UTC) and image.scans_present.tolist() == [-1] * 4
+
+
+def test_a_box_that_reaches_beyond_the_image_is_clipped(labelled: Labelled) -> None:
+    image = read(labelled(change=edit(bbox=[-5, 150, 20, 30]))).images[0]
+    assert image.boxes[0].tolist() == [0, 150, 15, 160]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "told"),
+    [
+        ([5, 5, 0, 10], "has no area"),
+        ([5, 5, -3, 10], "has no area"),
+        ([float("nan"), 5, 10, 10], "not numbers"),
+        ([5, 5, float("inf"), 10], "not numbers"),
+        ([500, 5, 10, 10], "lies outside the image of 224 x 160 px"),
+        ([5, 5, 10], "is not x, y, width, height"),
+        (None, "is not x, y, width, height"),
+    ],
+)
+def test_a_box_that_cannot_be_meant_is_refused_with_its_annotation(labelled: Labelled, bbox: Any, told: str) -> None:
+    with pytest.raises(LabelError, match=rf"annotation 1 \(image_0.png\).*{told}"):
+        read(labelled(change=edit(bbox=bbox)))
+
+
+def test_a_mask_without_a_box_gets_the_box_around_it(labelled: Labelled) -> None:
+    mask = [[10, 20, 30, 20, 30, 44], [12, 18, 14, 18, 14, 19]]
+    image = read(labelled(change=edit(bbox=None, segmentation=mask))).images[0]
+    assert image.boxes[0].tolist() == [10, 18, 30, 44]
+
+
+def test_missing_images_are_named(labelled: Labelled) -> None:
+    path = labelled(images=3)
+    (path.parent / "image_1.png").unlink()
+    with pytest.raises(LabelError, match=r"1 of 3 images are not in .*: image_1\.png"):
+        read(path)
+
+
+def test_an_unknown_category_and_an_unknown_image_are_named(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["annotations"][0]["category_id"] = 7
+        data["annotations"][1]["image_id"] = 99
+
+    with pytest.raises(LabelError, match=r"annotation 2: no image has the id 99; annotation 1 .*unknown category 7"):
+        read(labelled(change=change))
+
+
+def test_what_is_no_coco_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    with pytest.raises(LabelError, match="there is no such label file"):
+        read(path)
+    path.write_text("{")
+    with pytest.raises(LabelError, match="not readable as JSON"):
+        read(path)
+    path.write_text("[]")
+    with pytest.raises(LabelError, match="not COCO"):
+        read(path)
+
+
+def test_fifty_thousand_boxes_in_one_scan_are_read(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["annotations"] = [
+            {"id": index, "image_id": 1, "category_id": 1, "bbox": [index % 200, index % 150, 3, 3]}
+            for index in range(50_000)
+        ]
+
+    assert len(read(labelled(images=1, change=change)).images[0].boxes) == 50_000
+
+
+def test_categories_become_the_taxa_of_the_taxonomy(labelled: Labelled) -> None:
+    labels = read(labelled())
+    assert taxa_with_examples(labels, None) == ("mite", "springtail")
+    taxa = taxa_with_examples(labels, SOIL)
+    assert taxa == ("Collembola", "Acari")
+    assert with_taxa(labels, taxa, SOIL).images[0].labels.tolist()[:2] == [1, 0]
+    assert with_taxa(labels, ("Arthropoda",), SOIL).images[0].labels.tolist()[:2] == [0, 0]
+    assert nearest_taxon("Poduromorpha", ("Acari", "Collembola"), SOIL) == "Collembola"
+
+
+def test_a_category_that_no_taxonomy_knows_is_named(labelled: Labelled) -> None:
+    labels = read(labelled(change=lambda data: data["categories"][0].update(name="blob")))
+    with pytest.raises(LabelError, match=r"blob.*or train a single class"):
+        taxa_with_examples(labels, SOIL)
+    with pytest.raises(LabelError, match="the categories blob are none of the taxa Collembola"):
+        with_taxa(labels, ("Collembola",), SOIL)
+    assert with_taxa(labels, ("Collembola",), SOIL, strict=False).images[0].crowd.tolist()[:2] == [True, False]
+
+
+def test_background_is_no_animal(labelled: Labelled) -> None:
+    labels = read(labelled(change=lambda data: data["categories"][0].update(name="root")))
+    assert taxa_with_examples(labels, SOIL) == ("Collembola",)
+    assert len(with_taxa(labels, ("Collembola",), SOIL).images[0].boxes) == 3
+
+
+def test_an_image_that_nobody_looked_at_is_not_ground_without_animals(labelled: Labelled) -> None:
+    labels = read(labelled(images=3, change=lambda data: data["images"][0].update(labelled=False)))
+    assert len(labels.labelled) == 2
+    assert len(only(labels, lambda image: image.file_name == "image_1.png").labelled) == 1
+
+
+def test_simulated_labels_say_so(labelled: Labelled) -> None:
+    assert not read(labelled()).simulated
+    assert read(labelled(change=lambda data: data["info"].update(simulated=True))).simulated

@@ -1,0 +1,123 @@
+"""What the network is trained on: crops, where their animals are, and what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soilpipe.detect import losses
+from soilpipe.detect.coco import read_labels
+from soilpipe.detect.crops import Crops, CropSampler
+from soilpipe.detect.dataset import Sample, build_samples
+
+CPU = torch.device("cpu")
+ANY = losses.SizeRange(0.0, float("inf"), 1.3)
+
+
+@pytest.fixture
+def samples(labelled: Callable[..., Path]) -> list[Sample]:
+    path = labelled(images=2, size=(300, 340), animals=12)
+    return build_samples(read_labels(path, path.parent), 21.17)
+
+
+def sampler(samples: list[Sample], seed: int = 0, head: str = "fine") -> CropSampler:
+    rng = np.random.default_rng(seed)
+    return CropSampler(samples, head, crop=128, length_range=(0, 1e9), centred=0.5, device=CPU, rng=rng)
+
+
+def test_the_boxes_of_a_crop_lie_on_its_animals_however_it_was_turned(samples: list[Sample]) -> None:
+    crops = sampler(samples).draw(24)
+    assert crops.pixels.shape == (24, 7, 128, 128) and crops.pixels.dtype == torch.uint8
+    checked = 0
+    for index, box, ignored in zip(crops.crop, crops.boxes, crops.ignored, strict=True):
+        x0, y0, x1, y1 = np.round(box).astype(int)
+        if ignored or min(x1 - x0, y1 - y0) < 6 or box.min() < 1 or box.max() > 127:
+            continue
+        red = crops.pixels[index, 0].numpy().astype(int)
+        inside = red[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
+        rim = np.concatenate([red[max(y0 - 3, 0), x0:x1], red[min(y1 + 2, 127), x0:x1]])
+        checked += int(np.median(inside) > np.median(rim) + 40)
+    assert checked > 20
+
+
+def test_the_same_seed_gives_the_same_crops(samples: list[Sample]) -> None:
+    a, b, other = sampler(samples, 1).draw(6), sampler(samples, 1).draw(6), sampler(samples, 2).draw(6)
+    assert torch.equal(a.pixels, b.pixels) and np.array_equal(a.boxes, b.boxes)
+    assert not torch.equal(a.pixels, other.pixels)
+
+
+def test_without_references_the_difference_says_nothing_in_every_crop(samples: list[Sample]) -> None:
+    pixels = sampler(samples).draw(12).pixels
+    assert (pixels[:, 3:6] == 128).all() and (pixels[:, 6] == 0).all()
+
+
+def test_some_crops_lose_their_difference_and_the_rest_keep_it(samples: list[Sample]) -> None:
+    for sample in samples:
+        sample.passes["fine"].pixels[3:6] = 160
+        sample.passes["fine"].pixels[6] = 255
+    pixels = sampler(samples).draw(80).pixels
+    kept = (pixels[:, 6] == 255).float().mean(dim=(1, 2)) > 0.5
+    assert 55 < int(kept.sum()) < 78
+    lost = (pixels[:, 6] == 0).all(dim=2).all(dim=1)
+    assert int(lost.sum()) >= 2 and (pixels[lost][:, 3:6] == 128).all()
+
+
+def one(box: list[float], label: int = 0, ignored: bool = False, length: float | None = None) -> Crops:
+    return Crops(
+        torch.zeros(2, 7, 64, 64, dtype=torch.uint8),
+        np.array([1]),
+        np.array([box], np.float32),
+        np.array([label]),
+        np.array([max(box[2] - box[0], box[3] - box[1]) if length is None else length], np.float32),
+        np.array([ignored]),
+    )
+
+
+def test_an_animal_is_asked_for_at_its_centre_and_nowhere_else() -> None:
+    targets = losses.make_targets(one([20, 28, 40, 36], label=1), 2, ANY)
+    assert torch.nonzero(targets.heat == 1).tolist() == [[1, 1, 8, 7]]
+    assert targets.heat[0].sum() == 0 and targets.animals == 1 and targets.counted.all()
+    assert targets.weight.sum() == pytest.approx(1.0)
+
+
+def test_the_right_answer_has_no_box_loss_and_a_wrong_one_has() -> None:
+    targets = losses.make_targets(one([20, 28, 40, 36]), 1, ANY)
+    raw = torch.zeros(2, 4, 16, 16)
+    for y, x in zip(targets.y.tolist(), targets.x.tolist(), strict=True):
+        centre = torch.tensor([x + 0.5, y + 0.5]) * 4
+        sides = torch.cat([centre - torch.tensor([20.0, 28.0]), torch.tensor([40.0, 36.0]) - centre])
+        raw[1, :, y, x] = torch.log(sides.clamp_min(1e-3) / 16)
+    assert losses.box_loss(raw, targets) < 0.02
+    assert losses.box_loss(raw + 1.0, targets) > 0.3
+
+
+def test_heat_loss_is_least_for_the_right_answer() -> None:
+    targets = losses.make_targets(one([20, 28, 40, 36]), 1, ANY)
+    right = torch.where(targets.heat == 1, 9.0, -9.0)
+    assert losses.heat_loss(right, targets) < 1e-3 < losses.heat_loss(-right, targets)
+
+
+def test_what_does_not_count_costs_nothing_either_way() -> None:
+    targets = losses.make_targets(one([20, 28, 40, 36], ignored=True), 1, ANY)
+    assert targets.animals == 0 and not targets.counted[1, 0, 7:9, 5:10].any() and targets.counted[0].all()
+    claim = torch.full((2, 1, 16, 16), -9.0)
+    claim[1, 0, 8, 7] = 9.0
+    assert losses.heat_loss(claim, targets) < 1e-3
+
+
+def test_animals_of_the_other_pass_are_ground_but_for_their_centre_and_near_the_border_nothing() -> None:
+    small = losses.SizeRange(0.0, 20.0, 1.3)
+    near = losses.make_targets(one([20, 28, 44, 36]), 1, small)
+    assert near.animals == 0 and not near.counted[1, 0, 7:9, 5:11].any()
+    clearly = losses.make_targets(one([4, 28, 60, 36]), 1, small)
+    assert not clearly.counted[1, 0, 8, 8] and clearly.counted[1, 0, 8, 1]
+
+
+def test_generalised_overlap_by_hand() -> None:
+    a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10]])
+    b = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    torch.testing.assert_close(losses.giou(a, b), torch.tensor([1.0, -1 / 3]))

@@ -1,0 +1,105 @@
+"""Peaks and the border between the two passes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from soilpipe.detect import decode
+from soilpipe.detect.decode import Peaks, find_peaks, overlaps, peak_boxes, settle_border
+
+CORE = (0, 8, 0, 8)
+
+
+def peaks_of(heat: torch.Tensor, threshold: float = 0.5, core: tuple[int, int, int, int] = CORE) -> Peaks:
+    return find_peaks(heat, torch.zeros(4, *heat.shape[1:]), threshold, core, (10, 20))
+
+
+def test_a_peak_is_a_local_maximum_over_all_taxa_in_the_cells_of_the_scan() -> None:
+    heat = torch.full((2, 8, 8), -5.0)
+    heat[0, 3, 4], heat[1, 3, 5], heat[1, 6, 1] = 2.0, 3.0, 1.0
+    peaks = peaks_of(heat)
+    assert peaks.cells.tolist() == [[13, 25], [16, 21]]
+    assert peaks.logits.argmax(axis=1).tolist() == [1, 1]
+
+
+def test_of_equal_neighbours_the_first_is_the_peak_wherever_the_window_begins() -> None:
+    heat = torch.full((1, 8, 8), -5.0)
+    heat[0, 2:4, 2:5] = 1.0
+    assert peaks_of(heat).cells.tolist() == [[12, 22]]
+    assert find_peaks(heat[:, 1:, 2:], torch.zeros(4, 7, 6), 0.5, (0, 7, 0, 6), (11, 22)).cells.tolist() == [[12, 22]]
+
+
+def test_a_peak_outside_the_core_still_silences_its_neighbour_inside() -> None:
+    heat = torch.full((1, 8, 8), -5.0)
+    heat[0, 4, 3], heat[0, 4, 4] = 2.0, 1.0
+    assert len(peaks_of(heat, core=(0, 8, 4, 8))) == 0
+
+
+def test_the_threshold_is_reached_by_equality_and_its_ends_mean_all_and_nothing() -> None:
+    heat = torch.full((1, 8, 8), -5.0)
+    heat[0, 4, 4] = 0.0
+    assert len(peaks_of(heat, 0.5)) == 1
+    assert len(peaks_of(heat, 0.0)) > 1
+    assert len(peaks_of(heat, 1.0)) == 0
+    assert decode.logit(0.5) == 0 and decode.logit(1.0) == math.inf
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        decode.logit(1.2)
+
+
+def test_boxes_lie_around_the_centre_of_their_cell_and_within_the_image() -> None:
+    peaks = Peaks(np.array([[1, 2]]), np.zeros((1, 1), np.float32), np.zeros((1, 4), np.float32))
+    assert peak_boxes(peaks, 2.0, 1000, 1000).tolist() == [[0, 0, 52, 44]]
+    assert peak_boxes(peaks, 2.0, 40, 50).tolist() == [[0, 0, 50, 40]]
+
+
+def test_the_strongest_are_the_same_however_the_peaks_are_ordered() -> None:
+    rng = np.random.default_rng(0)
+    peaks = Peaks(
+        rng.integers(0, 50, (40, 2)), rng.integers(0, 4, (40, 1)).astype(np.float32), np.zeros((40, 4), np.float32)
+    )
+    order = rng.permutation(40)
+    shuffled = Peaks(peaks.cells[order], peaks.logits[order], peaks.sides[order])
+    np.testing.assert_array_equal(peaks.strongest(15).cells, shuffled.strongest(15).cells)
+
+
+def box(length: float, x: float = 0.0) -> list[float]:
+    return [x, 0.0, x + length, 20.0]
+
+
+def settled(fine: list[list[float]], fine_scores: list[float], coarse: list[list[float]], coarse_scores: list[float]):
+    masks = settle_border(
+        np.array(fine).reshape(-1, 4),
+        np.array(fine_scores),
+        np.array(coarse).reshape(-1, 4),
+        np.array(coarse_scores),
+        border=100.0,
+        tolerance=1.3,
+    )
+    return [mask.tolist() for mask in masks]
+
+
+def test_each_pass_keeps_the_sizes_it_owns() -> None:
+    assert settled([box(50), box(200)], [0.9, 0.9], [box(50, 400), box(200, 400)], [0.9, 0.9]) == [
+        [True, False],
+        [False, True],
+    ]
+
+
+def test_an_animal_at_the_border_is_neither_doubled_nor_lost() -> None:
+    assert settled([box(98)], [0.6], [box(104)], [0.8]) == [[False], [True]]
+    assert settled([box(104)], [0.8], [box(98)], [0.6]) == [[True], [False]]
+    assert settled([box(104)], [0.7], [], []) == [[True], []]
+    assert settled([], [], [box(98)], [0.7]) == [[], [True]]
+
+
+def test_different_animals_at_the_border_both_stay() -> None:
+    assert settled([box(98)], [0.6], [box(104, 90)], [0.8]) == [[True], [True]]
+
+
+def test_overlap_of_boxes_and_of_nothing() -> None:
+    a = np.array([[0, 0, 10, 10], [5, 5, 5, 5]])
+    assert overlaps(a, np.array([[5, 0, 15, 10]])).round(4).tolist() == [[0.3333], [0.0]]

@@ -1,0 +1,163 @@
+"""The figures: by hand, against COCO's own evaluation, and for any detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soilpipe.detect.base import Detections, DetectorInfo
+from soilpipe.detect.coco import LabelError
+from soilpipe.detect.evaluate import Meeting, evaluate_detector
+from soilpipe.detect.precision import ImageAnswer, coco_precisions
+from soilpipe.detect.scoring import average_precision, match, pool
+from soilpipe.taxonomy import SOIL
+
+Labelled = Callable[..., Path]
+
+
+@dataclass
+class Oracle:
+    """Says what it is given, scan by scan in the order of the file; remembers how many references it saw."""
+
+    answers: list[Detections]
+    taxa: tuple[str, ...] = ("mite", "springtail")
+    seen: list[int] = field(default_factory=list)
+
+    @property
+    def info(self) -> DetectorInfo:
+        return DetectorInfo("oracle", "1", self.taxa, 21.17, 0.5, "none")
+
+    def detect(self, scan: Any, references: Sequence[Any], registrations: Any, *, threshold: Any = None) -> Detections:
+        self.seen.append(len(references))
+        return self.answers[len(self.seen) - 1]
+
+
+def told(boxes: Any, scores: Any, labels: Any, taxa: tuple[str, ...] = ("mite", "springtail")) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64), taxa
+    )
+
+
+def truth(path: Path, image: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    found = [a for a in json.loads(path.read_text())["annotations"] if a["image_id"] == image]
+    boxes = np.array([a["bbox"] for a in found], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes, np.array([a["category_id"] - 1 for a in found])
+
+
+def test_a_perfect_answer_is_perfect(labelled: Labelled) -> None:
+    path = labelled(images=2)
+    truths = [truth(path, image) for image in (1, 2)]
+    answers = [told(boxes, np.full(len(boxes), 0.9), labels) for boxes, labels in truths]
+    result = evaluate_detector(Oracle(answers), path, path.parent)
+    assert result.any_taxon.ap50 == result.any_taxon.ap == result.mean_of_taxa.ap75 == 1.0
+    assert result.f1 == result.centre_f1 == result.f1_with_taxon == result.precision == result.recall == 1.0
+    assert result.count_error == 0 and result.detections == 12 and set(result.taxa) == {"Collembola", "Acari"}
+    assert json.loads(json.dumps(result.as_dict()))["any_taxon"]["animals"] == 12
+
+
+def test_misses_doubles_and_wrong_taxa_are_counted_by_hand(labelled: Labelled) -> None:
+    path = labelled(images=1, animals=4)
+    boxes, labels = truth(path)
+    answer = told([*boxes[:3], boxes[0] + 1], [0.9, 0.8, 0.3, 0.7], [*labels[:2], labels[2], labels[0]])
+    result = evaluate_detector(Oracle([answer]), path, path.parent)
+    assert (result.precision, result.recall) == (pytest.approx(2 / 3), 0.5)
+    assert result.count_error == 1 and result.count_error_relative == 0.25
+    wrong = evaluate_detector(Oracle([told(boxes, [0.9] * 4, 1 - labels)]), path, path.parent)
+    assert wrong.f1 == 1.0 and wrong.f1_with_taxon == 0.0 and wrong.mean_of_taxa.ap50 == 0.0
+
+
+def test_more_than_a_hundred_detections_of_an_image_count() -> None:
+    """COCO's headline stops at 100 detections; 300 animals that are all found must give 1.0, not 0.33."""
+    boxes = np.array([[20 * (i % 20), 20 * (i // 20), 20 * (i % 20) + 10, 20 * (i // 20) + 10] for i in range(300)])
+    none = np.zeros(300, bool)
+    taxa = np.zeros(300, np.int64)
+    answer = ImageAnswer(boxes, taxa, none, ~none, boxes, taxa, np.linspace(0.1, 1, 300))
+    assert coco_precisions([answer]).ap50 == 1.0
+
+
+def test_our_own_average_precision_agrees_with_cocos() -> None:
+    rng = np.random.default_rng(0)
+    answers, matches = [], []
+    for _ in range(6):
+        corners = rng.uniform(0, 200, (15, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(10, 30, (15, 2))], axis=1)
+        found = np.concatenate([boxes[:11] + rng.normal(0, 2, (11, 4)), boxes[5:] + rng.normal(60, 5, (10, 4))])
+        scores = rng.random(21).astype(np.float32)
+        none = np.zeros(15, bool)
+        taxa = np.zeros(21, np.int64)
+        answers.append(ImageAnswer(boxes, taxa[:15], none, ~none, found, taxa, scores))
+        matches.append(match(Detections(found, scores, taxa, ("a",)), boxes, None, none))
+    ours, cocos = average_precision(pool(matches)), coco_precisions(answers).ap50
+    assert cocos is not None and 0.3 < cocos < 0.9 and ours == pytest.approx(cocos, abs=1e-6)
+
+
+def test_moving_and_resting_animals_are_judged_apart(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for annotation, present in zip(data["annotations"], (0, 0, 3, 12, 1, 2), strict=True):
+            annotation["scans_present"] = present
+
+    path = labelled(images=1, animals=6, change=change)
+    boxes, labels = truth(path)
+    result = evaluate_detector(Oracle([told(boxes[[0, 1, 2, 4]], [0.6, 0.5, 0.9, 0.8], labels[:4])]), path, path.parent)
+    assert result.moving.ap50 == 1.0 and result.moving.animals == 2  # the resting one found is no false alarm
+    assert result.resting.animals == 2 and result.resting.ap50 == pytest.approx(51 / 101)
+
+
+def test_without_presence_in_the_labels_there_are_no_subsets(labelled: Labelled) -> None:
+    path = labelled(images=1)
+    result = evaluate_detector(Oracle([told([], [], [])]), path, path.parent)
+    assert result.moving.ap50 is None and result.resting.animals == 0 and result.any_taxon.ap50 == 0.0
+
+
+def test_references_come_from_earlier_scans_and_can_be_left_out(labelled: Labelled) -> None:
+    path = labelled(scanners={"A": 3})
+    for difference, seen in ((True, [0, 1, 2]), (False, [0, 0, 0])):
+        oracle = Oracle([told([], [], [])] * 3)
+        result = evaluate_detector(oracle, path, path.parent, difference=difference)
+        assert oracle.seen == seen and result.difference == difference
+
+
+def test_only_the_images_asked_for_are_judged(labelled: Labelled) -> None:
+    path = labelled(images=3)
+    result = evaluate_detector(
+        Oracle([told([], [], [])]), path, path.parent, where=lambda image: image.file_name == "image_2.png"
+    )
+    assert result.images == 1 and result.any_taxon.animals == 6
+    with pytest.raises(LabelError, match="no labelled image is left to judge on"):
+        evaluate_detector(Oracle([]), path, path.parent, where=lambda image: False)
+
+
+def test_taxa_meet_where_both_sides_know_them() -> None:
+    finer = Meeting.of(["Poduromorpha", "Acari", "root"], ["Collembola", "Nematoda"], SOIL)
+    assert finer.taxa == ("Collembola",)
+    assert finer.of_labels.tolist() == [0, -1, -1] and finer.of_detector.tolist() == [0, -1]
+    assert finer.animals.tolist() == [True, True, False]
+    coarser = Meeting.of(["springtail"], ["Poduromorpha", "Entomobryomorpha", "Acari"], SOIL)
+    assert coarser.taxa == ("Collembola",) and coarser.of_detector.tolist() == [0, 0, -1]
+    any_animal = Meeting.of(["Acari", "Nematoda"], ["Invertebrata"], SOIL)
+    assert any_animal.taxa == ("Invertebrata",) and any_animal.of_labels.tolist() == [0, 0]
+    strangers = Meeting.of(["RBC"], ["Acari"], SOIL)
+    assert strangers.taxa == () and strangers.of_labels.tolist() == [-1]
+
+
+def test_a_single_class_detector_is_judged_on_labels_of_many_taxa(labelled: Labelled) -> None:
+    path = labelled(images=1)
+    boxes, _ = truth(path)
+    oracle = Oracle([told(boxes, [0.9] * 6, [0] * 6, ("Invertebrata",))], taxa=("Invertebrata",))
+    result = evaluate_detector(oracle, path, path.parent)
+    assert result.mean_of_taxa.ap50 == 1.0 and list(result.taxa) == ["Invertebrata"]
+
+
+def test_where_no_taxon_is_shared_only_animals_are_judged(labelled: Labelled) -> None:
+    path = labelled(images=1, change=lambda data: [c.update(name=f"kind {c['id']}") for c in data["categories"]])
+    boxes, _ = truth(path)
+    result = evaluate_detector(Oracle([told(boxes, [0.9] * 6, [0] * 6)]), path, path.parent)
+    assert result.any_taxon.ap50 == 1.0 and result.taxa == {} and result.mean_of_taxa.ap50 is None
+    assert result.f1 == 1.0 and result.f1_with_taxon == 0.0

@@ -1,0 +1,127 @@
+"""Training from a COCO file: it learns, it is told what is wrong, and the card says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from soilpipe.detect.coco import LabelError
+from soilpipe.detect.fitting import begin_from
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.training import Recipe, TrainingError, train_detector
+from soilpipe.detect.weights import load_detector
+from soilpipe.taxonomy import SOIL
+
+Labelled = Callable[..., Path]
+TINY = Recipe(steps=3, batch=2, crop=64)
+
+
+def train(path: Path, name: str = "out", **given: Any) -> dict[str, Any]:
+    given = {"recipe": TINY, "device": "cpu", "difference": False, **given}
+    return train_detector(path, path.parent, path.parent / name, **given)
+
+
+def test_it_learns_bright_discs_and_bars_in_eighty_steps(labelled: Labelled) -> None:
+    path = labelled(scanners={"A": 3, "B": 3, "C": 2}, animals=10)
+    told: list[str] = []
+    card = train(path, recipe=Recipe(steps=80, batch=3, crop=96, seed=2), progress=lambda stage, *_: told.append(stage))
+    assert card["figures"]["f1"] > 0.8 and card["figures"]["split"].endswith("id: C")
+    assert card["threshold_from"].startswith("best F1 on validation images")
+    assert {"training samples", "validation samples", "training"} <= set(told)
+    assert (path.parent / "out" / "losses.png").stat().st_size > 1000
+    detector = load_detector(path.parent / "out", device="cpu")
+    assert detector.info.taxa == ("mite", "springtail")
+    assert detector.info.threshold == card["threshold"]
+
+
+def test_the_same_seed_gives_the_same_weights(labelled: Labelled) -> None:
+    path = labelled(images=2)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(path, name, recipe=Recipe(steps=3, batch=2, crop=64, seed=seed))
+    weights = [(path.parent / name / "weights.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_card_tells_what_a_person_must_know_and_no_paths(labelled: Labelled) -> None:
+    path = labelled(images=3, change=lambda data: data["info"].update(simulated=True))
+    card = train(path, taxonomy=SOIL, name="mine")
+    written = json.loads((path.parent / "mine" / "card.json").read_text())
+    assert written["taxa"] == ["Collembola", "Acari"] and written["validation"] == "simulated"
+    assert written["trained_on"]["animals"] == {"Collembola": 9, "Acari": 9}
+    assert written["trained_on"]["labels"] == "labels.json" and written["steps"] == 3
+    assert written["threshold"] == 0.3 and written["threshold_from"] == "default: no images held back"
+    assert "simulated" in written["not_good_for"] and "difference" in written["not_good_for"]
+    assert written["heads"] == ["fine"]  # no animal of 4 mm or more to learn from
+    assert str(path.parent) not in json.dumps(written)
+    assert card["parameters"] > 8e5
+
+
+def test_real_labels_validate_nothing_by_themselves(labelled: Labelled) -> None:
+    assert train(labelled(images=2))["validation"] == "none"
+
+
+def test_long_animals_get_the_coarse_pass(labelled: Labelled) -> None:
+    path = labelled(images=2, change=lambda data: data["annotations"][0].update(bbox=[2, 2, 210, 20]))
+    assert train(path)["heads"] == ["fine", "coarse"]
+
+
+def test_a_single_class_is_any_animal(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["categories"][0]["name"] = "root"
+        data["categories"][1]["name"] = "something nobody knows"
+
+    card = train(labelled(images=2, change=change), single_class=True)
+    assert card["taxa"] == ["Invertebrata"] and card["trained_on"]["animals"] == {"Invertebrata": 6}
+
+
+def test_named_taxa_gather_what_lies_below_them_and_those_without_examples_are_left_out(labelled: Labelled) -> None:
+    card = train(labelled(images=2), taxonomy=SOIL, taxa=["Hexapoda", "Acari", "Nematoda"])
+    assert card["taxa"] == ["Hexapoda", "Acari"]
+
+
+def test_half_the_resolution_of_the_images(labelled: Labelled) -> None:
+    path = labelled(images=2, change=lambda data: [image.update(dpi=600) for image in data["images"]])
+    assert train(path, scale=0.5)["um_per_px"] == pytest.approx(84.667)
+    with pytest.raises(TrainingError, match="um_per_px or scale, not both"):
+        train(path, scale=0.5, um_per_px=20.0)
+
+
+def test_no_labels_are_no_training(labelled: Labelled) -> None:
+    with pytest.raises(LabelError, match="3 images and not one label"):
+        train(labelled(animals=0))
+    with pytest.raises(LabelError, match="no labelled image is left"):
+        train(labelled(), where=lambda image: False)
+
+
+def test_three_labels_are_enough_to_run(labelled: Labelled) -> None:
+    assert train(labelled(images=1, animals=3))["trained_on"]["animals"] == {"mite": 2, "springtail": 1}
+
+
+def test_a_recipe_that_cannot_be_followed_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"crop \(100\) a multiple"):
+        Recipe(crop=100)
+
+
+def test_training_that_goes_astray_stops(labelled: Labelled) -> None:
+    with pytest.raises(TrainingError, match="no longer a number"):
+        train(labelled(images=1), recipe=Recipe(steps=30, batch=2, crop=64, learning_rate=float("inf"), warm_up=0))
+
+
+def test_a_warm_start_takes_over_what_both_know(labelled: Labelled) -> None:
+    path = labelled(images=2)
+    train(path, "first", taxonomy=SOIL)
+    card = train(path, "second", taxonomy=SOIL, warm_start=path.parent / "first", recipe=TINY)
+    assert card["warm_start"] == "first"
+    first = load_detector(path.parent / "first", device="cpu").network.state_dict()
+    network = CentrePointNetwork(3)
+    begin_from(network, ("Acari", "Nematoda", "Collembola"), path.parent / "first")
+    now = network.state_dict()
+    torch.testing.assert_close(now["stem.conv.weight"], first["stem.conv.weight"], rtol=0, atol=0)
+    for mine, its in ((0, 1), (2, 0), (3, 2), (6, 5)):  # Acari, Collembola, left, bottom
+        np.testing.assert_array_equal(now["fine.out.weight"][mine], first["fine.out.weight"][its])
