@@ -128,5 +128,7 @@ _STATED = (
 
 FIELD: tuple[TaxonField, ...] = (*(_from_campaign(*row) for row in _ROWS), *_STATED)
 TAXA: tuple[str, ...] = tuple(taxon.name for taxon in FIELD)
+CASTING: tuple[str, ...] = tuple(n for n in TAXA if n not in ("Enchytraeidae", "Lumbricidae", "Nematoda"))
+"""Taxa whose skins, shells or carcasses lie about for weeks; a dead worm is gone in days."""
 BY_NAME: Mapping[str, TaxonField] = {taxon.name: taxon for taxon in FIELD}
 TOTAL_PER_100CM2: float = sum(taxon.per_100cm2 for taxon in FIELD)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from soilpipe.simulate.compose import Look, Sprite, paste
-from soilpipe.simulate.field import BY_NAME, TAXA
+from soilpipe.simulate.field import BY_NAME, CASTING
 from soilpipe.simulate.generator import Gain, GrowingRoot
 from soilpipe.simulate.loam_bodies import PLANS
 from soilpipe.simulate.loam_drawing import draw_plan
@@ -69,9 +69,9 @@ class Loam:
 
     def _skin(self, px_per_mm: float, rng: np.random.Generator) -> Sprite:
         """A cast skin or a dead animal: an animal's body, often faded, torn or browned, that never moves."""
-        taxon = TAXA[rng.integers(len(TAXA))]
+        taxon = CASTING[rng.integers(len(CASTING))]
         low, high = BY_NAME[taxon].length_mm
-        length = float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, 12.0))))))
+        length = float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, 9.0))))))
         whole = self.animal(taxon, length, rng.uniform(0, 2 * np.pi), px_per_mm, int(rng.integers(2**31)), 0)
         alpha = whole.alpha * rng.uniform(0.45, 1.0)
         if rng.random() < 0.5:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from soilpipe.simulate.compose import Look, Sprite, paste
-from soilpipe.simulate.field import BY_NAME, TAXA
+from soilpipe.simulate.field import BY_NAME, CASTING
 from soilpipe.simulate.generator import Gain, GrowingRoot
 from soilpipe.simulate.peat_bodies import BEADS
 from soilpipe.simulate.peat_drawing import BeadCanvas, draw_beads
@@ -85,9 +85,9 @@ def _fibres(rng: np.random.Generator, height: int, width: int, length: float, tu
 
 def _husk(px_per_mm: float, rng: np.random.Generator) -> Sprite:
     """A cast skin or carcass, whole or with a part missing."""
-    taxon = TAXA[rng.integers(len(TAXA))]
+    taxon = CASTING[rng.integers(len(CASTING))]
     low, high = BY_NAME[taxon].length_mm
-    length = float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, 11.0))))))
+    length = float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, 9.0))))))
     whole = draw_beads(BEADS[taxon], length, rng.uniform(0, 6.28), px_per_mm, int(rng.integers(2**31)), 0)
     keep = np.ones_like(whole.alpha)
     if rng.random() < 0.45:
