@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ def refuse(season: Season, scanner_id: str, tmp_path: Path) -> None:
     when = datetime(2024, 3, 6, 23, tzinfo=UTC)
     refusal = Quarantined(
         scanner_id=scanner_id,
-        sha256="cd" * 32,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         source_name="A_2024-03-07_00H00M.jpg",
         source_size=6,
         source_modified=0.0,
