@@ -1,0 +1,95 @@
+"""The flow of one scanner, for real: Prefect's server, small pictures, the detector that needs no training."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from tests.flow_fixtures import FIRST, TinyProject
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+
+def test_a_run_goes_from_inbox_to_counts_and_a_second_one_changes_no_byte(project: TinyProject) -> None:
+    for number in range(4):
+        project.put_scan(number)
+
+    assert project.run().is_completed()
+
+    counts = pd.read_parquet(project.store / "series/counts/year=2026/A.parquet")
+    assert counts["n"].notna().sum() == 4
+    assert set(counts["validation"]) == {"none"}
+    assert (project.store / "reports/index.html").exists()
+    before = project.bytes_of_store()
+    assert project.run().is_completed()
+    assert project.bytes_of_store() == before
+
+
+def test_stages_one_by_one_come_to_what_a_whole_run_does(project: TinyProject) -> None:
+    for number in range(3):
+        project.put_scan(number)
+
+    assert project.run(only="ingest").is_completed()
+    assert not (project.store / "detections").exists()
+    assert project.run(only="detect").is_completed()
+    assert not (project.store / "series").exists()
+    assert project.run(only="series").is_completed()
+
+    before = project.bytes_of_store()
+    assert project.run().is_completed()
+    assert project.bytes_of_store() == before
+
+
+def test_nothing_is_detected_past_an_earlier_file_that_still_waits(project: TinyProject) -> None:
+    project.put_scan(0)
+    growing = project.put_scan(1)
+    project.put_scan(2)
+    growing.touch()
+
+    assert project.run().is_completed()
+
+    assert len(list((project.store / "receipts").rglob("*.json"))) == 2
+    detected = [path.name for path in (project.store / "detections").rglob("*.parquet")]
+    assert len(detected) == 1
+    assert "20260306T000000" in detected[0]
+
+
+def test_since_and_until_leave_out_what_is_outside(project: TinyProject) -> None:
+    for number in range(4):
+        project.put_scan(number)
+    begin = FIRST.replace(tzinfo=UTC) + timedelta(hours=6)
+
+    assert project.run(since=begin, until=begin + timedelta(hours=12)).is_completed()
+
+    assert sorted(path.name[2:17] for path in (project.store / "receipts").rglob("*.json")) == [
+        "20260306T060000",
+        "20260306T120000",
+    ]
+
+
+def test_a_run_leaves_a_counts_table_a_picture_and_the_way_to_the_report(project: TinyProject) -> None:
+    from prefect.client.orchestration import get_client
+
+    for number in range(4):
+        project.put_scan(number)
+    project.run()
+
+    with get_client(sync_client=True) as client:
+        kinds = {artifact.key: artifact for artifact in client.read_artifacts(limit=100)}
+    described = [kinds[key].description or "" for key in kinds if (key or "").startswith("counts-a")]
+    assert any("checked" in one for one in described), "the table says in words what stands behind the counts"
+    assert any((key or "").startswith("picture-a") for key in kinds)
+    assert any((key or "").startswith("report-a") for key in kinds)
+
+
+def test_runs_and_tasks_have_names_that_a_person_can_read(project: TinyProject) -> None:
+    from prefect.client.orchestration import get_client
+
+    project.put_scan(0)
+    state = project.run()
+
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+        assert run.name.startswith(f"A {datetime.now(UTC):%Y-}")
