@@ -30,7 +30,10 @@ Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. ``reason``: for people, where it was not accepted. ``scan_id``: the scan it is."""
+    """What became of one file. ``reason``: for people, where it was not accepted.
+
+    ``scan_id``: the scan that it is, or that a conflict contradicts.
+    """
 
     kind: Kind
     name: str

@@ -62,15 +62,20 @@ def test_one_decision_settles_every_conflict_of_that_time(conflict, draw, encode
     assert open_quarantine(conflict.store, "A20") == []
 
 
-def test_the_same_picture_may_be_moved_to_its_other_time(bench, draw, encode) -> None:
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_same_picture_stays_or_is_moved_to_its_other_time(moved: bool, bench, draw, encode) -> None:
     good = encode(draw(), ".png")
     bench.deliver(SIX, good)
     (first,) = bench.run()
     bench.deliver(NOON, good)
     (second,) = bench.run()
     assert second.kind == "conflict"
-    kept = decide(bench, first.scan_id)
-    assert kept.outcome == "kept" and open_quarantine(bench.store, "A20") == []
+    decision = decide(bench, first.sha256 if moved else first.scan_id)
+    assert open_quarantine(bench.store, "A20") == []
+    assert decision.outcome == ("taken" if moved else "kept")
+    assert superseded_scans(bench.store, "A20") == ({first.scan_id} if moved else set())
+    if moved:
+        assert read_receipt(bench.store, decision.scan_id).device_time == datetime(2024, 3, 6, 12)
 
 
 def test_a_refused_file_that_cannot_be_read_is_dismissed(bench, draw, encode) -> None:

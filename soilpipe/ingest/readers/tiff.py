@@ -18,7 +18,6 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUFFIXES = frozenset({".tif", ".tiff"})
 COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits", 32946: "deflate", 50000: "zstd"}
 _GREY_WHITE_IS_ZERO, _GREY, _RGB, _YCBCR = 0, 1, 2, 6
-_SHORT_READ = 1 << 25
 
 
 def open_tiff(path: Path, limits: Limits) -> TiffReader:
@@ -136,11 +135,10 @@ class TiffReader:
         """Uncompressed strips by offset, a piece at a time: one strip may well be the whole image."""
         page, handle = self._page, self._file.filehandle
         dtype = page.dtype.newbyteorder(self._file.byteorder)
-        at_once = max(1, min(rows, _SHORT_READ // self._row_bytes))
         for index, offset in enumerate(page.dataoffsets):
             height = min(self._segment_rows, self.height - index * self._segment_rows)
-            for top in range(0, height, at_once):
-                count = min(at_once, height - top)
+            for top in range(0, height, rows):
+                count = min(rows, height - top)
                 handle.seek(offset + top * self._row_bytes)
                 data = handle.read(count * self._row_bytes)
                 if len(data) != count * self._row_bytes:
