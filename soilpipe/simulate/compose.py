@@ -170,7 +170,7 @@ def _fringe(plane: np.ndarray, vx: float, vy: float) -> np.ndarray:
     for channel, third in enumerate((-1.0, 0.0, 1.0)):
         step = np.array([[1.0, 0.0, third * vx / 3 * _FRINGE], [0.0, 1.0, third * vy / 3 * _FRINGE]])
         moved.append(cv2.warpAffine(np.ascontiguousarray(plane[..., channel]), step, (width, height)))
-    return np.dstack(moved)
+    return cv2.merge(moved)
 
 
 _FRINGE = 5.0

@@ -43,13 +43,17 @@ def draw_plan(plan: Plan, length_mm: float, angle: float, px_per_mm: float, pose
     axis = _Axis(axis.points + centre, axis.normals, axis.half, axis.at, axis.length)
     limbs, limb_weight = _limbs(plan, axis, (height, width), moved, enlarged)
     along, body = _band(axis, (height, width))
-    colour, alpha = _skin(plan, axis, along, body, rng)
-    limb_colour = np.asarray(plan.colours[0], np.float32) * 0.92
-    limb_alpha = limbs * limb_weight * (plan.opacity[0] + 0.1)
-    total = np.maximum(alpha, np.minimum(1.0, limb_alpha))
-    mixed = np.where((alpha >= limb_alpha)[..., None], colour, limb_colour)
+    shade = rng.uniform(0.82, 1.08)
+    tint = np.asarray(plan.colours[rng.integers(len(plan.colours))], np.float32) * np.float32(shade)
+    pixels, skin, skin_alpha = _skin(plan, axis, along, body, tint, rng)
+    # Legs first, then the body where it hides more than they do.
+    total = np.minimum(1.0, limbs * np.float32(limb_weight * (plan.opacity[0] + 0.1)))
+    mixed = total[..., None] * (tint * np.float32(0.88))
+    over = skin_alpha >= total.ravel()[pixels]
+    total.reshape(-1)[pixels[over]] = skin_alpha[over]
+    mixed.reshape(-1, 3)[pixels[over]] = skin[over] * skin_alpha[over, None]
     size = (width // enlarged, height // enlarged)
-    premultiplied = cv2.resize(mixed * total[..., None], size, interpolation=cv2.INTER_AREA)
+    premultiplied = cv2.resize(mixed, size, interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(total, size, interpolation=cv2.INTER_AREA)
     body = cv2.resize(body, size, interpolation=cv2.INTER_AREA)
     return Sprite(premultiplied / np.maximum(alpha, 1e-3)[..., None], alpha, body)
@@ -82,7 +86,6 @@ def _band(axis: _Axis, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) float32 place along the axis, and (H, W) float32 coverage by the body."""
     along, body = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
     left, right = (axis.points + sign * axis.normals * axis.half[:, None] for sign in (1, -1))
-    outline = np.rint(np.concatenate([left, right[::-1]]) * 2**_SHIFT).astype(np.int32)
     wide = axis.normals * (axis.half[:, None] * 1.3 + 1.0)
     quads = np.rint(np.stack([axis.points + wide, axis.points - wide], axis=1) * 2**_SHIFT).astype(np.int32)
     for i in range(len(axis.at) - 1):
@@ -90,49 +93,53 @@ def _band(axis: _Axis, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         cv2.fillConvexPoly(along, quad, float(axis.at[i]), cv2.LINE_8, _SHIFT)
         piece = np.concatenate([left[i : i + 2], right[i : i + 2][::-1]])
         cv2.fillConvexPoly(body, np.rint(piece * 2**_SHIFT).astype(np.int32), 255, cv2.LINE_AA, _SHIFT)
-    if not len(outline):
-        return along, body.astype(np.float32)
     return along, body.astype(np.float32) / 255.0
 
 
 def _skin(
-    plan: Plan, axis: _Axis, along: np.ndarray, body: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (H, W, 3) and alpha (H, W): joints, gut, pigment, gloss; thinner and so more transparent at the rim."""
-    inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    depth = np.clip(inside / np.maximum(np.interp(along, axis.at, axis.half).astype(np.float32), 1.0), 0.0, 1.0)
-    tint = np.asarray(plan.colours[rng.integers(len(plan.colours))], np.float32) * rng.uniform(0.82, 1.08)
-    tone = 0.72 + 0.32 * np.sqrt(depth)
+    plan: Plan, axis: _Axis, along: np.ndarray, body: np.ndarray, tint: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of the body (n,) into the flat canvas, their colour (n, 3) and alpha (n,), float32.
+
+    Joints, gut, pigment and gloss; thinner, and so more transparent, at the rim. Most of a canvas is empty, so only the
+    body's pixels are worked on; what depends on the place along the axis alone is tabled and looked up.
+    """
+    pixels = np.flatnonzero(body > 0.004)
+    at = np.linspace(0.0, 1.0, 1024)
+    here = (along.ravel()[pixels] * 1023.0).astype(np.int32)
+    thickness = np.maximum(np.interp(at, axis.at, axis.half), 1.0).astype(np.float32)
+    inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 5).ravel()[pixels]
+    depth = np.minimum(inside / thickness[here], 1.0)
+    root = np.sqrt(depth)
+    tone = 0.72 + 0.32 * root
     if plan.segments:
-        joint = np.cos(2 * np.pi * plan.segments * along) * 0.5 + 0.5
-        tone = tone * (1.0 - plan.bands * joint**4)
+        joint = np.cos(2 * np.pi * plan.segments * at) * 0.5 + 0.5
+        tone *= (1.0 - plan.bands * joint**4).astype(np.float32)[here]
     if plan.gut:
-        full = (
-            np.clip((depth - 0.45) * 3.0, 0.0, 1.0)
-            * np.clip((along - 0.15) * 12, 0, 1)
-            * np.clip((0.92 - along) * 12, 0, 1)
-        )
-        lumps = np.interp(along, np.linspace(0, 1, 24), rng.uniform(0.3, 1.0, 24)).astype(np.float32)
-        tone = tone * (1.0 - plan.gut * full * lumps)
+        lumps = np.interp(at, np.linspace(0, 1, 24), rng.uniform(0.3, 1.0, 24))
+        lumps = lumps * np.clip((at - 0.15) * 12, 0, 1) * np.clip((0.92 - at) * 12, 0, 1)
+        tone *= 1.0 - np.clip((depth - 0.45) * 3.0, 0.0, 1.0) * (plan.gut * lumps).astype(np.float32)[here]
     if plan.spots:
         grain = max(2, int(axis.half.max() * 0.35))
         coarse = rng.standard_normal((body.shape[0] // grain + 2, body.shape[1] // grain + 2)).astype(np.float32)
-        pattern = cv2.resize(coarse, body.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        tone = tone * (1.0 + plan.spots * np.clip(pattern, -1.5, 1.5))
+        pattern = cv2.resize(coarse, body.shape[::-1], interpolation=cv2.INTER_CUBIC).ravel()[pixels]
+        tone *= 1.0 + plan.spots * np.clip(pattern, -1.5, 1.5)
     if plan.shell:
-        ys, xs = np.mgrid[: body.shape[0], : body.shape[1]].astype(np.float32)
-        dx, dy = xs - body.shape[1] / 2, ys - body.shape[0] / 2
+        dy, dx = np.divmod(pixels, body.shape[1])
+        dy, dx = dy - body.shape[0] / 2, dx - body.shape[1] / 2
         turns = np.hypot(dx, dy) / (axis.length * 0.13) + np.arctan2(dy, dx) / (2 * np.pi)
-        tone = tone * (1.0 - 0.4 * (0.5 + 0.5 * np.cos(2 * np.pi * turns)) ** 5)
-    colour = tint * tone[..., None].astype(np.float32)
+        tone *= (1.0 - 0.4 * (0.5 + 0.5 * np.cos(2 * np.pi * turns)) ** 5).astype(np.float32)
+    colour = tint * tone[:, None]
     if plan.shine:
-        light = np.clip(depth - 0.55, 0.0, 1.0) * 2.2
-        side = np.roll(light, -max(1, int(axis.half.max() * 0.3)), axis=0)
-        colour = colour + 255.0 * plan.shine * 0.22 * (light * side)[..., None] ** 2
+        # The lamp stands above the scan: the ridge of the back shines on its upper side.
+        ridge = np.zeros(body.size + body.shape[1], np.float32)
+        ridge[pixels] = np.clip(depth - 0.55, 0.0, 1.0) * 2.2
+        below = np.minimum(pixels + max(1, int(axis.half.max() * 0.3)) * body.shape[1], body.size)
+        colour += 255.0 * plan.shine * 0.22 * ((ridge[pixels] * ridge[below]) ** 2)[:, None]
     thin, thick = plan.opacity
-    clear = rng.uniform(0.85, 1.05)
-    alpha = np.minimum(1.0, (thin + (thick - thin) * np.sqrt(depth)) * clear) * body
-    return np.clip(colour, 0, 255).astype(np.float32), alpha.astype(np.float32)
+    clear = np.float32(rng.uniform(0.85, 1.05))
+    alpha = np.minimum(1.0, (thin + (thick - thin) * root) * clear) * body.ravel()[pixels]
+    return pixels, np.clip(colour, 0.0, 255.0), alpha
 
 
 def _limbs(
