@@ -29,12 +29,15 @@ ALGORITHM = "change-1"
 _STRIP = 512  # rows read at a time
 _STEPS = 4.0  # per grey level, of the map of strength
 _VEIL = 6.0  # grey levels: what a veil may leave in the difference
-_QUANTUM = 8.0  # steps of the evidence map per unit of noise: bytes hold up to 31.9
+_QUANTUM = 8.0  # steps of the evidence map per median of the noise: bytes hold up to 31.9
 
 
 @dataclass(frozen=True)
 class ChangeSettings:
-    """What decides about a change; the defaults were tuned on simulated seasons (generator loam). Lengths in mm, thresholds in medians of the surrounding noise."""
+    """What decides about a change; the defaults were tuned on simulated seasons (generator loam).
+
+    Lengths in mm, thresholds in medians of the surrounding noise.
+    """
 
     um_per_px: float = 42.0
     low: float = 10.0
