@@ -179,7 +179,7 @@ def _losses(
         }
     heat, box = torch.zeros((), device=device), torch.zeros((), device=device)
     for head, part in crops.items():
-        targets = losses.make_targets(part, taxa, sizes[head])
+        targets = losses.make_targets(part, taxa, sizes[head]).to(device)
         share = len(part.pixels) / len(pixels)
         heat = heat + share * losses.heat_loss(answers[head][0], targets)
         box = box + share * losses.box_loss(answers[head][1], targets)
