@@ -18,8 +18,15 @@ class ProjectRunner(Runner):
     _stopping: asyncio.Task[None] | None = None
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        if self._loop is not None and self._stopping is None:
+        if self._loop is None:
+            raise KeyboardInterrupt  # nothing is at work yet
+        if self._stopping is None:
             self._loop.call_soon_threadsafe(self._begin_to_stop)
 
     def _begin_to_stop(self) -> None:
-        self._stopping = asyncio.ensure_future(self.astop())
+        self._stopping = asyncio.ensure_future(self._stop_when_started())
+
+    async def _stop_when_started(self) -> None:
+        while not self.started:
+            await asyncio.sleep(0.05)
+        await self.astop()

@@ -12,10 +12,9 @@ from tasks.opened import opened
 from tasks.retries import IO_TASK
 
 if TYPE_CHECKING:
-    from soilpipe.detect.run import DetectedScan
-
     from soilpipe.counts.undetected import Undetected
     from soilpipe.detect.base import Detector
+    from soilpipe.detect.run import DetectedScan
 
 
 @task(name="find-undetected", task_run_name="which scans of {scanner_id} to detect", tags=["detect"], **IO_TASK)
@@ -34,9 +33,8 @@ def find_undetected(
 @task(name="detect-scan", task_run_name="detect {scan.scan_id}", tags=["detect"], **IO_TASK)
 def detect_scan(project_file: str, scan: Undetected) -> DetectedScan:
     """Find the animals of one scan, measure them, and write its detection file."""
-    from soilpipe.detect.run import detect_scan as detect
-
     from soilpipe.analyses import read_analysis
+    from soilpipe.detect.run import detect_scan as detect
     from soilpipe.ingest.receipts import read_receipt
 
     project, store = opened(project_file)

@@ -26,7 +26,7 @@ detector: change
 dpi: 1200
 window_cm2: 5
 from: 2026-03-06
-until: 2026-03-07
+until: 2026-03-06
 sites:
   - {id: here}
 scanners:

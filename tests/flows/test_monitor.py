@@ -77,11 +77,12 @@ def test_a_run_leaves_a_counts_table_a_picture_and_the_way_to_the_report(project
     project.run()
 
     with get_client(sync_client=True) as client:
-        kinds = {artifact.key: artifact for artifact in client.read_artifacts(limit=100)}
-    described = [kinds[key].description or "" for key in kinds if (key or "").startswith("counts-a")]
-    assert any("checked" in one for one in described), "the table says in words what stands behind the counts"
-    assert any((key or "").startswith("picture-a") for key in kinds)
-    assert any((key or "").startswith("report-a") for key in kinds)
+        found = client.request("POST", "/artifacts/filter", json={"sort": "CREATED_DESC"}).json()
+    artifacts = {artifact["key"].split("-")[0]: artifact for artifact in reversed(found)}
+    assert {"counts", "picture", "report"} <= set(artifacts)
+    assert "checked" in artifacts["counts"]["description"], "it says in words what stands behind the counts"
+    assert artifacts["picture"]["data"].startswith("data:image/jpeg;base64,")
+    assert "reports/A.html" in artifacts["report"]["data"]
 
 
 def test_runs_and_tasks_have_names_that_a_person_can_read(project: TinyProject) -> None:

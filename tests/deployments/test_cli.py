@@ -1,0 +1,124 @@
+"""The command line: quick help, clear errors, exit codes that scripts can rely on, JSON wherever there is a table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app, main
+from deployments.demo import MARKER, DemoError, prepare
+from soilpipe.config import load_project
+from tests.flow_fixtures import make_project
+
+cli = CliRunner()
+COMMANDS = {
+    "init", "run", "serve", "status", "counts", "quarantine", "verify", "rebuild", "train", "evaluate", "detect",
+    "models", "simulate", "demo",
+}  # fmt: skip
+
+
+def test_help_comes_without_loading_what_is_heavy() -> None:
+    code = "import deployments.cli, sys; print({'torch', 'prefect', 'pandas', 'zarr', 'cv2'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "set()"
+
+
+def test_every_command_of_the_table_is_there() -> None:
+    shown = cli.invoke(app, ["--help"]).output
+
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+def test_init_writes_a_project_file_that_loads_and_overwrites_none(tmp_path: Path) -> None:
+    file = tmp_path / "soilpipe.yaml"
+
+    assert cli.invoke(app, ["init", "--project", str(file)]).exit_code == 0
+    assert load_project(file).scanners
+    assert cli.invoke(app, ["init", "--project", str(file)]).exit_code != 0
+
+
+def test_a_mistake_is_one_sentence_on_standard_error_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["soilpipe", "status", "--project", "nowhere.yaml"])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    told = capsys.readouterr().err
+    assert end.value.code == 2
+    assert "nowhere.yaml" in told
+    assert "soilpipe init" in told
+    assert "Traceback" not in told
+
+
+def test_status_ends_with_1_only_when_something_needs_a_person(tmp_path: Path) -> None:
+    project = make_project(tmp_path, "A", "B")
+    options = ["--project", str(project.file), "--json"]
+
+    fine = cli.invoke(app, ["status", *options])
+    project.inbox("B").rmdir()
+    missing = cli.invoke(app, ["status", *options])
+
+    assert [row["needs_person"] for row in json.loads(fine.stdout)] == [[], []]
+    assert fine.exit_code == 0
+    assert missing.exit_code == 1
+    assert "does not exist" in json.loads(missing.stdout)[1]["needs_person"][0]
+
+
+def test_a_dry_run_says_what_would_be_done_and_makes_no_scan(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.put_scan(0)
+
+    plan = json.loads(cli.invoke(app, ["run", "--dry-run", "--json", "--project", str(project.file)]).stdout)
+
+    assert plan[0]["take_in"] == ["A_2026-03-06_00H00M.jpg"]
+    assert not list(project.store.rglob("*A-2026*"))
+
+
+@pytest.mark.parametrize("command", [["counts"], ["quarantine", "list"], ["verify"], ["rebuild"], ["run", "--dry-run"]])
+def test_json_is_json_also_when_there_is_nothing_yet(tmp_path: Path, command: list[str]) -> None:
+    project = make_project(tmp_path)
+
+    shown = cli.invoke(app, [*command, "--json", "--project", str(project.file)])
+
+    assert isinstance(json.loads(shown.stdout), list)
+
+
+def test_parquet_needs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project(tmp_path)
+
+    assert cli.invoke(app, ["counts", "--format", "parquet", "--project", str(project.file)]).exit_code != 0
+
+
+def test_simulate_writes_the_same_season_for_the_same_seed(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        options = ["--scans", "2", "--size", "200", "--seed", "7", "--output", str(tmp_path / folder)]
+        assert cli.invoke(app, ["simulate", *options]).exit_code == 0
+
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / folder / "loam_007").iterdir()}
+        for folder in ("one", "two")
+    )
+    assert one == two
+
+
+def test_the_demo_empties_no_folder_but_its_own(tmp_path: Path) -> None:
+    own, foreign = tmp_path / "own", tmp_path / "foreign"
+    prepare(own)
+    (own / "old").write_text("of an earlier demo")
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+
+    prepare(own)
+    with pytest.raises(DemoError, match="not made by a demo"):
+        prepare(foreign)
+
+    assert sorted(path.name for path in own.iterdir()) == [MARKER]
+    assert (foreign / "thesis.txt").exists()
