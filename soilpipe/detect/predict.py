@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ALGORITHM = "centre-point-1"  # what is not in the weights: scales, ownership, decoding; part of the analysis
 HALO = receptive_halo()
-CORE = 1536  # px; the larger the core, the less is read and computed twice
+LARGEST_CORE = 2048  # px; the larger the core, the less is read and computed twice; memory grows with its square
 GPU_BATCH = 4  # windows at once
 COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/px
 
@@ -74,6 +74,20 @@ def full_precision() -> Iterator[None]:
             convolution.fp32_precision = before
 
 
+def core_for(height: int, width: int, largest: int = LARGEST_CORE) -> int:
+    """The tile core, px, multiple of 32 up to `largest`, whose windows cover an image with the fewest pixels.
+
+    Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice.
+    """
+
+    def pixels(core: int) -> int:
+        windows = [-(-side // core) * min(core + 2 * HALO, -(-side // 32) * 32) for side in (height, width)]
+        return windows[0] * windows[1]
+
+    smallest = min(largest, 512)
+    return min(range(largest, smallest - 1, -TOTAL_STRIDE), key=pixels)
+
+
 def find_peaks(
     network: CentrePointNetwork,
     head: Head,
@@ -81,15 +95,18 @@ def find_peaks(
     threshold: float,
     *,
     device: torch.device,
-    core: int = CORE,
+    core: int | None = None,
     offset: tuple[int, int] = (0, 0),
     most: int = decode.MAX_DETECTIONS,
 ) -> decode.Peaks:
     """The peaks of one pass over a scan, at most `most`, strongest first.
 
-    `network` is folded and lies on `device`. `core` (px, multiple of 32, 128 at least) and `offset` (px, multiples of
-    32) choose the tiles: they change speed and memory, not the answer. While a window is computed the next is read.
+    `network` is folded and lies on `device`. `core` (px, multiple of 32, 128 at least; None: what suits the image) and
+    `offset` (px, multiples of 32) choose the tiles: they change speed and memory, not the answer. While a window is
+    computed the next is read.
     """
+    if core is None:
+        core = core_for(windows.height, windows.width)
     if core < SMALLEST_INPUT - 2 * HALO:
         raise ValueError(f"the core must be {SMALLEST_INPUT - 2 * HALO} px or more, not {core}")
     grid = tile_grid(
@@ -150,7 +167,7 @@ class CentrePointDetector:
 
     `device`: where it computes; by default a GPU when there is one. On a CPU the answer is exact in the sense of this
     module; on a GPU the trunk runs in bf16 (heads in float32), and answers agree within rounding.
-    `core`: px of the model's scale per tile side; memory grows with its square (about 0.4 GB at 1536 on a CPU).
+    `core`: the side of the tiles, px of the model's scale; None chooses by the size of the image.
     """
 
     def __init__(
@@ -160,7 +177,7 @@ class CentrePointDetector:
         *,
         version: str = "unsaved",
         device: str | torch.device | None = None,
-        core: int = CORE,
+        core: int | None = None,
     ) -> None:
         if network.taxa != len(card["taxa"]):
             raise ValueError(f"a network of {network.taxa} taxa does not fit a card of {len(card['taxa'])}")

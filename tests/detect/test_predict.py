@@ -122,7 +122,7 @@ def test_both_passes_together_give_the_same_detections_whatever_the_tiles(networ
     fine, coarse = scene(700, 900, 5), Windows(scene(175, 225, 6).pixels, 4.0)
     detector = CentrePointDetector(network, CARD, device="cpu")
     answers = []
-    for core, offset in ((1536, (0, 0)), (256, (0, 0)), (256, (96, 160)), (128, (32, 0))):
+    for core, offset in ((None, (0, 0)), (256, (0, 0)), (256, (96, 160)), (128, (32, 0))):
         detector.core = core
         answers.append(
             detector.detect_windows({"fine": fine, "coarse": coarse}, 700, 900, 21.17, threshold=0.5, offset=offset)
@@ -144,6 +144,17 @@ def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(
             )
     assert len(kept[0]) == 20
     assert_same(kept[0], kept[1])
+
+
+@pytest.mark.parametrize("size", [(14031, 9921), (3840, 5120), (700, 900), (40, 9000)])
+def test_tiles_are_chosen_so_that_little_is_computed_twice(size: tuple[int, int]) -> None:
+    core = predict.core_for(*size)
+    assert core % 32 == 0 and 512 <= core <= predict.LARGEST_CORE
+    side = core + 2 * predict.HALO
+    tiles = predict.tile_grid(*size, core=core, halo=predict.HALO, stride=32)
+    computed = sum((t.window[1] - t.window[0]) * (t.window[3] - t.window[2]) for t in tiles)
+    assert computed <= 1.5 * np.prod([-(-length // 32) * 32 for length in size])
+    assert all(t.window[1] - t.window[0] <= side for t in tiles)
 
 
 def test_nothing_is_found_beyond_the_image(folded: CentrePointNetwork) -> None:
