@@ -74,11 +74,15 @@ class TinyProject:
         name = f"{scanner_id}_{FIRST + number * timedelta(hours=6):%Y-%m-%d_%HH%MM}.jpg"
         return self.put(name, picture(number), scanner_id)
 
-    def run(self, scanner_id: str = "A", **options: Any) -> Any:
-        """Run the real flow; the final state."""
+    def run(self, scanner_id: str = "A", isolated: bool = False, **options: Any) -> Any:
+        """Run the real flow; the final state. `isolated`: with a worker process as in production, 2 s to start."""
         from flows.monitor import monitor_scanner
+        from tasks.isolated import Isolated
 
-        return monitor_scanner(str(self.file), scanner_id, return_state=True, **options)
+        with pytest.MonkeyPatch.context() as patched:
+            if not isolated:
+                patched.setattr(Isolated, "call", lambda self, function, *args: function(*args))
+            return monitor_scanner(str(self.file), scanner_id, return_state=True, **options)
 
     def bytes_of_store(self) -> dict[str, str]:
         """Hash of every file, unfinished writes aside."""

@@ -37,7 +37,7 @@ def after_the_run(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> It
     for name, (_, data) in BAD.items():
         project.put(name, data)
     project.put("B_2026-03-06_07H00M.jpg", picture(12))
-    yield project, project.run()
+    yield project, project.run(isolated=True)
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, (kind, _) in BAD.items()])
@@ -115,7 +115,6 @@ def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from soilpipe.local_files import LocalFiles
-    from tasks.isolated import Isolated
 
     full = project.put_scan(0)
     project.put_scan(1)
@@ -127,7 +126,6 @@ def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
         write(self, key, blocks)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Isolated, "call", lambda self, function, *args: function(*args))
         patched.setattr(LocalFiles, "write", no_space)
         state = project.run()
 

@@ -16,7 +16,7 @@ def test_a_run_goes_from_inbox_to_counts_and_a_second_one_changes_no_byte(projec
     for number in range(4):
         project.put_scan(number)
 
-    assert project.run().is_completed()
+    assert project.run(isolated=True).is_completed()
 
     counts = pd.read_parquet(project.store / "series/counts/year=2026/A.parquet")
     assert counts["n"].notna().sum() == 4
