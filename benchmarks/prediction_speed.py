@@ -1,0 +1,154 @@
+"""How fast one stored scan becomes a detection file, beside what the network alone takes, in one run.
+
+    python benchmarks/prediction_speed.py [--size 4096] [--runs 5] [--threads 2]
+
+A simulated scanner's five scans go through the real ingest; the last is detected again and again: opening, registering
+its references, reading tiles and the difference from Zarr, the network, peaks, sizes, the Parquet file. The bare
+network gets the same pixels as tensors in memory, whole tiles without a halo. Medians, and the ratio run by run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import torch
+
+from soilpipe.analyses import analysis_of
+from soilpipe.background import ModelInput, register
+from soilpipe.config import Project, load_project
+from soilpipe.detect.network import Head
+from soilpipe.detect.predict import COARSE, CentrePointDetector
+from soilpipe.detect.run import detect_scan
+from soilpipe.detect.weights import SHIPPED, load_detector
+from soilpipe.detections import read_detection_file
+from soilpipe.ingest.arrivals import find_arrivals
+from soilpipe.ingest.receipts import list_receipts
+from soilpipe.ingest.scan import ingest_file
+from soilpipe.simulate import SeasonSpec, write_season
+from soilpipe.store import Store
+from soilpipe.tiles import open_image
+
+TILE = 1024
+PROJECT = """
+project: speed
+store: ./store
+timezone: UTC
+settle: 0s
+sites: [{id: bench}]
+scanners: [{id: bench_1, site: bench, inbox: ./inbox, dpi: 1200}]
+"""
+
+
+def stored_season(folder: Path, size: int) -> tuple[Project, Store]:
+    """Five simulated scans of `size` x `size` px in a store."""
+    spec = SeasonSpec(
+        scanner_id="bench_1",
+        generator="peat",
+        seed=11,
+        times=tuple(datetime(2024, 3, 6, tzinfo=UTC) + timedelta(hours=6 * slot) for slot in range(5)),
+        height_px=size,
+        width_px=size,
+        dpi=1200.0,
+        animals_per_100cm2=60.0,
+    )
+    write_season(spec, folder / "inbox", extension="jpg")
+    (folder / "soilpipe.yaml").write_text(PROJECT)
+    project = load_project(folder / "soilpipe.yaml")
+    store = Store(project.store)
+    now = datetime.now(UTC) + timedelta(minutes=1)
+    scanner = project.scanners[0]
+    for arrival in find_arrivals(project, scanner, store, now).ready:
+        outcome = ingest_file(project, scanner, store, arrival, now)
+        if outcome.kind != "accepted":
+            raise SystemExit(f"{outcome.name}: {outcome.reason}")
+    return project, store
+
+
+def bare(detector: CentrePointDetector, size: int) -> None:
+    """Both passes of the network over as many pixels as the scan has, from memory."""
+    network = detector._folded
+    passes: dict[Head, int] = {"fine": size, "coarse": max(round(size / COARSE), TILE)}
+    with torch.inference_mode():
+        for head, side in passes.items():
+            tile = torch.full((1, 7, TILE, TILE), 120, dtype=torch.uint8)
+            for _ in range(max(1, round((side / TILE) ** 2))):
+                network(tile, head)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--size", type=int, default=4096, help="height and width of the scan, px at 1200 dpi")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--detector", type=Path, default=SHIPPED, help="a folder with weights and card")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    detector = load_detector(arguments.detector, device="cpu")
+    analysis = analysis_of(detector.info)
+    with tempfile.TemporaryDirectory() as scratch:
+        project, store = stored_season(Path(scratch), arguments.size)
+        receipt = list_receipts(store, "bench_1")[-1]
+        found = detect_scan(project, store, receipt, detector, analysis)  # warm up, and names the references
+        scale = detector.info.um_per_px
+
+        def opened() -> tuple[list[object], ...]:
+            scan = open_image(store, receipt.scan_id, scale)
+            names = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
+            references = [open_image(store, name["scan_id"], scale) for name in names]
+            return [scan], list(references)
+
+        def registering() -> None:
+            (scan,), references = opened()
+            for reference in references:
+                register(scan, reference)  # type: ignore[arg-type]
+
+        (scan,), references = opened()
+        registrations = [register(scan, reference) for reference in references]  # type: ignore[arg-type]
+
+        def reading() -> None:
+            (fresh,), others = opened()
+            windows = ModelInput(fresh, others, registrations, scale)  # type: ignore[arg-type]
+            for y in range(0, windows.height, TILE):
+                for x in range(0, windows.width, TILE):
+                    windows.read(y, min(y + TILE, windows.height), x, min(x + TILE, windows.width))
+
+        works: dict[str, Callable[[], object]] = {
+            "end to end": lambda: detect_scan(project, store, receipt, detector, analysis),
+            "network alone": lambda: bare(detector, arguments.size),
+            "registering references": registering,
+            "reading with difference": reading,
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in works}
+        for _ in range(arguments.runs):
+            for name, work in works.items():
+                seconds[name].append(timed(work))
+    megapixels = arguments.size**2 / 1e6
+    print(
+        f"{arguments.size} x {arguments.size} px ({megapixels:.1f} MPix), {len(found.references)} references, "
+        f"{found.n} detections, {arguments.threads} threads, {arguments.runs} runs"
+    )
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        spread = f"({min(values):.2f} to {max(values):.2f})"
+        print(f"{name:26s} median {middle:6.2f} s  {spread:18s} {megapixels / middle:6.1f} MPix/s")
+    ratios = [b / a for a, b in zip(seconds["end to end"], seconds["network alone"], strict=True)]
+    print(f"end to end runs at {statistics.median(ratios):.2f} of the bare network's rate (median of runs)")
+
+
+if __name__ == "__main__":
+    main()
