@@ -1,0 +1,254 @@
+"""From labelled images to what a detector sees: scenes (a scan with its references) and training samples.
+
+An image whose entry names its scanner and time gets earlier images of that scanner in the same file as references,
+chosen, registered and subtracted exactly as in a project. Registration costs time, so samples are built in parallel
+processes; a process takes consecutive images of one scanner and keeps the last ones decoded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from soilpipe.background import ModelInput, Registration, choose_references, register
+from soilpipe.detect.base import Detections
+from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
+from soilpipe.detect.network import Head
+from soilpipe.detect.predict import COARSE
+from soilpipe.errors import SoilpipeError
+from soilpipe.tiles import ScanImage, image_from_array
+
+DEFAULT_DPI = 1200.0
+MM_PER_INCH = 25.4
+CACHE_BYTES = 1_500_000_000  # decoded pictures that one process keeps
+MAX_PIXELS, MAX_MEMORY = 1_200_000_000, 4_000_000_000  # of a loose file: px, bytes
+CHUNK = 16  # images that a process takes at once
+
+Progress = Callable[[int, int], None]  # done, of
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A labelled image as a detector is asked about it."""
+
+    image: LabelledImage
+    scan: ScanImage
+    references: tuple[ScanImage, ...]
+    registrations: tuple[Registration, ...]
+
+
+@dataclass(frozen=True)
+class SamplePass:
+    """What one pass of the detector reads of a scan, whole: (7, h, w) uint8, and full px per px of it."""
+
+    pixels: np.ndarray
+    factor: float
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[2])
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """As `soilpipe.background.ModelInput.read`."""
+        out = np.empty((7, y1 - y0, x1 - x0), np.uint8)
+        out[:] = OUTSIDE[:, None, None]
+        top, bottom = max(y0, 0), min(y1, self.height)
+        left, right = max(x0, 0), min(x1, self.width)
+        if top < bottom and left < right:
+            out[:, top - y0 : bottom - y0, left - x0 : right - x0] = self.pixels[:, top:bottom, left:right]
+        return out
+
+
+OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
+"""What stands in the seven channels where no image is."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, ready for training: both passes in memory, and its labels in px of full resolution."""
+
+    image: LabelledImage
+    passes: dict[Head, SamplePass]
+    um_per_px: float
+    references: int  # how many counted in the difference; 0: it is nowhere valid
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A loose image file, (H, W, 3) uint8 RGB, as its rows lie in the file (no EXIF rotation).
+
+    Read as `soilpipe.ingest` reads scans where its format libraries are installed, else with OpenCV.
+    """
+    try:
+        from soilpipe.ingest.readers import open_reader
+    except ImportError:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if picture is None:
+            raise SoilpipeError(f"{path}: not an image that OpenCV reads") from None
+        return np.ascontiguousarray(picture[..., ::-1])
+    from soilpipe.ingest.readers.base import Refused
+
+    try:
+        with open_reader(path, max_pixels=MAX_PIXELS, max_memory=MAX_MEMORY) as reader:
+            return np.concatenate(list(reader.bands(1024)))
+    except Refused as refusal:
+        raise SoilpipeError(f"{path}: {refusal}") from refusal
+    except OSError as error:
+        raise SoilpipeError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def um_per_px_of(image: LabelledImage, dpi: float | None) -> float:
+    """µm per px of an image: by its own dpi, else by the argument, else 1200 dpi."""
+    return 1000 * MM_PER_INCH / (image.dpi or dpi or DEFAULT_DPI)
+
+
+def references_of(labels: LabelSet) -> dict[str, tuple[LabelledImage, ...]]:
+    """For each file name the earlier images of its scanner that it is compared with; none without scanner and time.
+
+    Only images of the same size and dpi are candidates. LabelError when two images of one scanner have one time.
+    """
+    by_device: dict[tuple[object, ...], list[LabelledImage]] = {}
+    for image in labels.images:
+        if image.scanner_id is not None and image.captured_at is not None:
+            key = (image.scanner_id, image.width, image.height, image.dpi)
+            by_device.setdefault(key, []).append(image)
+    chosen: dict[str, tuple[LabelledImage, ...]] = {image.file_name: () for image in labels.images}
+    for group in by_device.values():
+        by_name = {image.file_name: image for image in group}
+        times = {image.captured_at for image in group}
+        if len(times) < len(group):
+            raise LabelError(
+                f"{labels.source}: two images of scanner {group[0].scanner_id} have the same date_captured"
+            )
+        earlier = [(image.file_name, image.captured_at) for image in group if image.captured_at is not None]
+        for name, time in earlier:
+            chosen[name] = tuple(by_name[other] for other in choose_references(time, earlier))
+    return chosen
+
+
+class _Pictures:
+    """Decoded images of this process, the least used dropped first."""
+
+    def __init__(self, dpi: float | None) -> None:
+        self._dpi = dpi
+        self._kept: OrderedDict[Path, ScanImage] = OrderedDict()
+
+    def scan(self, image: LabelledImage) -> ScanImage:
+        if image.path not in self._kept:
+            picture = read_picture(image.path)
+            if picture.shape[:2] != (image.height, image.width):
+                raise LabelError(
+                    f"{image.file_name} has {picture.shape[1]} x {picture.shape[0]} px, its labels were made on "
+                    f"{image.width} x {image.height}. Labels and image do not belong together"
+                )
+            self._kept[image.path] = image_from_array(picture, um_per_px_of(image, self._dpi), image.file_name)
+            room = max(1, CACHE_BYTES // (4 * image.width * image.height))
+            while len(self._kept) > room:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(image.path)
+        return self._kept[image.path]
+
+
+def open_scenes(labels: LabelSet, *, dpi: float | None = None, difference: bool = True) -> Iterator[Scene]:
+    """The labelled images with their references, one after the other, grouped by scanner and time."""
+    pictures = _Pictures(dpi)
+    references = references_of(labels) if difference else {}
+    for image in _in_order(labels):
+        yield _open_scene(image, references.get(image.file_name, ()), pictures)
+
+
+def _in_order(labels: LabelSet) -> list[LabelledImage]:
+    """Labelled images, those of one scanner together and by time, so that references are at hand."""
+    return sorted(
+        labels.labelled,
+        key=lambda image: (
+            image.scanner_id or "",
+            image.captured_at.isoformat() if image.captured_at else "",
+            image.file_name,
+        ),
+    )
+
+
+def _open_scene(image: LabelledImage, references: Sequence[LabelledImage], pictures: _Pictures) -> Scene:
+    scan = pictures.scan(image)
+    others = tuple(pictures.scan(reference) for reference in references)
+    return Scene(image, scan, others, tuple(register(scan, other) for other in others))
+
+
+def build_samples(
+    labels: LabelSet,
+    um_per_px: float,
+    *,
+    dpi: float | None = None,
+    difference: bool = True,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Sample]:
+    """Training samples of all labelled images, at `um_per_px` and a quarter of that scale, in a fixed order.
+
+    `workers` processes (spawned) share the work; the result does not depend on how many.
+    """
+    references = references_of(labels) if difference else {}
+    images = _in_order(labels)
+    jobs = [
+        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi)
+        for _, group in groupby(images, key=lambda image: image.scanner_id)
+        for chunk in _chunks(list(group))
+    ]
+    samples: list[Sample] = []
+    if workers <= 1 or len(jobs) == 1:
+        for job in jobs:
+            samples += _build(job)
+            if progress:
+                progress(len(samples), len(images))
+        return samples
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_threaded) as pool:
+        for built in pool.map(_build, jobs):
+            samples += built
+            if progress:
+                progress(len(samples), len(images))
+    return samples
+
+
+Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None]
+
+
+def _chunks(images: list[LabelledImage]) -> list[list[LabelledImage]]:
+    return [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+
+
+def _single_threaded() -> None:
+    cv2.setNumThreads(1)
+
+
+def _build(job: Job) -> list[Sample]:
+    images, references, um_per_px, dpi = job
+    pictures = _Pictures(dpi)
+    scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
+    samples = []
+    for image, others in zip(images, references, strict=True):
+        scene = _open_scene(image, others, pictures)
+        passes: dict[Head, SamplePass] = {}
+        for head, scale in scales.items():
+            whole = ModelInput(scene.scan, scene.references, scene.registrations, scale)
+            passes[head] = SamplePass(whole.read(0, whole.height, 0, whole.width), whole.factor)
+            usable = whole.usable
+        samples.append(Sample(image, passes, scene.scan.um_per_px, usable))
+    return samples
+
+
+def true_detections(image: LabelledImage, taxa: tuple[str, ...]) -> Detections:
+    """The labels of an image in the shape of a detector's answer, for pictures and for tests."""
+    return Detections(image.boxes, np.ones(len(image.boxes), np.float32), image.labels, taxa)
