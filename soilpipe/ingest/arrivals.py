@@ -10,7 +10,9 @@ from pathlib import PurePosixPath
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.index import Index, load_index, save_index, sighted
 from soilpipe.ingest.names import NameError_, NameParts, parse_name
+from soilpipe.ingest.quarantine import list_contents
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
+from soilpipe.ingest.receipts import list_scan_ids
 from soilpipe.store import Entry, Inbox, Store
 
 
@@ -48,11 +50,13 @@ class Arrivals:
 def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetime) -> Arrivals:
     """List the inbox and sort out what is new. Notes young files in the index, so that a later look can trust them.
 
-    A file is ready when it was last changed at least ``settle`` ago, or was listed the same that long ago. Raises
-    InboxError when the inbox does not exist.
+    A file is ready when it was last changed at least ``settle`` ago, or was listed the same that long ago. One that was
+    dealt with is new again when neither a receipt nor the quarantine knows its content any more. Raises InboxError when
+    the inbox does not exist.
     """
     now = now.astimezone(UTC)
     index = load_index(store, scanner.id)
+    settled = _settled(store, scanner.id)
     ready, growing, strangers, repeats, known = [], [], [], 0, 0
     sightings = {}
     for entry in Inbox(scanner.inbox, scanner.inbox_options).list():
@@ -64,7 +68,7 @@ def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetim
             strangers += [name] if arrival.told_here else []
             continue
         done = index.files.get(name)
-        if done is not None and done.is_still(entry):
+        if done is not None and done.is_still(entry) and done.sha256[:8] in settled:
             known += 1
             repeats += done.kind == "repeat"
             continue
@@ -83,6 +87,12 @@ def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetim
     if sightings != index.growing:
         save_index(store, scanner.id, Index(files=index.files, growing=sightings))
     return Arrivals(_oldest_first(ready), _oldest_first(growing), repeats, known, tuple(strangers))
+
+
+def _settled(store: Store, scanner_id: str) -> frozenset[str]:
+    """The first 8 digits of every content that is a scan or in quarantine: the index alone proves nothing."""
+    scans = {scan_id.rpartition("-")[2] for scan_id in list_scan_ids(store, scanner_id)}
+    return frozenset(scans | {content[:8] for content in list_contents(store, scanner_id)})
 
 
 def waiting(project: Project, scanner: Scanner, store: Store, now: datetime) -> datetime | None:

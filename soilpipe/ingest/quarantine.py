@@ -93,6 +93,12 @@ def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarant
     return sorted(found, key=lambda q: (q.scanner_id, q.captured_at or q.first_seen, q.sha256))
 
 
+def list_contents(store: Store, scanner_id: str) -> frozenset[str]:
+    """The sha256 of everything that was ever refused, from one listing."""
+    entries = store.list(layout.quarantine_prefix(scanner_id), ".json")
+    return frozenset(entry.key.split("/")[-2] for entry in entries)
+
+
 def quarantined_as(store: Store, scanner_id: str, sha256: str) -> list[Quarantined]:
     """The refusals of one content."""
     return [_read(store, entry.key) for entry in store.list(layout.quarantine_folder(scanner_id, sha256), ".json")]

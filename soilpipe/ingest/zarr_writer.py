@@ -18,8 +18,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import zarr
+from zarr.abc.store import ByteRequest
 from zarr.codecs import ZstdCodec
-from zarr.storage import MemoryStore
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import MemoryStore, WrapperStore
 
 from soilpipe.ingest.receipts import FileRecord
 from soilpipe.store import Store
@@ -35,6 +37,19 @@ def shard_side(size: int) -> int:
     return min(SHARD, -(-size // CHUNK) * CHUNK)
 
 
+class _NothingBefore(WrapperStore[Any]):
+    """A zarr store in which no shard is ever seen to be there: each is written whole, whatever lies in its place.
+
+    zarr reads a shard of the image's border before it writes it, and fails for good on one that was damaged.
+    """
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if key.rpartition("/")[2] != "zarr.json":
+            return None
+        found: Buffer | None = await self._store.get(key, prototype, byte_range)
+        return found
+
+
 def write_image(
     bands: Iterable[np.ndarray], shape: tuple[int, int], store: Store, key: str, name: str, um_per_px: float | None
 ) -> None:
@@ -45,7 +60,7 @@ def write_image(
     shapes = pyramid_shapes(*shape)
     for path, data in _metadata(shapes, name, um_per_px).items():
         store.write_if_changed(f"{key}/{path}", data)
-    group = zarr.open_group(store.zarr(key), mode="r+", zarr_format=3)
+    group = zarr.open_group(_NothingBefore(store.zarr(key)), mode="r+", zarr_format=3)
     # An empty chunk that is not written could not be told from a lost one.
     arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
     with store.told("write", key), ThreadPoolExecutor(1, "soilpipe-write") as background:

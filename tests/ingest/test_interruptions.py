@@ -105,3 +105,35 @@ def test_killed_after_the_receipt_the_file_is_known_as_a_repeat(make_bench, draw
     (again,) = bench.run()
     assert (again.kind, again.scan_id) == ("repeat", first.scan_id)
     assert bench.run() == []
+
+
+def test_a_scan_whose_receipt_was_lost_is_taken_again_from_the_inbox(bench, draw, encode) -> None:
+    bench.deliver(NAME, encode(draw(seed=1), ".png"))
+    bench.deliver("A20_2024-03-06_12H00M.png", encode(draw(seed=2), ".png"))
+    bench.run()
+    before = truth(bench)
+    first = list_receipts(bench.store, "A20")[0]
+    bench.store.delete(layout.receipt(first.scan_id))
+    (outcome,) = bench.run()
+    assert (outcome.kind, outcome.scan_id) == ("accepted", first.scan_id)
+    assert truth(bench) == before
+
+
+def test_damaged_pixels_are_made_again_from_the_inbox_as_verify_says(bench, draw, encode) -> None:
+    bench.deliver(NAME, encode(draw(), ".png"))
+    bench.run()
+    before = truth(bench)
+    (receipt,) = list_receipts(bench.store, "A20")
+    shard = next(file for file in receipt.files if "/c/" in file.path)
+    bench.store.write_bytes(f"{layout.scan_folder(receipt.scan_id)}/{shard.path}", b"rot")
+    bench.store.delete(layout.receipt(receipt.scan_id))
+    bench.run()
+    assert truth(bench) == before
+
+
+def test_a_refused_file_whose_quarantine_was_emptied_is_refused_again(bench) -> None:
+    bench.deliver(NAME, b"no picture at all")
+    bench.run()
+    for entry in bench.store.list("quarantine"):
+        bench.store.delete(entry.key)
+    assert [outcome.kind for outcome in bench.run()] == ["refused"]
