@@ -16,9 +16,10 @@ from soilpipe.ingest.quarantine import (
     list_quarantine,
     open_quarantine,
     quarantined_file,
+    superseded_scans,
     write_decision,
 )
-from soilpipe.ingest.receipts import list_scan_ids, read_receipt
+from soilpipe.ingest.receipts import Receipt, list_scan_ids, read_receipt
 from soilpipe.ingest.scan import Candidate, Outcome, examine, live_scans_at
 from soilpipe.store import Entry, Store
 
@@ -39,23 +40,19 @@ def accept(
 ) -> Decision:
     """A person's word on one content, given by the first digits of its sha256 or by a scan id.
 
-    A refused file that can be read is taken, whatever it contradicts; the scan it contradicted is put aside.
-    ``device_time`` (naive) gives or corrects its time. A refused file that cannot be read is dismissed: it stays in
+    A refused file that can be read is taken, whatever it contradicts; a scan that it still contradicts is put aside.
+    ``device_time`` (naive) gives or corrects its time; with it, the refusal is meant even where its bytes are a scan
+    too. A refused file that cannot be read is dismissed: it stays in
     quarantine, and no longer asks for anyone. An accepted scan is kept, and what contradicts it is dismissed.
     Doing it twice is doing it once.
     """
-    if kept := _scan(scanner, store, sha256):
+    if kept := _scan(scanner, store, sha256, device_time):
         return _keep(scanner, store, kept, now, note)
     refusal = _refusal(scanner, store, sha256, device_time)
     outcome = _examine_again(project, scanner, store, refusal, device_time or refusal.device_time, now, accepted=True)
     aside: tuple[str, ...] = ()
     if outcome.scan_id and outcome.kind in ("accepted", "repeat"):
-        captured_at = to_utc(layout.parse_scan_id(outcome.scan_id).device_time, scanner)
-        rivals = [
-            *live_scans_at(scanner, store, captured_at),
-            *([refusal.conflicts_with] if refusal.conflicts_with else []),
-        ]
-        aside = tuple(sorted({rival for rival in rivals if rival != outcome.scan_id}))
+        aside = _rivals(scanner, store, read_receipt(store, outcome.scan_id))
     decision = Decision(
         scanner_id=scanner.id,
         sha256=refusal.sha256,
@@ -80,7 +77,11 @@ def retry(
     outcomes = []
     for refusal in open_quarantine(store, scanner.id):
         if sha256 is None or refusal.sha256.startswith(sha256):
-            outcomes.append(_examine_again(project, scanner, store, refusal, _time_by_name(scanner, refusal), now))
+            outcomes.append(
+                _examine_again(
+                    project, scanner, store, refusal, _time_in_name(scanner, refusal) or refusal.device_time, now
+                )
+            )
     if sha256 is not None and not outcomes:
         raise DecisionError(f"nothing open in the quarantine of {scanner.id} begins with {sha256!r}")
     return outcomes
@@ -97,6 +98,7 @@ def _examine_again(
 ) -> Outcome:
     entry = Entry(refusal.source_name, refusal.source_size, refusal.source_modified, refusal.source_version)
     by_person = accepted and device_time is not None and device_time != refusal.device_time
+    by_name = _time_in_name(scanner, refusal) == device_time
     with store.open_local(quarantined_file(store, scanner.id, refusal.sha256)) as path:
         candidate = Candidate(
             name=refusal.source_name,
@@ -104,22 +106,24 @@ def _examine_again(
             path=path,
             sha256=refusal.sha256,
             device_time=device_time,
-            time_from="person" if by_person else "name",
+            time_from="person" if by_person else "name" if by_name else "file",
             accepted=accepted,
             again=True,
         )
         return examine(project, scanner, store, candidate, now)
 
 
-def _time_by_name(scanner: Scanner, refusal: Quarantined) -> datetime | None:
+def _time_in_name(scanner: Scanner, refusal: Quarantined) -> datetime | None:
     try:
-        return parse_name(refusal.source_name, scanner.filename).time or refusal.device_time
+        return parse_name(refusal.source_name, scanner.filename).time
     except NameError_:
-        return refusal.device_time
+        return None
 
 
-def _scan(scanner: Scanner, store: Store, given: str) -> str | None:
+def _scan(scanner: Scanner, store: Store, given: str, device_time: datetime | None) -> str | None:
     """The accepted scan that is meant, if it is one that something contradicts or that was put aside."""
+    if device_time is not None and any(q.sha256.startswith(given) for q in list_quarantine(store, scanner.id)):
+        return None
     scans = [s for s in list_scan_ids(store, scanner.id) if s == given or _begins(store, s, given)]
     if scans and given in scans:
         return given
@@ -140,19 +144,29 @@ def _begins(store: Store, scan_id: str, given: str) -> bool:
 
 def _keep(scanner: Scanner, store: Store, scan_id: str, now: datetime, note: str) -> Decision:
     receipt = read_receipt(store, scan_id)
-    rivals = [scan for scan in live_scans_at(scanner, store, receipt.captured_at) if scan != scan_id]
     decision = Decision(
         scanner_id=scanner.id,
         sha256=receipt.sha256,
         captured_at=receipt.captured_at,
         outcome="kept",
         scan_id=scan_id,
-        sets_aside=tuple(rivals),
+        sets_aside=_rivals(scanner, store, receipt),
         note=note,
         decided_at=now,
     )
     write_decision(store, decision)
     return decision
+
+
+def _rivals(scanner: Scanner, store: Store, chosen: Receipt) -> tuple[str, ...]:
+    """The other scans that cannot be right when this one is: those of its time, and its own bytes at another time."""
+    device_time = layout.parse_scan_id(chosen.scan_id).device_time
+    rivals = set(live_scans_at(scanner, store, to_utc(device_time, scanner)))
+    aside = superseded_scans(store, scanner.id)
+    for scan_id in list_scan_ids(store, scanner.id):
+        if layout.parse_scan_id(scan_id).sha8 == chosen.sha256[:8] and scan_id not in aside:
+            rivals |= {scan_id} if read_receipt(store, scan_id).sha256 == chosen.sha256 else set()
+    return tuple(sorted(rivals - {chosen.scan_id}))
 
 
 def _refusal(scanner: Scanner, store: Store, given: str, device_time: datetime | None) -> Quarantined:

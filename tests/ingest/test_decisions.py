@@ -153,3 +153,35 @@ def test_what_was_refused_does_not_depend_on_the_inbox_any_more(conflict) -> Non
     for path in Path(conflict.scanner.inbox).iterdir():
         path.unlink()
     assert decide(conflict, conflict.second.sha256).outcome == "taken"
+
+
+def test_a_picture_that_was_kept_at_its_time_may_still_be_moved_to_the_other(bench, draw, encode) -> None:
+    good = encode(draw(), ".png")
+    bench.deliver(SIX, good)
+    (first,) = bench.run()
+    bench.deliver(NOON, good)
+    bench.run()
+    decide(bench, first.scan_id)
+    moved = decide(bench, first.sha256, device_time=datetime(2024, 3, 6, 12))
+    assert (moved.outcome, moved.sets_aside) == ("taken", (first.scan_id,))
+    assert superseded_scans(bench.store, "A20") == {first.scan_id}
+    back = decide(bench, first.scan_id)
+    assert (back.outcome, back.sets_aside) == ("kept", (moved.scan_id,))
+    assert superseded_scans(bench.store, "A20") == {moved.scan_id}
+
+
+def test_a_file_given_another_time_leaves_the_scan_that_it_contradicted_alone(conflict) -> None:
+    decision = decide(conflict, conflict.second.sha256, device_time=datetime(2024, 3, 6, 12))
+    assert (decision.outcome, decision.sets_aside) == ("taken", ())
+    assert superseded_scans(conflict.store, "A20") == frozenset()
+    assert open_quarantine(conflict.store, "A20") == []
+    assert len(list_receipts(conflict.store, "A20")) == 2
+
+
+def test_a_time_that_stood_in_the_file_stays_one_from_the_file(bench, draw, encode) -> None:
+    bench.deliver(SIX, encode(draw(), ".png"))
+    bench.run()
+    bench.deliver("A20_0001.tif", encode(draw(seed=1), ".tif", datetime="2024:03:06 06:00:00"))
+    (second,) = bench.run()
+    decision = decide(bench, second.sha256)
+    assert read_receipt(bench.store, decision.scan_id).time_from == "file"
