@@ -63,7 +63,8 @@ class DetectorInfo:
     """What an analysis records about a detector: everything that can change what it finds.
 
     `settings` is JSON-able and goes into the hash that names the analysis; so nothing stands in it that changes only
-    speed or memory (tile size, threads, device).
+    speed or memory (tile size, threads, device). `uses_difference` False: it has never seen a difference and is not
+    given one; its references are not even registered.
     """
 
     name: str
@@ -74,6 +75,7 @@ class DetectorInfo:
     validation: Validation
     settings: Mapping[str, Any] = field(default_factory=dict)
     role: str = "detector"
+    uses_difference: bool = True
 
 
 class Detector(Protocol):

@@ -87,6 +87,7 @@ def evaluate_detector(
     if not given.labelled:
         raise LabelError(f"{given.source}: no labelled image is left to judge on")
     threshold = detector.info.threshold if threshold is None else threshold
+    difference = difference and detector.info.uses_difference
     meeting = Meeting.of(given.categories, detector.info.taxa, taxonomy)
     answers, presence = [], []
     with_difference = 0

@@ -199,6 +199,7 @@ class CentrePointDetector:
                 "border_tolerance": float(card["border_tolerance"]),
                 "heads": list(card["heads"]),
             },
+            uses_difference=bool(card.get("difference", True)),
         )
 
     def detect(
@@ -212,6 +213,8 @@ class CentrePointDetector:
         """Animals in one scan, best first; boxes in px of the scan at full resolution, clipped to it."""
         from soilpipe.background import ModelInput
 
+        if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
+            references, registrations = (), ()
         passes: dict[Head, InputWindows] = {
             head: ModelInput(scan, references, registrations, scale) for head, scale in self.scales().items()
         }

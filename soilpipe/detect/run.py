@@ -58,7 +58,7 @@ def detect_scan(
             f"the pixels of {receipt.scan_id} are not in the store {store.root}: they have expired or were removed. "
             "Restore its image.zarr, or leave the scan undetected under this analysis"
         )
-    references = _references(store, receipt, analysis, scale)
+    references = _references(store, receipt, analysis, scale) if detector.info.uses_difference else []
     registrations = [register(scan, reference) for reference in references]
     found = detector.detect(scan, references, registrations, threshold=analysis.threshold)
     names = [_name(project, label) for label in found.taxa]
@@ -152,6 +152,12 @@ def _metadata(
 ) -> dict[str, Any]:
     """What made the file; numbers rounded to what they are known to, so that equal runs write equal bytes."""
     usable = sum(registration.ok for registration in registrations)
+    if not detector.info.uses_difference:
+        difference = "none: this detector looks at the picture alone"
+    elif usable >= 2:
+        difference = f"background of {usable} earlier scans"
+    else:
+        difference = f"none: a background needs two usable earlier scans, and there is {'one' if usable else 'none'}"
     return {
         "detector": detector.info.version,
         "threshold": analysis.threshold,
@@ -159,11 +165,7 @@ def _metadata(
         "height_px": receipt.height_px,
         "um_per_px": round(um_per_px, 6),
         "um_per_px_from": "detector" if receipt.um_per_px is None else "scan",
-        "difference": (
-            f"background of {usable} earlier scans"
-            if usable >= 2
-            else f"none: a background needs two usable earlier scans, and there is {'one' if usable else 'none'}"
-        ),
+        "difference": difference,
         "references": [
             {
                 "scan_id": reference.scan_id,

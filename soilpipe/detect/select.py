@@ -49,7 +49,7 @@ def load_analysis_detector(analysis: Analysis, store: Store) -> Detector:
         if analysis_of(detector.info).id == analysis.id:
             return detector
     raise DetectorChoiceError(
-        f"analysis {analysis.id} ({analysis.detector_name}, version {analysis.detector}) can't be made by this release: "
-        "its model or algorithm has changed. Older counts stay as they are; scans that came late for that time stay "
-        "without counts, unless the release that made it is installed"
+        f"analysis {analysis.id} ({analysis.detector_name}, version {analysis.detector}) can't be made by this "
+        "release: its model or algorithm has changed. Older counts stay as they are; scans that came late for that "
+        "time stay without counts, unless the release that made it is installed"
     )

@@ -117,6 +117,7 @@ def train_detector(
         "border_mm": BORDER_MM,
         "border_tolerance": BORDER_TOLERANCE,
         "heads": list(fitted.heads),
+        "difference": any(sample.references > 0 for sample in training),
         "architecture": fitted.network.architecture,
         "parameters": fitted.network.parameter_count,
         "trained_on": _trained_on(split.training, training, wanted),

@@ -100,6 +100,8 @@ def check_card(card: Any, path: Path) -> None:
         taxa, heads = card["taxa"], card["heads"]
         if not taxa or not all(isinstance(taxon, str) for taxon in taxa) or len(set(taxa)) < len(taxa):
             problems.append(f"`taxa` = {taxa!r} (expected different names, one or more)")
+        if not isinstance(card.get("difference", True), bool):
+            problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
         if heads not in (["fine"], list(HEADS)):
             problems.append(f"`heads` = {heads!r} (expected ['fine'] or {list(HEADS)!r})")
         if not 0 <= card["threshold"] <= 1:

@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soilpipe.background import Registration
 from soilpipe.detect import decode, predict
 from soilpipe.detect.network import SMALLEST_INPUT, CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector, full_precision
+from soilpipe.tiles import image_from_array
 
 CARD = {
     "name": "untrained",
@@ -197,3 +199,20 @@ def test_prediction_gives_no_warning_of_its_own(folded: CentrePointNetwork) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found(folded, scene(100, 100, 0), 256)
+
+
+def test_weights_that_never_saw_a_difference_answer_from_the_picture_alone(network: CentrePointNetwork) -> None:
+    rng = np.random.default_rng(5)
+    scans = [
+        image_from_array(rng.integers(0, 255, (400, 420, 3), dtype=np.uint8), 21.17, scan_id=str(k)) for k in range(3)
+    ]
+    still = np.zeros((1, 1), np.float32)
+    lying = Registration(still, still, np.ones(3, np.float32), np.zeros(3, np.float32), 1.0, True, "")
+    with_difference = CentrePointDetector(network, CARD, device="cpu")
+    alone = CentrePointDetector(network, {**CARD, "difference": False}, device="cpu")
+    bare = with_difference.detect(scans[0], (), ())
+    given_some = alone.detect(scans[0], scans[1:], [lying, lying])
+    np.testing.assert_array_equal(given_some.boxes, bare.boxes)
+    np.testing.assert_array_equal(given_some.scores, bare.scores)
+    swayed = with_difference.detect(scans[0], scans[1:], [lying, lying])
+    assert not np.array_equal(swayed.boxes, bare.boxes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -181,6 +182,18 @@ def test_a_moved_scanner_is_told_in_the_file(project, store) -> None:
     metadata = read_detection_file(store, done.analysis_id, scan.scan_id).metadata
     assert done.references == () and metadata["difference"].startswith("none")
     assert all(not r["ok"] and "moved" in r["reason"] for r in metadata["references"])
+
+
+def test_a_detector_that_never_saw_a_difference_is_given_none(project, store) -> None:
+    for k, hours in enumerate((6, 24), 1):
+        accept(store, hours, picture(k))
+    scan = accept(store, 0, picture(9))
+    detector = FixedDetector()
+    detector.info = replace(detector.info, uses_difference=False)
+    done = detect_scan(project, store, scan, detector, analysis(detector))
+    file = read_detection_file(store, done.analysis_id, scan.scan_id)
+    assert detector.shown[0][0] == () and file.metadata["references"] == []
+    assert file.metadata["difference"] == "none: this detector looks at the picture alone"
 
 
 def test_without_a_resolution_the_detectors_scale_is_taken_and_nothing_is_measured(project, store) -> None:
