@@ -130,7 +130,7 @@ def timetable(
     """
     ordered = sorted(set(scans), key=lambda s: (s[1], s[0]))
     as_of = _proven(ordered, as_of)
-    scans = [scan for scan in ordered if scan[1] <= as_of]
+    scans = believed(ordered, as_of)
     taken, unslotted = _take(scanner, scans)
     unslotted += [Unslotted(*scan, FUTURE) for scan in ordered[len(scans) :]]
     if isinstance(scanner.slots, str):
@@ -155,6 +155,13 @@ def _nearest(scanner: Scanner, captured_at: datetime) -> datetime | None:
         return captured_at
     near = expected_slots(scanner, captured_at - gap / 2, captured_at + gap / 2)
     return min(near, key=lambda slot: (abs(slot - captured_at), slot), default=None)
+
+
+def believed(scans: Iterable[tuple[str, datetime]], as_of: datetime) -> list[tuple[str, datetime]]:
+    """The scans (scan_id, captured_at) whose clock can be right as of then, in order of time."""
+    ordered = sorted(set(scans), key=lambda s: (s[1], s[0]))
+    last = _proven(ordered, as_of)
+    return [scan for scan in ordered if scan[1] <= last]
 
 
 def _proven(scans: Sequence[tuple[str, datetime]], as_of: datetime) -> datetime:

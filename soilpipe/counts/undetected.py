@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from soilpipe.analyses import Analysis, publish_current, write_analysis
+from soilpipe.counts.slots import believed
 from soilpipe.counts.truth import Truth, read_truth
 from soilpipe.store import Store
 
@@ -27,17 +28,21 @@ def publish_and_list_undetected(
     before: datetime | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    now: datetime | None = None,
 ) -> tuple[Undetected, ...]:
     """Publish the analysis in use from the first scan it concerns, and list the scans to be detected, oldest first.
 
     Only scans captured earlier than ``before``, which is the time of the earliest file still waiting in the inbox: its
     scan will be a reference of later ones. ``since <= captured_at < until`` narrows the list further.
+
+    A scan from the future (as of ``now``, by default this moment) does not say from when an analysis counts: a file of
+    the year 2099, detected by an older model, would keep every later one out for good.
     """
     truth = read_truth(store, scanner_id)
     if not truth.receipts:
         return ()
     write_analysis(store, analysis)
-    publish_current(store, scanner_id, analysis.id, truth.scans)
+    publish_current(store, scanner_id, analysis.id, believed(truth.scans, now or datetime.now(UTC)))
     return list_undetected(read_truth(store, scanner_id), before=before, since=since, until=until)
 
 
