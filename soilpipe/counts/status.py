@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
-from soilpipe.counts.slots import Timetable, Unslotted, complete_through
+from soilpipe.counts.slots import FUTURE, Timetable, Unslotted, complete_through
 from soilpipe.counts.tables import scanner_timetable
 from soilpipe.counts.truth import Truth, read_truth
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.arrivals import Arrival, find_arrivals
 from soilpipe.ingest.quarantine import Quarantined
+from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.schemas import STATES
 from soilpipe.store import Store
 
 SILENT_AFTER = timedelta(days=1)
 """A scanner whose slots have all been missing for this long needs a look."""
+
+ALONE = timedelta(days=365)
+"""The first scans, when the others follow only so much later, look like those of a clock that was reset."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,9 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         needs.append(str(error))
         truth = Truth({}, (), (), {}, {})
     table = scanner_timetable(scanner, truth, now)
+    needs += _nobodys(scanner, strangers)
     needs += _refused(truth)
+    needs += _wrong_clock(scanner, table)
     needs += _silent(scanner, table, now)
     last = max(truth.scans, key=lambda s: (s[1], s[0]), default=(None, None))
     return ScannerStatus(
@@ -88,6 +96,34 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         unslotted=table.unslotted,
         needs_person=tuple(needs),
     )
+
+
+def _nobodys(scanner: Scanner, strangers: tuple[str, ...]) -> Iterator[str]:
+    """Pictures that no scanner takes: a scanner that was forgotten, or is called otherwise than its files."""
+    pictures = [name for name in strangers if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    if pictures:
+        others = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
+        yield (
+            f"no scanner of the project file takes {pictures[0]}{others} from the inbox of {scanner.id}: declare the "
+            "scanner that the names tell, correct `filename`, or move them away"
+        )
+
+
+def _wrong_clock(scanner: Scanner, table: Timetable) -> Iterator[str]:
+    """Scans whose time can't be right: they have no counts, or stretch the series over years of missing slots."""
+    for scan in table.unslotted:
+        if scan.reason == FUTURE:
+            yield f"{scan.scan_id} has no slot and no counts: {scan.reason}"
+    if scanner.from_ is not None or isinstance(scanner.slots, str):
+        return
+    times = [slot.captured_at for slot in table.slots if slot.captured_at is not None]
+    gap, next_scan = max(((after - before, after) for before, after in pairwise(times)), default=(timedelta(0), None))
+    if gap > ALONE:
+        yield (
+            f"{scanner.id} has scans of {times[0]:%Y-%m-%d} and later none until {next_scan:%Y-%m-%d}: when the clock of "
+            f"the device was wrong at first, write `from: {next_scan:%Y-%m-%d}` into its block of the project file, and "
+            f"`from: {times[0]:%Y-%m-%d}` when it was right"
+        )
 
 
 def _refused(truth: Truth) -> Iterator[str]:

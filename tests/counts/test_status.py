@@ -94,3 +94,32 @@ def test_a_truth_that_cannot_be_read_needs_a_person(watched: Any) -> None:
 
     watched.store.write_bytes(layout.receipt(scan), b"{}")
     assert any("receipt" in need for need in status(watched, START).needs_person)
+
+
+def test_pictures_of_a_scanner_that_nobody_declared_need_a_person_and_other_files_do_not(watched: Any) -> None:
+    for name in ("readme.txt", "B9_2024-03-06_12H00M.jpg", "B9_2024-03-06_18H00M.jpg"):
+        (watched.inbox / name).write_bytes(b"x")
+    (need,) = status(watched, START).needs_person
+    assert "B9_2024-03-06_12H00M.jpg and 1 more" in need and "no scanner of the project file" in need
+    (watched.inbox / "B9_2024-03-06_12H00M.jpg").unlink()
+    (watched.inbox / "B9_2024-03-06_18H00M.jpg").unlink()
+    assert status(watched, START).needs_person == ()
+
+
+def test_a_scan_from_the_future_needs_a_person(watched: Any) -> None:
+    watched.scan(START)
+    wrong = watched.scan(datetime(2099, 1, 1, tzinfo=UTC))
+    (need,) = status(watched, START + HOUR).needs_person
+    assert wrong in need and "from the future" in need
+
+
+def test_a_clock_that_was_reset_to_1970_needs_a_person_until_the_start_is_given(
+    watched: Any, make_scanner: Any
+) -> None:
+    watched.scan(datetime(2014, 1, 1, tzinfo=UTC))
+    watched.scan(START)
+    (need,) = status(watched, START + HOUR).needs_person
+    assert "`from: 2024-03-06`" in need
+    watched.refresh(make_scanner(inbox=str(watched.inbox), from_=START))
+    found = status(watched, START + HOUR)
+    assert (found.needs_person, found.slots["missing"], len(found.unslotted)) == ((), 0, 1)
