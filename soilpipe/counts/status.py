@@ -120,9 +120,9 @@ def _wrong_clock(scanner: Scanner, table: Timetable) -> Iterator[str]:
     gap, next_scan = max(((after - before, after) for before, after in pairwise(times)), default=(timedelta(0), None))
     if gap > ALONE:
         yield (
-            f"{scanner.id} has scans of {times[0]:%Y-%m-%d} and later none until {next_scan:%Y-%m-%d}: when the clock of "
-            f"the device was wrong at first, write `from: {next_scan:%Y-%m-%d}` into its block of the project file, and "
-            f"`from: {times[0]:%Y-%m-%d}` when it was right"
+            f"{scanner.id} has scans of {times[0]:%Y-%m-%d} and later none until {next_scan:%Y-%m-%d}: when the clock "
+            f"of the device was wrong at first, write `from: {next_scan:%Y-%m-%d}` into its block of the project file, "
+            f"and `from: {times[0]:%Y-%m-%d}` when it was right"
         )
 
 

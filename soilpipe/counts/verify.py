@@ -70,6 +70,7 @@ def verify(
         except SoilpipeError as error:
             problems.append(Problem("record", scanner.id, str(error)))
             continue
+        problems += _receipt_problems(truth)
         problems += _detection_problems(store, truth)
         problems += _series_problems(project, store, scanner.id, truth)
         receipts = [r for r in (*truth.receipts.values(), *truth.aside) if since is None or r.captured_at >= since]
@@ -126,6 +127,27 @@ def _scan_problems(store: Store, receipt: Receipt) -> Iterator[Problem]:
         if digest != file.sha256:
             yield Problem(
                 "scan", key, f"is not what was written (sha256 {digest[:12]}, receipt {file.sha256[:12]}); {remedy}"
+            )
+
+
+def _receipt_problems(truth: Truth) -> Iterator[Problem]:
+    """Receipts that were edited, and scans that were detected but have no receipt any more."""
+    receipts = (*truth.receipts.values(), *truth.aside)
+    for receipt in receipts:
+        if layout.make_scan_id(receipt.scanner_id, receipt.device_time, receipt.sha256) != receipt.scan_id:
+            yield Problem(
+                "record",
+                layout.receipt(receipt.scan_id),
+                "does not tell the scan that it is called after; restore it from a backup",
+            )
+    known = {receipt.scan_id for receipt in receipts}
+    for analysis_id, scans in truth.detected.items():
+        for scan_id in sorted(scans - known):
+            yield Problem(
+                "record",
+                layout.receipt(scan_id),
+                f"is not there, though {layout.detection_file(analysis_id, scan_id)} is: its slot has no counts; "
+                "restore it from a backup, or put the scanner's file back into the inbox and run again",
             )
 
 

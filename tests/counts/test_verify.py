@@ -158,3 +158,19 @@ def test_progress_is_told_to_the_end(sound: Any) -> None:
 def test_a_leftover_in_the_folder_itself_is_found(sound: Any) -> None:
     (Path(sound.store.root) / "series" / "counts" / "year=2024" / "A20.parquet.part").write_bytes(b"")
     assert [p.kind for p in check(sound)] == ["stray"]
+
+
+def test_a_lost_receipt_is_still_told_when_the_series_follow_from_its_absence(sound: Any) -> None:
+    key = sound.store.list("receipts")[1].key
+    sound.store.delete(key)
+    rebuild(sound.project, sound.store, START + 40 * HOUR)
+    (problem,) = check(sound)
+    assert (problem.kind, problem.key) == ("record", key)
+    assert "inbox" in problem.message
+
+
+def test_a_receipt_of_another_time_than_its_name_is_found(sound: Any) -> None:
+    key = sound.store.list("receipts")[1].key
+    edited = {**sound.store.read_json(key), "device_time": "2024-03-06T07:00:00"}
+    sound.store.write_json(key, edited)
+    assert ("record", key) in {(p.kind, p.key) for p in check(sound)}
