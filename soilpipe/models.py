@@ -2,11 +2,7 @@
 
 A version is a folder with weights.safetensors and card.json, never changed once written. Promotions and roll-backs are
 records; the champion of a role is what they add up to. What a promotion changes is what runs use from the next scan on;
-nothing older is made again.
-
-The gate, in this release: a candidate replaces the champion when both cards hold an evaluation on the same labels of
-this project (the same hash), and the candidate's AP50 is higher. No hold-out is kept yet, so most promotions must be
-forced, which needs a reason; the record says so.
+nothing older is made again. Whether a version may be promoted is for `promotion` to say.
 """
 
 from __future__ import annotations
@@ -67,22 +63,13 @@ class Model:
     card: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a candidate may replace the champion by its figures, in words, and the figures."""
-
-    passed: bool
-    words: str
-    figures: Mapping[str, Any]
-
-
 def register(store: Store, role: str, folder: Path) -> str:
     """Copy a model's folder into the store; the version, 12 hex digits over weights and card.
 
     Raises ModelError when it is not a model that this release can load. Registering twice changes nothing.
     """
     _check_role(role)
-    _check_loads(role, folder)
+    check_loads(role, folder)
     version = content_version(folder)
     target = layout.model_folder(role, version)
     for name in (WEIGHTS, CARD):  # the card last: a version without a card is not there
@@ -112,7 +99,7 @@ def list_models(store: Store, role: str = "detector") -> list[Model]:
 def show(store: Store, role: str, version: str) -> Model:
     """One version. ``version`` may be a name, when only one version has it. Raises ModelError with what there is."""
     version = resolve(store, role, version)
-    card = _card(store, role, version)
+    card = card_of(store, role, version)
     return Model(
         role=role,
         version=version,
@@ -134,7 +121,7 @@ def resolve(store: Store, role: str, wanted: str) -> str:
         return wanted
     suffix = f"/{CARD}"
     versions = [e.key.removesuffix(suffix).rsplit("/", 1)[1] for e in store.list(layout.models_prefix(role), suffix)]
-    named = [version for version in versions if _card(store, role, version).get("name") == wanted]
+    named = [version for version in versions if card_of(store, role, version).get("name") == wanted]
     if not named and len(wanted) >= SHORTEST_PREFIX:
         named = [version for version in versions if version.startswith(wanted)]
     if len(named) == 1:
@@ -175,33 +162,15 @@ def _reign(store: Store, role: str) -> list[str]:
     return line
 
 
-def promote(store: Store, role: str, version: str, reason: str, force: bool, now: datetime) -> Decision:
-    """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced."""
-    version = resolve(store, role, version)
-    _check_loads(role, model_path(store, role, version))
-    present = champion(store, role)
-    if version == present:
-        raise ModelError(f"{version} is the champion of role {role} already; there is nothing to promote")
-    verdict = judge(_card(store, role, version), _card(store, role, present))
-    if not verdict.passed and not force:
-        raise ModelError(
-            f"{version} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
-        )
-    if force and not reason.strip():
-        raise ModelError(f"forcing {version} needs a reason: say in a sentence why it should replace {present}")
-    figures = {**verdict.figures, "verdict": verdict.words}
-    return _decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
-
-
 def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
     """Bring the champion before the present one back."""
     line = _reign(store, role)
     if len(line) == 1:
         raise ModelError(f"the {role} in use is the one that comes with the package; there is none before it")
-    return _decide(store, role, "rollback", line[-2], line[-1], now, False, reason, {})
+    return decide(store, role, "rollback", line[-2], line[-1], now, False, reason, {})
 
 
-def _decide(
+def decide(
     store: Store,
     role: str,
     action: Literal["promote", "rollback"],
@@ -212,6 +181,7 @@ def _decide(
     reason: str,
     figures: Mapping[str, Any],
 ) -> Decision:
+    """Write the record of a promotion or roll-back; from then on ``version`` is the champion."""
     decision = Decision(
         role=role,
         action=action,
@@ -226,23 +196,6 @@ def _decide(
     name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
     store.write_json(layout.record(PROMOTIONS, name), decision.model_dump(mode="json"))
     return decision
-
-
-def judge(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> Verdict:
-    """The gate of this release, on the cards' `evaluation`: {validation: local, labels_sha256, ap50}."""
-    new, old = (card.get("evaluation") or {} for card in (candidate, present))
-    figures = {"candidate": dict(new), "champion": dict(old)}
-    if new.get("validation") != "local":
-        return Verdict(False, "its card has no evaluation on labels of this project", figures)
-    if old.get("validation") != "local" or old.get("labels_sha256") != new.get("labels_sha256"):
-        return Verdict(False, "the champion was not evaluated on the same labels, so they cannot be compared", figures)
-    if not float(new["ap50"]) > float(old["ap50"]):
-        return Verdict(
-            False,
-            f"its AP50 of {new['ap50']:.3f} is not above the champion's {old['ap50']:.3f} on the same labels",
-            figures,
-        )
-    return Verdict(True, f"AP50 {old['ap50']:.3f} -> {new['ap50']:.3f} on the same labels", figures)
 
 
 def model_path(store: Store, role: str, version: str) -> Path:
@@ -299,7 +252,8 @@ def _exists(store: Store, role: str, version: str) -> bool:
     )
 
 
-def _card(store: Store, role: str, version: str) -> dict[str, Any]:
+def card_of(store: Store, role: str, version: str) -> dict[str, Any]:
+    """The card of a version. Raises ModelError when it is absent or damaged."""
     try:
         if version == SHIPPED:
             text = (_shipped_folder(role) / CARD).read_bytes()
@@ -320,7 +274,7 @@ def _check_role(role: str) -> None:
         raise ModelError(f"{role!r} is no role of this release; there is {', '.join(ROLES)}")
 
 
-def _check_loads(role: str, folder: Path) -> None:
+def check_loads(role: str, folder: Path) -> None:
     """Refuse what this release cannot build; the loader says what is wrong with it."""
     assert role == "detector"
     from soilpipe.detect.weights import load_detector
@@ -333,3 +287,11 @@ def _shipped_folder(role: str) -> Path:
     from soilpipe.detect.weights import SHIPPED as FOLDER
 
     return FOLDER
+
+
+def __getattr__(name: str) -> Any:
+    if name == "promote":  # above this module; asked for here by callers of before the gate had a module
+        from soilpipe import promotion
+
+        return promotion.promote
+    raise AttributeError(name)

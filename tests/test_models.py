@@ -14,7 +14,8 @@ from soilpipe import models
 from soilpipe.detect import weights
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.weights import WeightsError, load_detector, save_detector
-from soilpipe.models import ModelError, champion, decisions, list_models, model_path, promote, register, rollback, show
+from soilpipe.models import ModelError, champion, decisions, list_models, model_path, register, rollback, show
+from soilpipe.promotion import promote
 from soilpipe.store import Store
 
 NOW = datetime(2024, 3, 6, tzinfo=UTC)
