@@ -90,7 +90,7 @@ def query_counts(
     slots that have a count (n_sum counts an animal once in every scan that shows it); n_new_sum is over the n_new_slots
     slots for which what is new can be told. slots_expected is of the scanner and period, whatever the dpi or analysis.
 
-    Raises ConfigError for an unknown scanner, QueryError for an unknown taxon.
+    Raises ConfigError for an unknown scanner, QueryError for an unknown taxon or a damaged file.
     """
     if by not in ("slot", "day", "week"):
         raise QueryError(f"counts can be given by slot, day or week, not by {by!r}")
@@ -113,8 +113,11 @@ def _read(store: Store, scanner_ids: list[str], since: Moment, until: Moment) ->
     for entry in store.list(layout.series_prefix("counts"), ".parquet"):
         folder, name = entry.key.rsplit("/", 2)[1:]
         if name.removesuffix(".parquet") in wanted and first <= int(folder.removeprefix("year=")) <= last:
-            found.append(from_parquet(store.read_bytes(entry.key)).replace_schema_metadata(None))
-    table = pa.concat_tables(found) if found else COUNTS.empty_table()
+            try:
+                found.append(from_parquet(store.read_bytes(entry.key)).select(COUNTS.names).cast(COUNTS))
+            except (pa.ArrowException, KeyError, ValueError) as error:
+                raise QueryError(f"{entry.key} is not a whole table of counts; run `soilpipe rebuild`") from error
+    table = (pa.concat_tables(found) if found else COUNTS.empty_table()).replace_schema_metadata(None)
     rows = table.to_pandas().rename(columns={"date_local": "date"})
     rows = rows.astype(dict.fromkeys(_INTEGERS, "Int64"))
     order = {scanner_id: i for i, scanner_id in enumerate(scanner_ids)}

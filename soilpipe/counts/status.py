@@ -77,6 +77,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         truth = Truth({}, (), (), {}, {})
     table = scanner_timetable(scanner, truth, now)
     needs += _nobodys(scanner, strangers)
+    needs += _moved_zone(scanner, truth)
     needs += _refused(truth)
     needs += _wrong_clock(scanner, table)
     needs += _silent(scanner, table, now)
@@ -106,6 +107,17 @@ def _nobodys(scanner: Scanner, strangers: tuple[str, ...]) -> Iterator[str]:
         yield (
             f"no scanner of the project file takes {pictures[0]}{others} from the inbox of {scanner.id}: declare the "
             "scanner that the names tell, correct `filename`, or move them away"
+        )
+
+
+def _moved_zone(scanner: Scanner, truth: Truth) -> Iterator[str]:
+    """Scans that were taken in under another time zone: their times are not moved, and no longer fit the slots."""
+    zones = [receipt.timezone for receipt in truth.receipts.values() if receipt.timezone != scanner.timezone]
+    if zones:
+        yield (
+            f"{len(zones)} scans of {scanner.id} were understood in {', '.join(sorted(set(zones)))}, and its `timezone` "
+            f"is {scanner.timezone} now: write the old one again, or, if that was wrong, delete the receipts of those "
+            "scans and run again while their files are in the inbox"
         )
 
 

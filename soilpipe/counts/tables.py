@@ -56,6 +56,7 @@ def scanner_tables(
     reportable = {a.id: lineages.reportable(a.taxa) for a in truth.analyses.values()}
     earlier: list[Seen] = []
     before: SlotCount | None = None
+    through = complete_through(slots)
     for year, of_year in slots_by_year(slots).items():
         found, broken, earlier = _year_rows(store, truth, of_year, lineages, earlier)
         counts: list[tuple[SlotCount, SlotCount | None]] = []
@@ -73,7 +74,8 @@ def scanner_tables(
                 scanner.window_cm2,
                 counts,
                 lineages,
-                complete_through(of_year),
+                # A slot still pending at the end of a year holds up the next one too.
+                None if through is None else min(through, of_year[-1].slot),
             ),
             "detections": _detection_table(scanner, [*found.values()], lineages),
         }

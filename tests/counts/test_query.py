@@ -141,3 +141,10 @@ def test_a_project_without_series_gives_an_empty_table_with_all_columns(season: 
 
 def test_every_validation_can_be_said_in_words() -> None:
     assert set(VALIDATION_IN_WORDS) == set(VALIDATIONS)
+
+
+def test_a_damaged_file_is_told_with_what_to_do(counted: Any) -> None:
+    key = counted.store.list("series/counts")[0].key
+    counted.store.write_bytes(key, counted.store.read_bytes(key)[:-9])
+    with pytest.raises(QueryError, match="soilpipe rebuild"):
+        ask(counted)

@@ -354,3 +354,13 @@ def test_every_state_is_told_in_the_summary(season: Any) -> None:
     assert tuple(summary.slots) == STATES
     assert summary.slots == {"observed": 1, "late": 0, "pending": 4, "missing": 0, "quarantined": 0}
     assert published_analysis([], START) is None
+
+
+def test_a_pending_slot_of_december_holds_up_january(season: Any) -> None:
+    season.publish(season.analysis())
+    last = datetime(2024, 12, 31, 12, tzinfo=UTC)
+    for hours in (0, 12, 18):  # the slot of 18:00 is still to come
+        season.scan(last + hours * HOUR, [])
+    assert build(season, last + 20 * HOUR).complete_through == last
+    for year in (2024, 2025):
+        assert set(table(season, "counts", year)["complete_through"]) == {pd.Timestamp(last)}

@@ -123,3 +123,10 @@ def test_a_clock_that_was_reset_to_1970_needs_a_person_until_the_start_is_given(
     watched.refresh(make_scanner(inbox=str(watched.inbox), from_=START))
     found = status(watched, START + HOUR)
     assert (found.needs_person, found.slots["missing"], len(found.unslotted)) == ((), 0, 1)
+
+
+def test_scans_of_another_time_zone_than_the_project_file_says_need_a_person(watched: Any, make_scanner: Any) -> None:
+    watched.scan(START)
+    watched.refresh(make_scanner(inbox=str(watched.inbox), timezone="Europe/Paris"))
+    (need,) = status(watched, START + HOUR).needs_person
+    assert "1 scans of A20 were understood in UTC" in need and "Europe/Paris now" in need
