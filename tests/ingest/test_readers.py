@@ -160,7 +160,7 @@ def with_dpi(data: bytes, suffix: str, dpi: float) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-@pytest.mark.parametrize(("dpi", "read_as"), [(1200, 1200), (72, None), (96, None), (600, 600)])
+@pytest.mark.parametrize(("dpi", "read_as"), [(1200, 1200), (72, None), (96, None), (100, None), (600, 600)])
 def test_the_resolution_is_the_files_unless_it_is_a_programs_default(
     suffix: str, dpi: int, read_as: float | None, draw, encode, read
 ) -> None:

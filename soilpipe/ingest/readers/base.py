@@ -17,8 +17,11 @@ import numpy as np
 
 from soilpipe.errors import SoilpipeError
 
-LOWEST_DPI = 100.0
-"""Below this a resolution in a file is a program's default (72, 96, 25.4, 1), not a scanner's: it is unknown."""
+LOWEST_DPI = 150.0
+"""Below this a resolution in a file is a program's default (72, 96, 100, 25.4, 1), not a scanner's: it is unknown.
+
+At 150 dpi a springtail has 3 to 17 px; no soil scanner works coarser than that.
+"""
 
 
 class Refused(SoilpipeError):  # noqa: N818 - it is the outcome, not an error of ours
