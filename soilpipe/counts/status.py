@@ -115,9 +115,9 @@ def _moved_zone(scanner: Scanner, truth: Truth) -> Iterator[str]:
     zones = [receipt.timezone for receipt in truth.receipts.values() if receipt.timezone != scanner.timezone]
     if zones:
         yield (
-            f"{len(zones)} scans of {scanner.id} were understood in {', '.join(sorted(set(zones)))}, and its `timezone` "
-            f"is {scanner.timezone} now: write the old one again, or, if that was wrong, delete the receipts of those "
-            "scans and run again while their files are in the inbox"
+            f"{len(zones)} scans of {scanner.id} were understood in {', '.join(sorted(set(zones)))}, and its "
+            f"`timezone` is {scanner.timezone} now: write the old one again, or, if that was wrong, delete the "
+            "receipts of those scans and run again while their files are in the inbox"
         )
 
 

@@ -82,9 +82,16 @@ def list_scan_ids(store: Store, scanner_id: str) -> list[str]:
 
 
 def _read(store: Store, key: str) -> Receipt:
+    remedy = "restore it from a backup, or delete it and run again while the scanner's file is in the inbox"
     try:
         return Receipt.model_validate(store.read_json(key))
+    except FileNotFoundError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{key} is no receipt soilpipe can read ({where}: {first['msg']})") from error
+        raise StoreError(f"{key} is no receipt soilpipe can read ({where}: {first['msg']}); {remedy}") from error
+    except StoreError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        raise StoreError(f"{error} It is no receipt soilpipe can read; {remedy}") from error

@@ -12,11 +12,16 @@ import pandas as pd
 import pyarrow as pa
 
 from soilpipe import layout
+from soilpipe.errors import SoilpipeError
 from soilpipe.parquet import from_parquet, metadata_of
 from soilpipe.schemas import COUNTS, DETECTIONS, SLOTS
 from soilpipe.store import Store
 
 _EMPTY = {"slots": SLOTS, "counts": COUNTS, "detections": DETECTIONS}
+
+
+class ReportError(SoilpipeError):
+    """The pages cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,23 @@ def _keys(store: Store, table: str) -> Mapping[str, Sequence[str]]:
 
 
 def read_table(store: Store, table: str, keys: Sequence[str]) -> ReadTable:
-    """All these files as one table, in their order; an empty table with the right columns when there is none."""
+    """All these files as one table, in their order; an empty table with the right columns when there is none.
+
+    Raises ReportError when one of them is damaged.
+    """
     digest = hashlib.sha256()
     parts: list[pa.Table] = []
     as_of: str | None = None
     for key in keys:
         data = store.read_bytes(key)
         digest.update(data)
-        parts.append(from_parquet(data))
-        as_of = max(filter(None, (as_of, metadata_of(data).get("as_of"))), default=None)
+        try:
+            parts.append(from_parquet(data))
+            as_of = max(filter(None, (as_of, metadata_of(data).get("as_of"))), default=None)
+        except (pa.ArrowException, OSError) as error:
+            raise ReportError(
+                f"{key} is not a whole table; run `soilpipe rebuild`, then make the pages again"
+            ) from error
     whole = pa.concat_tables(parts, promote_options="default") if parts else _EMPTY[table].empty_table()
     # Nobody looks at a list column here, and it is what takes long to turn into pandas.
     flat = whole.select([field.name for field in whole.schema if not pa.types.is_list(field.type)])

@@ -14,6 +14,7 @@ import pytest
 from soilpipe import layout
 from soilpipe.ingest.quarantine import Quarantined, quarantine
 from soilpipe.report.page import page_name, write_report
+from soilpipe.report.tables import ReportError
 from soilpipe.report.words import banner
 from tests.report.conftest import Season
 
@@ -197,3 +198,12 @@ def test_local_times_are_shown(season: MakeSeason) -> None:
     made.publish("A", STATES)
     write_report(made.project, made.store)
     assert "7 Mar 2024, 06:00" in made.report("A.html")
+
+
+def test_a_damaged_series_file_is_told_with_what_to_do(season: MakeSeason) -> None:
+    made = season("A")
+    made.publish("A", STATES)
+    key = made.store.list("series/counts")[0].key
+    made.store.write_bytes(key, made.store.read_bytes(key)[:-9])
+    with pytest.raises(ReportError, match="soilpipe rebuild"):
+        write_report(made.project, made.store)
