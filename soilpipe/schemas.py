@@ -189,7 +189,7 @@ COUNTS = _schema(
     _field(
         "complete_through",
         TIME,
-        "last slot of this scanner and year before which nothing is pending; null when the first is pending",
+        "last slot of this scanner, up to this year's last, before which nothing is pending; null when the first is",
         "UTC",
     ),
 )

@@ -141,7 +141,10 @@ def _wrong_clock(scanner: Scanner, table: Timetable) -> Iterator[str]:
 def _refused(truth: Truth) -> Iterator[str]:
     for file in truth.refused:
         reason = file.reason.rstrip(".")
-        yield f"{file.source_name} was refused ({file.code}): {reason}. {file.remedy} (`soilpipe quarantine list`)"
+        if file.conflicts_with:
+            yield f"{file.source_name} contradicts {file.conflicts_with}: {reason}. {file.remedy}"
+        else:
+            yield f"{file.source_name} was refused ({file.code}): {reason}. {file.remedy} (`soilpipe quarantine list`)"
 
 
 def _silent(scanner: Scanner, table: Timetable, now: datetime) -> Iterator[str]:

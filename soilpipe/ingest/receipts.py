@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -10,6 +12,9 @@ from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.ingest.quality import Quality
 from soilpipe.store import Store, StoreError
+
+READERS = 8
+"""Receipts read at once: nothing on a disk, all the difference on S3."""
 
 
 class FileRecord(FrozenModel):
@@ -72,7 +77,9 @@ def read_receipt(store: Store, scan_id: str) -> Receipt:
 def list_receipts(store: Store, scanner_id: str, year: int | None = None) -> list[Receipt]:
     """Every receipt of a scanner, oldest first; ``year`` is that of the device's clock."""
     keys = [entry.key for entry in store.list(layout.receipts_prefix(scanner_id, year), ".json")]
-    return sorted((_read(store, key) for key in keys), key=lambda receipt: (receipt.captured_at, receipt.scan_id))
+    with ThreadPoolExecutor(READERS) as pool:
+        receipts = list(pool.map(partial(_read, store), keys))
+    return sorted(receipts, key=lambda receipt: (receipt.captured_at, receipt.scan_id))
 
 
 def list_scan_ids(store: Store, scanner_id: str) -> list[str]:

@@ -128,7 +128,11 @@ def examine(
         refused = _refusal(scanner, candidate, time, refusal.code, refusal.reason, refusal.remedy, None, now)
         kind: Kind = "refused"
     except _Conflict as conflict:
-        remedy = "Look at both and accept one: soilpipe quarantine accept."
+        accept = f"soilpipe quarantine accept {scanner.id}"
+        remedy = (
+            f"Neither is counted until a person has looked at both: `{accept} {candidate.sha256[:12]}` takes the file, "
+            f"`{accept} {conflict.scan_id}` keeps the scan."
+        )
         refused = _refusal(scanner, candidate, time, conflict.code, conflict.reason, remedy, conflict.scan_id, now)
         kind = "conflict"
     if _changed(inbox, candidate):

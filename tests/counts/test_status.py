@@ -130,3 +130,10 @@ def test_scans_of_another_time_zone_than_the_project_file_says_need_a_person(wat
     watched.refresh(make_scanner(inbox=str(watched.inbox), timezone="Europe/Paris"))
     (need,) = status(watched, START + HOUR).needs_person
     assert "1 scans of A20 were understood in UTC" in need and "Europe/Paris now" in need
+
+
+def test_a_conflict_is_told_as_one(watched: Any) -> None:
+    scan = watched.scan(START)
+    watched.refuse(START, code="same_time", conflicts_with=scan)
+    (need,) = status(watched, START + HOUR).needs_person
+    assert f"bad.jpg contradicts {scan}" in need and "refused" not in need

@@ -185,3 +185,13 @@ def test_a_time_that_stood_in_the_file_stays_one_from_the_file(bench, draw, enco
     (second,) = bench.run()
     decision = decide(bench, second.sha256)
     assert read_receipt(bench.store, decision.scan_id).time_from == "file"
+
+
+def test_a_conflict_names_both_ways_out_and_both_work(conflict) -> None:
+    (refusal,) = open_quarantine(conflict.store, "A20")
+    assert "Neither is counted" in refusal.remedy
+    _, takes, _, keeps, _ = refusal.remedy.split("`")
+    assert takes == f"soilpipe quarantine accept A20 {conflict.second.sha256[:12]}"
+    assert keeps == f"soilpipe quarantine accept A20 {conflict.first.scan_id}"
+    assert decide(conflict, takes.split()[-1]).outcome == "taken"
+    assert decide(conflict, keeps.split()[-1]).outcome == "kept"

@@ -146,7 +146,7 @@ def test_the_same_time_with_another_picture_is_a_conflict(bench, good: bytes, dr
     (first,) = bench.run()
     bench.deliver("A20_2024-03-06_06H00M00S.png", encode(draw(seed=5), ".png"))
     (second,) = bench.run()
-    assert second.kind == "conflict" and first.scan_id in second.reason and "accept one" in second.reason
+    assert second.kind == "conflict" and first.scan_id in second.reason and "keeps the scan" in second.reason
     (conflict,) = open_quarantine(bench.store, "A20")
     assert conflict.conflicts_with == first.scan_id and conflict.code == "same_time"
 
