@@ -21,9 +21,10 @@ from soilpipe.counts.tables import scanner_tables, scanner_timetable
 from soilpipe.counts.truth import Truth, read_detections, read_truth
 from soilpipe.detections import DetectionFileError
 from soilpipe.errors import SoilpipeError
+from soilpipe.ingest.quarantine import list_contents, quarantined_file
 from soilpipe.ingest.receipts import Receipt
 from soilpipe.schemas import SERIES
-from soilpipe.store import Store
+from soilpipe.store import Store, StoreError
 
 Progress = Callable[[str, int, int], None]
 """Told (what is being checked, how many done, how many in all)."""
@@ -31,7 +32,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong: ``kind`` is scan, detections, series, stray or record; ``key`` the object; what to do."""
+    """One thing wrong, at the object ``key``, and what to do.
+
+    ``kind`` is scan, quarantine, detections, series, stray or record.
+    """
 
     kind: str
     key: str
@@ -57,8 +61,8 @@ def verify(
     """Everything that is wrong in the store; [] when it is sound.
 
     Every receipt's files are read and hashed: of scans captured at or after ``since``, or of ``sample`` of those drawn
-    anew each time, so that many small checks see everything in the end. Detection files and series are checked whole: a
-    series file must hold exactly the table that the truth gives.
+    anew each time, so that many small checks see everything in the end. Without either, refused files too. Detection
+    files and series are checked whole: a series file must hold exactly the table that the truth gives.
     """
     told = progress or (lambda what, done, of: None)
     problems: list[Problem] = []
@@ -73,6 +77,8 @@ def verify(
         problems += _receipt_problems(truth)
         problems += _detection_problems(store, truth)
         problems += _series_problems(project, store, scanner.id, truth)
+        if since is None and sample is None:
+            problems += _quarantine_problems(store, scanner.id)
         receipts = [r for r in (*truth.receipts.values(), *truth.aside) if since is None or r.captured_at >= since]
         if sample is None:
             problems += _all_scan_problems(store, receipts, f"scans of {scanner.id}", told)
@@ -149,6 +155,17 @@ def _receipt_problems(truth: Truth) -> Iterator[Problem]:
                 f"is not there, though {layout.detection_file(analysis_id, scan_id)} is: its slot has no counts; "
                 "restore it from a backup, or put the scanner's file back into the inbox and run again",
             )
+
+
+def _quarantine_problems(store: Store, scanner_id: str) -> Iterator[Problem]:
+    """Refused files that are no longer what was refused: a person could accept the wrong bytes, or none."""
+    for content in sorted(list_contents(store, scanner_id)):
+        try:
+            key = quarantined_file(store, scanner_id, content)
+            if store.sha256(key) != content:
+                yield Problem("quarantine", key, "is not the file that was refused; restore it from a backup")
+        except StoreError as error:
+            yield Problem("quarantine", layout.quarantine_folder(scanner_id, content), str(error))
 
 
 def _detection_problems(store: Store, truth: Truth) -> Iterator[Problem]:

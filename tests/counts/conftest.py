@@ -160,7 +160,8 @@ class Season:
         conflicts_with: str | None = None,
         scanner_id: str = "A20",
     ) -> Quarantined:
-        sha256 = hashlib.sha256(f"bad {scanner_id} {at} {code}".encode()).hexdigest()
+        content = f"bad {scanner_id} {at} {code}".encode()
+        sha256 = hashlib.sha256(content).hexdigest()
         refused = Quarantined(
             scanner_id=scanner_id,
             sha256=sha256,
@@ -176,6 +177,7 @@ class Season:
             first_seen=START,
             code_version="0",
         )
+        self.store.write_bytes(f"{layout.quarantine_folder(scanner_id, sha256)}/file.jpg", content)
         self.store.write_json(layout.quarantine_reason(scanner_id, sha256), refused.model_dump(mode="json"))
         return refused
 

@@ -174,3 +174,14 @@ def test_a_receipt_of_another_time_than_its_name_is_found(sound: Any) -> None:
     edited = {**sound.store.read_json(key), "device_time": "2024-03-06T07:00:00"}
     sound.store.write_json(key, edited)
     assert ("record", key) in {(p.kind, p.key) for p in check(sound)}
+
+
+def test_a_refused_file_that_was_lost_or_changed_is_found(sound: Any) -> None:
+    refused = sound.refuse(START + 12 * HOUR)
+    rebuild(sound.project, sound.store, START + 40 * HOUR)
+    assert check(sound) == []
+    key = f"{layout.quarantine_folder('A20', refused.sha256)}/file.jpg"
+    sound.store.write_bytes(key, b"other bytes")
+    assert [(p.kind, p.key) for p in check(sound)] == [("quarantine", key)]
+    sound.store.delete(key)
+    assert [p.kind for p in check(sound)] == ["quarantine"]
