@@ -7,7 +7,8 @@ in the name, irregular slots), then does with the command line what a user would
 `evaluate detector` on the two others, `models promote`, `run`, `verify`, and `run` again, after which no byte of the
 store may differ. The two held-out devices have one annotated image each: the figures are of two images.
 
-The photographs state no resolution. 1200 dpi stands in for it, so that lengths in mm mean nothing here.
+All five devices are trained on, none is held back for the threshold, which is 0.3 therefore: with twelve labelled
+images, a device of three is too dear. The photographs state no resolution. 1200 dpi stands in for it, so that lengths in mm mean nothing here.
 """
 
 from __future__ import annotations
@@ -91,7 +92,18 @@ def main() -> None:
     given = ["--labels", "labels.json", "--images", str(source / "images")]
     version = arguments.version
     if version is None:
-        words = ["--single-class", "--scale", "0.5", "--steps", str(arguments.steps), "--name", "stickypi", "--json"]
+        words = [
+            "--validate",
+            "none",
+            "--single-class",
+            "--scale",
+            "0.5",
+            "--steps",
+            str(arguments.steps),
+            "--name",
+            "stickypi",
+            "--json",
+        ]
         told = soilpipe(folder, "train", "detector", *given, *scanners(TRAINING), *words)
         version = json.loads(told)["version"]
     print(f"version {version}")

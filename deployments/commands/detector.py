@@ -27,7 +27,14 @@ SingleClass = Annotated[bool, typer.Option("--single-class", help="Learn animals
 Scale = Annotated[float | None, typer.Option(metavar="F", help="Work at this part of the images' resolution.")]
 Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
 NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
-Validate = Annotated[list[str] | None, typer.Option("--validate", metavar="SCANNER", help="Kept for the threshold.")]
+Validate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--validate",
+        metavar="SCANNER",
+        help="Kept for the threshold; the last tenth if left out. `none`: train on all, and the threshold is 0.3.",
+    ),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; as many as suit the labels if left out.")]
 From = Annotated[str | None, typer.Option("--from", metavar="VERSION", help="Begin from this version's weights.")]
 
@@ -101,7 +108,7 @@ def train_detector(
             dpi=dpi,
             difference=not no_difference,
             where=_of_scanners(scanner),
-            val_scanners=validate,
+            val_scanners=() if validate == ["none"] else validate,
             recipe=recipe,
             warm_start=start,
             progress=told,
