@@ -287,11 +287,3 @@ def _shipped_folder(role: str) -> Path:
     from soilpipe.detect.weights import SHIPPED as FOLDER
 
     return FOLDER
-
-
-def __getattr__(name: str) -> Any:
-    if name == "promote":  # above this module; asked for here by callers of before the gate had a module
-        from soilpipe import promotion
-
-        return promotion.promote
-    raise AttributeError(name)

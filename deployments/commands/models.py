@@ -71,7 +71,7 @@ def promote(
 ) -> None:
     """Put a version to use, from the next scan on; nothing older is made again."""
     _, store = opened(project)
-    from soilpipe.models import promote as promote_model
+    from soilpipe.promotion import promote as promote_model
 
     decision = promote_model(store, role, version, reason, force, datetime.now(UTC))
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from soilpipe.detect.measure import measure
 from soilpipe.detections import detection_table, read_detection_file, write_detection_file
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import superseded_scans
-from soilpipe.ingest.receipts import Receipt, list_receipts
+from soilpipe.ingest.receipts import Receipt, list_scan_ids, read_receipt
 from soilpipe.store import Store
 from soilpipe.taxonomy import TaxonomyError, split_stage
 from soilpipe.tiles import ScanImage, open_image
@@ -115,22 +116,38 @@ def _references(store: Store, receipt: Receipt, analysis: Analysis, um_per_px: f
 
 
 def _choose(store: Store, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
+    """By the times in the ids, so that only the receipts of those chosen are read, however many years there are.
+
+    Those times are the device's own; only what lies between them counts here.
+    """
     put_aside = superseded_scans(store, receipt.scanner_id)
-    earlier = {
-        other.scan_id: other.captured_at
-        for other in list_receipts(store, receipt.scanner_id)
-        if other.captured_at < receipt.captured_at
-        and (other.dpi, other.width_px, other.height_px) == (receipt.dpi, receipt.width_px, receipt.height_px)
-        and other.scan_id not in put_aside
+    times = {
+        scan_id: _device_time(scan_id)
+        for scan_id in list_scan_ids(store, receipt.scanner_id)
+        if scan_id not in put_aside
     }
+    suited: dict[str, ScanImage | None] = {}
     while True:
-        chosen = choose_references(receipt.captured_at, list(earlier.items()))
-        images = {scan_id: _open(store, scan_id, um_per_px) for scan_id in chosen}
-        gone = [scan_id for scan_id, image in images.items() if image is None]
-        if not gone:
-            return [image for image in images.values() if image is not None]
-        for scan_id in gone:
-            del earlier[scan_id]
+        chosen = choose_references(_device_time(receipt.scan_id), list(times.items()))
+        for scan_id in chosen:
+            if scan_id not in suited:
+                suited[scan_id] = _suitable(store, receipt, scan_id, um_per_px)
+        unfit = [scan_id for scan_id in chosen if suited[scan_id] is None]
+        if not unfit:
+            return [image for image in (suited[scan_id] for scan_id in chosen) if image is not None]
+        for scan_id in unfit:
+            del times[scan_id]
+
+
+def _device_time(scan_id: str) -> datetime:
+    return layout.parse_scan_id(scan_id).device_time.replace(tzinfo=UTC)
+
+
+def _suitable(store: Store, receipt: Receipt, scan_id: str, um_per_px: float) -> ScanImage | None:
+    """The pixels of an earlier scan of the same dpi and size; None when it is another, or its pixels are gone."""
+    other = read_receipt(store, scan_id)
+    same = (other.dpi, other.width_px, other.height_px) == (receipt.dpi, receipt.width_px, receipt.height_px)
+    return _open(store, scan_id, um_per_px) if same and other.captured_at < receipt.captured_at else None
 
 
 def _name(project: Project, label: str) -> tuple[str, str | None, str | None]:

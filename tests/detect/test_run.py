@@ -15,12 +15,13 @@ from soilpipe import layout
 from soilpipe.analyses import Analysis, analysis_of
 from soilpipe.background import Registration
 from soilpipe.config import TEMPLATE, Project, load_project
+from soilpipe.detect import run
 from soilpipe.detect.base import Detections, DetectorInfo, no_detections
 from soilpipe.detect.change import ChangeDetector
 from soilpipe.detect.run import ScanDetectionError, detect_scan
 from soilpipe.detections import read_detection_file
 from soilpipe.ingest.quality import Quality
-from soilpipe.ingest.receipts import Receipt, write_receipt
+from soilpipe.ingest.receipts import Receipt, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import write_image
 from soilpipe.schemas import DETECTION_FILE
 from soilpipe.store import Store
@@ -223,3 +224,20 @@ def test_missing_pixels_are_told_with_the_scan_and_a_remedy(project, store) -> N
     detector = FixedDetector()
     with pytest.raises(ScanDetectionError, match=rf"{scan.scan_id}.*Restore"):
         detect_scan(project, store, scan, detector, analysis(detector))
+
+
+def test_only_the_receipts_of_the_chosen_references_are_read(project, store, monkeypatch) -> None:
+    """A scanner of five years has thousands; reading them all for each scan took seconds."""
+    for k, hours in enumerate(range(6, 6 * 20, 6), 1):
+        accept(store, hours, picture(k), pixels=hours in (6, 24, 48, 72))
+    scan = accept(store, 0, picture(30))
+    read: list[str] = []
+
+    def reading(where: Store, scan_id: str) -> Receipt:
+        read.append(scan_id)
+        return read_receipt(where, scan_id)
+
+    monkeypatch.setattr(run, "read_receipt", reading)
+    detector = FixedDetector()
+    detect_scan(project, store, scan, detector, analysis(detector))
+    assert len(detector.shown[0][0]) == 4 and sorted(read) == sorted(str(shown) for shown in detector.shown[0][0])

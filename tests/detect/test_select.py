@@ -15,7 +15,8 @@ from soilpipe.detect import weights
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.select import DetectorChoiceError, load_analysis_detector, load_project_detector
 from soilpipe.detect.weights import save_detector
-from soilpipe.models import ModelError, promote, register
+from soilpipe.models import ModelError, register
+from soilpipe.promotion import promote
 from soilpipe.store import Store
 
 CARD: dict[str, Any] = {
