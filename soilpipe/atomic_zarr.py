@@ -12,7 +12,7 @@ from pathlib import Path
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from soilpipe.local_files import LocalFiles
+from soilpipe.atomic import write_atomically
 
 
 class AtomicLocalStore(LocalStore):
@@ -43,7 +43,7 @@ class AtomicLocalStore(LocalStore):
 
     def _write(self, key: str, value: Buffer) -> None:
         # The same bytes again (another run at the same scan, or this one after a kill) change nothing.
-        LocalFiles(self.root, self._temporary).write(key, iter((value.as_buffer_like(),)))
+        write_atomically(self.root / key, self._temporary, iter((value.as_buffer_like(),)))
 
 
 def _reopened(root: Path, temporary: Path, read_only: bool) -> AtomicLocalStore:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from soilpipe.atomic import sync_folder, write_atomically
 
 BLOCK = 1 << 22
 Fields = tuple[str, int, float, str]  # key, size, modified, version
@@ -32,22 +32,7 @@ class LocalFiles:
                 yield block
 
     def write(self, key: str, blocks: Iterator[bytes]) -> None:
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        unfinished = self._temporary / uuid.uuid4().hex
-        try:
-            with unfinished.open("xb") as file:
-                for block in blocks:
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            target = self._root / key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.replace(target)
-            _sync_folder(target.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
+        write_atomically(self._root / key, self._temporary, blocks)
 
     def list(self, prefix: str) -> Iterator[Fields]:
         folders = [prefix] if prefix else [""]
@@ -92,11 +77,11 @@ class LocalFiles:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-            _sync_folder(Path(folder))
+            sync_folder(Path(folder))
         for parent in (self._root / prefix).parents:
             if parent == self._root.parent or not parent.is_dir():
                 break
-            _sync_folder(parent)
+            sync_folder(parent)
 
     def zarr(self, key: str, read_only: bool) -> Any:
         from soilpipe.atomic_zarr import AtomicLocalStore
@@ -110,11 +95,3 @@ def _fields(item: os.DirEntry[str], key: str) -> Fields | None:
     except FileNotFoundError:  # went away between the listing and the look
         return None
     return key, status.st_size, status.st_mtime, ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -114,19 +114,19 @@ def test_an_inbox_that_does_not_exist_reddens_only_its_own_scanner(tmp_path: Pat
 def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soilpipe.local_files import LocalFiles
+    from soilpipe import atomic, atomic_zarr, local_files
 
     full = project.put_scan(0)
     project.put_scan(1)
-    write = LocalFiles.write
 
-    def no_space(self: LocalFiles, key: str, blocks: Iterator[bytes]) -> None:
-        if "20260306T000000" in key:
+    def no_space(target: Path, temporary: Path, blocks: Iterator[bytes]) -> None:
+        if "20260306T000000" in str(target):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, key, blocks)
+        atomic.write_atomically(target, temporary, blocks)
 
     with monkeypatch.context() as patched:
-        patched.setattr(LocalFiles, "write", no_space)
+        patched.setattr(local_files, "write_atomically", no_space)
+        patched.setattr(atomic_zarr, "write_atomically", no_space)
         state = project.run()
 
     assert state.is_failed()

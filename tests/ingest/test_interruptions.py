@@ -8,13 +8,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from soilpipe import layout, local_files
+from soilpipe import atomic, atomic_zarr, layout, local_files
 from soilpipe.ingest import scan as scan_module
 from soilpipe.ingest.receipts import list_receipts
 
@@ -22,21 +22,21 @@ NAME = "A20_2024-03-06_06H00M.png"
 
 
 def kill_after(writes: int) -> None:
-    real = local_files.LocalFiles.write
     left = [writes]
 
-    def write(self: local_files.LocalFiles, key: str, blocks: object) -> None:
-        def halfway() -> object:
+    def write(target: Path, temporary: Path, blocks: Iterator[bytes]) -> None:
+        def halfway() -> Iterator[bytes]:
             for block in blocks:
                 yield bytes(block)[: len(block) // 2]
                 if left[0] <= 0:
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield bytes(block)[len(block) // 2 :]
 
-        real(self, key, halfway())
+        atomic.write_atomically(target, temporary, halfway())
         left[0] -= 1
 
-    local_files.LocalFiles.write = write  # type: ignore[method-assign]
+    local_files.write_atomically = write  # objects
+    atomic_zarr.write_atomically = write  # shards
 
 
 def kill_before_the_receipt(_: int) -> None:
