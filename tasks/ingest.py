@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from soilpipe.errors import SoilpipeError
-from tasks.isolated import Isolated
+from tasks.isolated import Isolated, WorkerCrashedError
 from tasks.opened import opened
 from tasks.retries import IO_TASK
 
@@ -36,9 +36,24 @@ def find_new_files(project_file: str, scanner_id: str, now: datetime) -> Arrival
 @task(name="ingest-scan", task_run_name="take in {arrival.name}", tags=["ingest"], **IO_TASK)
 def ingest_scan(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, worker: Isolated) -> Outcome:
     """Take in one file, in the worker process; raises ScanRefusedError when it goes into quarantine."""
-    outcome: Outcome = worker.call(ingest_here, project_file, scanner_id, arrival, now)
+    outcome = _ingest_or_quarantine(worker, project_file, scanner_id, arrival, now)
     if outcome.kind in ("refused", "conflict"):
         raise ScanRefusedError(outcome.reason or outcome.kind)
+    return outcome
+
+
+def _ingest_or_quarantine(
+    worker: Isolated, project_file: str, scanner_id: str, arrival: Arrival, now: datetime
+) -> Outcome:
+    """A file that crashes the worker, and then a fresh one, is refused: else every run would meet it again."""
+    outcome: Outcome
+    for _ in range(2):
+        try:
+            outcome = worker.call(ingest_here, project_file, scanner_id, arrival, now)
+            return outcome
+        except WorkerCrashedError as error:
+            how = str(error)
+    outcome = worker.call(quarantine_here, project_file, scanner_id, arrival, now, how)
     return outcome
 
 
@@ -48,3 +63,11 @@ def ingest_here(project_file: str, scanner_id: str, arrival: Arrival, now: datet
 
     project, store = opened(project_file)
     return ingest_file(project, project.scanner(scanner_id), store, arrival, now)
+
+
+def quarantine_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, how: str) -> Outcome:
+    """What the worker process runs for a file that crashed it."""
+    from soilpipe.ingest.crashed import quarantine_crashed
+
+    project, store = opened(project_file)
+    return quarantine_crashed(project.scanner(scanner_id), store, arrival, now, how)

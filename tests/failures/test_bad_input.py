@@ -138,6 +138,37 @@ def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
     assert len(list((project.store / "detections").rglob("*.parquet"))) == 2
 
 
+def test_a_file_that_crashes_its_reader_is_refused_once_and_not_met_again(
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.ingest import ingest_here
+    from tasks.isolated import Isolated, WorkerCrashedError
+
+    project.put_scan(0)
+    killer = project.put_scan(1)
+    crashes = 0
+
+    def call(self: Isolated, function: Any, *args: Any) -> Any:
+        nonlocal crashes
+        if function is ingest_here and args[2].name == killer.name:
+            crashes += 1
+            raise WorkerCrashedError("crashed the image library (by signal SIGSEGV)")
+        return function(*args)
+
+    monkeypatch.setattr(Isolated, "call", call)
+    state = project.run(isolated=True)
+
+    assert state.is_failed()
+    assert killer.name in state.message
+    assert "SIGSEGV" in state.message
+    assert crashes == 2, "a fresh worker had its try"
+    (kept,) = (project.store / "quarantine").rglob("file*")
+    assert kept.read_bytes() == killer.read_bytes()
+    assert len(list((project.store / "detections").rglob("*.parquet"))) == 1
+    assert project.run(isolated=True).is_completed()
+    assert crashes == 2, "what is refused is not opened again"
+
+
 def test_an_unexpected_error_in_one_scan_stops_no_other(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     import soilpipe.detect.run as detection
 
