@@ -150,14 +150,15 @@ def settle_border(
     fine, coarse: boxes in px at full resolution; `border` is the longest side, in the same px, from which an animal
     belongs to the coarse pass. Each pass keeps what it owns. Within a factor `tolerance` of the border both sides are
     listened to, since each pass misjudges sizes a little and an animal at the border would else be lost or doubled:
-    there, a detection gives way to a better one of the other pass at the same place (IoU above 0.4; of equal scores
-    the fine one stays). Done once, on the whole scan, so it does not depend on tiles.
+    a detection gives way to a better one of the other pass at the same place (IoU above 0.4; of equal scores the fine
+    one stays). One animal may be judged to lie within the tolerance by one pass and beyond it by the other, so doubles
+    are looked for up to the square of it. Done once, on the whole scan, so it does not depend on tiles.
     """
     size_fine, size_coarse = longest_side(fine), longest_side(coarse)
     keep_fine = size_fine < border * tolerance
     keep_coarse = size_coarse >= border / tolerance
-    near_fine = np.flatnonzero(keep_fine & (size_fine >= border / tolerance))
-    near_coarse = np.flatnonzero(keep_coarse & (size_coarse < border * tolerance))
+    near_fine = np.flatnonzero(keep_fine & (size_fine >= border / tolerance**2))
+    near_coarse = np.flatnonzero(keep_coarse & (size_coarse < border * tolerance**2))
     if len(near_fine) and len(near_coarse):
         same = overlaps(fine[near_fine], coarse[near_coarse]) > SAME_ANIMAL
         fine_better = fine_scores[near_fine][:, None] >= coarse_scores[near_coarse][None, :]

@@ -96,6 +96,11 @@ def test_an_animal_at_the_border_is_neither_doubled_nor_lost() -> None:
     assert settled([], [], [box(98)], [0.7]) == [[], [True]]
 
 
+def test_an_animal_that_the_passes_judge_on_either_side_of_the_tolerance_is_counted_once() -> None:
+    assert settled([box(125)], [0.6], [box(135)], [0.8]) == [[False], [True]]
+    assert settled([box(75)], [0.8], [box(80)], [0.6]) == [[True], [False]]
+
+
 def test_different_animals_at_the_border_both_stay() -> None:
     assert settled([box(98)], [0.6], [box(104, 90)], [0.8]) == [[True], [True]]
 
