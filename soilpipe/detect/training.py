@@ -230,7 +230,7 @@ def _judged(card: dict[str, Any], judged: Judged | None, split: Split, training:
         "threshold_from": (
             f"default: {split.told}" if judged is None else f"best F1 on validation images ({split.told})"
         ),
-        "validation": "simulated" if simulated else "none",
+        "validation": "simulated" if simulated and judged is not None else "none",
         "figures": None if judged is None else {"split": split.told, **judged.figures},
         "good_for": (
             f"{', '.join(card['taxa'])} of {shortest:.2g} to {longest:.2g} mm in {scenes}, read at "

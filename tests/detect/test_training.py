@@ -52,7 +52,7 @@ def test_the_card_tells_what_a_person_must_know_and_no_paths(labelled: Labelled)
     path = labelled(images=3, change=lambda data: data["info"].update(simulated=True))
     card = train(path, taxonomy=SOIL, name="mine")
     written = json.loads((path.parent / "mine" / "card.json").read_text())
-    assert written["taxa"] == ["Collembola", "Acari"] and written["validation"] == "simulated"
+    assert written["taxa"] == ["Collembola", "Acari"] and written["validation"] == "none"  # judged on nothing
     assert written["trained_on"]["animals"] == {"Collembola": 9, "Acari": 9}
     assert written["trained_on"]["labels"] == "labels.json" and written["steps"] == 3
     assert written["threshold"] == 0.3 and written["threshold_from"] == "default: no images held back"
@@ -64,6 +64,11 @@ def test_the_card_tells_what_a_person_must_know_and_no_paths(labelled: Labelled)
 
 def test_real_labels_validate_nothing_by_themselves(labelled: Labelled) -> None:
     assert train(labelled(images=2))["validation"] == "none"
+
+
+def test_simulated_labels_validate_what_was_judged_on_some_held_back(labelled: Labelled) -> None:
+    path = labelled(scanners={"A": 1, "B": 1}, change=lambda data: data["info"].update(simulated=True))
+    assert train(path)["validation"] == "simulated"
 
 
 def test_long_animals_get_the_coarse_pass(labelled: Labelled) -> None:
