@@ -68,6 +68,7 @@ def write_season(
             "description": f"soilpipe simulation, generator {spec.generator}, seed {spec.seed}",
             "generator": spec.generator,
             "seed": spec.seed,
+            "simulated": True,
         },
         "images": images,
         "categories": list(CATEGORIES),

@@ -123,3 +123,7 @@ def test_progress_is_told_scan_by_scan(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write_season(SPEC, tmp_path, extension="png", progress=lambda done, of: told.append((done, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_truth_says_that_it_is_simulated(truth: dict[str, Any]) -> None:
+    assert truth["info"]["simulated"] is True
