@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from deployments.prefect_home import RunningServer, answers, forget_server, remember_server, running_server
 from soilpipe.errors import SoilpipeError
@@ -22,6 +24,8 @@ from soilpipe.errors import SoilpipeError
 FIRST_PORT = 4200
 STARTUP_S = 120.0
 STOP_S = 15.0
+PASSING = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""What Prefect gives the servers that it starts by itself."""
 
 
 class ServerError(SoilpipeError):
@@ -55,24 +59,44 @@ def prefect_server(home: Path, port: int | None = None) -> Iterator[RunningServe
             _stop(process)
 
 
+def start_passing_server(home: Path) -> RunningServer:
+    """A server for this process and its children alone: no UI, no schedules, told to nobody else.
+
+    Prefect starts such a one by itself, but that one stays for ever when the process that started it is killed. To be
+    called before prefect is imported: at exit the server is stopped after everything that still tells it something.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process, server = _start(home, port, log="run.log", settings=PASSING)
+    atexit.register(_stop, process)
+    return _as_api(server)
+
+
 def _as_api(server: RunningServer) -> RunningServer:
     os.environ["PREFECT_API_URL"] = server.api_url
     return server
 
 
-def _start(home: Path, port: int | None) -> tuple[subprocess.Popen[bytes], RunningServer]:
-    home.mkdir(parents=True, exist_ok=True)
+def _start(
+    home: Path, port: int | None, *, log: str = "server.log", settings: Mapping[str, str] = MappingProxyType({})
+) -> tuple[subprocess.Popen[bytes], RunningServer]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        output = (home / log).open("wb")
+    except OSError as error:
+        raise ServerError(f"The Prefect server has no place: {home} cannot be written ({error.strerror}).") from error
     chosen = _usable_port(port)
     api_url = f"http://127.0.0.1:{chosen}/api"
-    log = home / "server.log"
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(chosen),
         "PREFECT_UI_API_URL": api_url,
+        **settings,
     }
-    with log.open("wb") as output:
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.prefect_server", str(chosen)],
             env=environment,
@@ -88,9 +112,10 @@ def _start(home: Path, port: int | None) -> tuple[subprocess.Popen[bytes], Runni
             return process, RunningServer(api_url=api_url, pid=process.pid)
         time.sleep(0.1)
     _stop(process)
-    last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+    last_lines = "\n".join((home / log).read_text(errors="replace").splitlines()[-8:])
     raise ServerError(
-        f"The Prefect server did not start on port {chosen} within {STARTUP_S:.0f} s. Its log, {log}, ends with:\n"
+        f"The Prefect server did not start on port {chosen} within {STARTUP_S:.0f} s. Its log, {home / log}, ends"
+        " with:\n"
         f"{last_lines}\nTry another port (--port), and check that this disk has space."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from deployments.prefect_home import use_project_home
+from deployments.prefect_server import start_passing_server
 from soilpipe.errors import SoilpipeError
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ def uses_prefect(project: Project, *, verbose: bool = False) -> Iterator[None]:
     """Flows in this block use the running server, if there is one, else one of their own that ends with the process."""
     import httpx
 
+    loaded = "prefect" in sys.modules
     home = use_project_home(project.path, verbose=verbose)
+    if not loaded and not os.environ.get("PREFECT_API_URL"):  # once prefect is imported it knows its server
+        start_passing_server(home)
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:

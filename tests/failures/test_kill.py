@@ -62,3 +62,27 @@ def test_a_run_killed_three_times_ends_in_the_same_store_as_an_undisturbed_one(t
     expected, found = undisturbed.bytes_of_store(), disturbed.bytes_of_store()
     assert found.keys() == expected.keys()
     assert {key for key in expected if found[key] != expected[key]} == set()
+
+
+@pytest.mark.slow
+def test_the_server_of_a_killed_run_ends_too(tmp_path: Path) -> None:
+    project = filled(tmp_path / "project")
+    kill_when(project, "receipts/**/*.json", 1)
+
+    until = time.monotonic() + 30
+    while left := processes_of(project):
+        assert time.monotonic() < until, f"still there: {left}"
+        time.sleep(0.2)
+
+
+def processes_of(project: TinyProject) -> list[str]:
+    """Command lines of the processes whose PREFECT_HOME is that of the project."""
+    home = f"PREFECT_HOME={project.file.parent}".encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and home in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
