@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from soilpipe.report.brightness import brightened
 from soilpipe.report.crops import draw_crops, most_certain
 from soilpipe.report.drawing import INK, MUTED, PAPER, draw_scale_bar, font, text_width
 from soilpipe.report.marks import Marks, marks_of, turn_box
@@ -46,9 +47,13 @@ def overlay_picture(
     `x_min, y_min, x_max, y_max` (and `taxon`, `score` where it has them), or `Detections`, or an (n, 4) array; px at
     full resolution in the file's own frame, half-open. um_per_px: of full resolution; taken from a ScanImage, and
     without it there is no scale bar. orientation: degrees clockwise (0, 90, 180, 270) that turn the scan upright.
+    A dark scan is brightened, which the note tells.
     note: one line below the title. crops: how many magnified detections, at most; 0 for none.
     """
     levels, um_per_px = _levels(image, um_per_px)
+    levels, brighter = brightened(levels)
+    if brighter > 1:
+        note = " · ".join(part for part in (note, f"brightened {brighter:.1f} times") if part)
     marks = marks_of(detections)
     full = levels[0]
     picture = _turned(_shrunk(levels, max_side), orientation)

@@ -42,7 +42,7 @@ def table(**columns: list[object]) -> pa.Table:
 
 @pytest.mark.parametrize("orientation", [0, 90, 180, 270])
 def test_a_box_is_drawn_around_its_animal_whichever_way_the_scan_is_turned(orientation: int) -> None:
-    image = np.full((900, 600, 3), 60, np.uint8)
+    image = np.full((900, 600, 3), 140, np.uint8)
     image[500:540, 100:180] = 250
     box = np.array([[100, 500, 180, 540]])
     picture = pixels_of(overlay_picture(image, box, orientation=orientation, crops=0))
