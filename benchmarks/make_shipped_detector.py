@@ -148,6 +148,7 @@ def train(arguments: argparse.Namespace) -> None:
         recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
                       learning_rate=arguments.learning_rate),
         device=arguments.device,
+        warm_start=arguments.warm_start,
         workers=arguments.workers,
         progress=told,
     )  # fmt: skip
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
     parser.add_argument("--seed", type=int, default=1)

@@ -160,9 +160,9 @@ class CropSampler:
     def _jitter(self, pixels: torch.Tensor) -> None:
         """Gain and offset of the picture, of its colours, and of the difference, in place; some lose the difference."""
         rng, count = self._rng, len(pixels)
-        gain = np.exp(rng.normal(0, 0.12, (count, 1))) * np.exp(rng.normal(0, 0.03, (count, 3)))
+        gain = np.exp(rng.normal(0, 0.2, (count, 1))) * np.exp(rng.normal(0, 0.06, (count, 3)))
         offset = rng.normal(0, 10, (count, 1)) + rng.normal(0, 2, (count, 3))
-        contrast = np.exp(rng.normal(0, 0.15, (count, 1)))
+        contrast = np.exp(rng.normal(0, 0.25, (count, 1)))
         drift = rng.normal(0, 2, (count, 3))
         dropped = rng.random(count) < DROP_DIFFERENCE
 
