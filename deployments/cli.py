@@ -47,13 +47,10 @@ def main() -> None:
     except SoilpipeError as error:
         sys.stderr.write(f"soilpipe: {error}\n")
         sys.exit(TOLD)
-    except BrokenPipeError:
-        # `soilpipe counts | head`: nobody reads on, and that is no error.
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped. What was begun, the next run finishes.\n")
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+            sys.stderr.write("Stopped. What was begun, the next run finishes.\n")
+        raise
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from deployments.commands.options import (
     opened,
 )
 from deployments.commands.shown import local_time, print_json, print_table
+from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,9 @@ def counts(
     """The counts, for people and scripts. A slot without a count is a gap, not a zero."""
     if format_ == "parquet" and output is None:
         raise OptionError("Parquet is not for the terminal: say where to write it with --output FILE.")
-    if format_ == "table" and output is not None and not as_json:
+    if as_json and (output is not None or format_ != "table"):
+        raise OptionError("--json goes to the terminal alone: leave out --output and --format, or leave out --json.")
+    if format_ == "table" and output is not None:
         raise OptionError("A table is for the terminal: choose --format csv or --format parquet for a file.")
     loaded, store = opened(project)
     from soilpipe.counts.query import query_counts
@@ -88,14 +91,14 @@ def counts(
     if as_json:
         print_json(frame)
     elif format_ == "parquet" and output is not None:
-        frame.to_parquet(output, index=False)
+        write_whole(output, frame.to_parquet(index=False))
         typer.echo(f"{len(frame)} rows in {output}. {_behind(frame)}")
     elif format_ == "csv":
         text = frame.to_csv(index=False, lineterminator="\n")
         if output is None:
             typer.echo(text, nl=False)
         else:
-            output.write_text(text, encoding="utf-8")
+            write_whole(output, text.encode())
         typer.echo(_behind(frame), err=True)
     else:
         _print_counts(frame, by, named=bool(taxon))

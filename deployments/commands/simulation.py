@@ -10,6 +10,7 @@ import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, OptionError, ProjectFile
 from deployments.commands.shown import print_json
+from deployments.commands.written import cannot_write, write_whole
 
 Force = Annotated[bool, typer.Option("--force", help="Write over a project file that is there.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the seasons go, a folder each.")]
@@ -20,9 +21,9 @@ Size = Annotated[int, typer.Option(min=64, help="Side of the square scans, px.")
 Dpi = Annotated[float, typer.Option(help="Resolution; animals are drawn at it.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 Density = Annotated[
-    float | None, typer.Option(metavar="N", help="Animals per 100 cm²; as in the real campaign if left out.")
+    float | None, typer.Option(min=0, metavar="N", help="Animals per 100 cm²; as in the real campaign if left out.")
 ]
-Format = Annotated[Literal["jpg", "png", "tiff", "jp2"], typer.Option(help="File format.")]
+Format = Annotated[Literal["jpg", "png", "tiff", "jp2"], typer.Option("--format", "-f", help="File format.")]
 Begin = Annotated[datetime, typer.Option(help="Time of the first scan, UTC.", formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d"])]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where the demo lives; one that is there is made anew.")]
@@ -34,8 +35,7 @@ def init(project: ProjectFile = DEFAULT_PROJECT, force: Force = False) -> None:
 
     if project.exists() and not force:
         raise OptionError(f"{project} exists. Choose another name with --project, or write over it with --force.")
-    project.parent.mkdir(parents=True, exist_ok=True)
-    project.write_text(TEMPLATE, encoding="utf-8")
+    write_whole(project, TEMPLATE.encode())
     typer.echo(f"Wrote {project}. Set your scanners in it, one block each; then `soilpipe run`, or `soilpipe serve`.")
 
 
@@ -58,6 +58,10 @@ def simulate(
 
     from soilpipe.simulate import SeasonSpec, write_season
 
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(output, error) from error
     first = begin.replace(tzinfo=UTC)
     times = tuple(first + number * timedelta(hours=6) for number in range(scans))
     written: list[Path] = []

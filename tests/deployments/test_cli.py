@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app, main
+from deployments.commands.options import OptionError
+from deployments.commands.written import write_whole
 from deployments.demo import MARKER, DemoError, prepare
 from soilpipe.config import load_project
 from tests.flow_fixtures import make_project
@@ -95,6 +98,62 @@ def test_parquet_needs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     project = make_project(tmp_path)
 
     assert cli.invoke(app, ["counts", "--format", "parquet", "--project", str(project.file)]).exit_code != 0
+
+
+def test_an_output_is_written_whole_or_what_was_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "counts.csv"
+    write_whole(file, b"old")
+
+    def no_space(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(OptionError, match=r"counts\.csv cannot be written \(No space left"):
+        write_whole(file, b"new")
+
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in file.parent.iterdir()] == ["counts.csv"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["counts", "--format", "csv", "--output", "{file}/x.csv", "--project", "{project}"],
+        ["init", "--project", "{file}/soilpipe.yaml"],
+        ["simulate", "--scans", "1", "--size", "64", "--output", "{file}/x"],
+    ],
+)
+def test_an_output_that_has_no_place_is_one_sentence(tmp_path: Path, command: list[str]) -> None:
+    project = make_project(tmp_path)
+    file = tmp_path / "a file"
+    file.touch()
+
+    shown = cli.invoke(app, [word.format(file=file, project=project.file) for word in command])
+
+    assert isinstance(shown.exception, OptionError)
+    assert "a file" in str(shown.exception)
+
+
+def test_ctrl_c_says_that_nothing_is_lost(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("soilpipe.config.load_project", interrupted)
+    monkeypatch.setattr(sys, "argv", ["soilpipe", "status", "--project", __file__])
+
+    with pytest.raises(SystemExit) as end:
+        main()
+
+    assert end.value.code == 130
+    assert "the next run finishes" in capsys.readouterr().err
+
+
+def test_simulate_takes_a_file_format_and_no_negative_density(tmp_path: Path) -> None:
+    season = ["simulate", "--scans", "1", "--size", "64", "--output", str(tmp_path)]
+
+    assert cli.invoke(app, [*season, "--format", "png"]).exit_code == 0
+    assert len(list(tmp_path.rglob("*.png"))) == 1
+    assert "--density" in cli.invoke(app, [*season, "--density", "-1"]).stderr
 
 
 def test_simulate_writes_the_same_season_for_the_same_seed(tmp_path: Path) -> None:
