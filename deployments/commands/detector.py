@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
+from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
     from soilpipe.detect.base import Detector
@@ -35,7 +36,7 @@ Validate = Annotated[
         help="Kept for the threshold; the last tenth if left out. `none`: train on all, and the threshold is 0.3.",
     ),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; as many as suit the labels if left out.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; 2500 if left out.")]
 From = Annotated[str | None, typer.Option("--from", metavar="VERSION", help="Begin from this version's weights.")]
 
 OnlyScanners = Annotated[
@@ -79,6 +80,7 @@ def train_detector(
     from rich.progress import Progress, TaskID
 
     from soilpipe import models
+    from soilpipe.detect.curves import keep_curves
     from soilpipe.detect.fitting import Recipe
     from soilpipe.detect.training import train_detector as train_on
 
@@ -88,7 +90,8 @@ def train_detector(
         start = models.model_path(store, "detector", models.resolve(store, "detector", begin_from))
     with (
         tempfile.TemporaryDirectory(prefix="soilpipe-") as folder,
-        Progress(console=Console(stderr=True), disable=as_json) as progress,
+        # A step on a slow processor takes seconds: the time left is judged by the last ten minutes.
+        Progress(console=Console(stderr=True), disable=as_json, speed_estimate_period=600) as progress,
     ):
         bars: dict[str, TaskID] = {}
 
@@ -100,7 +103,7 @@ def train_detector(
         card = train_on(
             labels,
             images,
-            Path(folder) / (name or labels.stem),
+            Path(folder) / "model",
             name=name or labels.stem,
             taxonomy=loaded.taxonomy,
             single_class=single_class,
@@ -113,12 +116,17 @@ def train_detector(
             warm_start=start,
             progress=told,
         )
-        version = models.register(store, "detector", Path(folder) / (name or labels.stem))
+        version = models.register(store, "detector", Path(folder) / "model")
+        curves = keep_curves(store, version, Path(folder) / "model")
     if as_json:
-        print_json({"version": version, "card": card})
+        print_json({"version": version, "card": card, "curves": curves})
         return
     typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
-    typer.echo(f"Use it with `soilpipe models promote {version}`, or set `detector: {version}` in the project file.")
+    typer.echo(f"Its card: `soilpipe models show {version}`. How the loss fell: {curves or 'not drawn'}")
+    typer.echo(
+        f"Use it with `detector: {version}` in the project file, or make it the champion with"
+        f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it."
+    )
 
 
 @evaluate.command("detector")
@@ -183,7 +191,13 @@ def detect(
     from soilpipe.detect.loose import coco_text, csv_text, detect_file
     from soilpipe.errors import SoilpipeError
 
+    if detector == "change":
+        raise OptionError(
+            "The change detector compares a scan with earlier ones of its scanner, and loose images have none. Put them"
+            " into a scanner's inbox and use `soilpipe run`, or choose another detector."
+        )
     chosen = _loose_detector(detector, project)
+    drawn = _overlay_files(images, overlay)
     results: list[LooseResult] = []
     refused: list[str] = []
     for path in images:
@@ -193,16 +207,15 @@ def detect(
             refused.append(str(error))
             typer.echo(f"soilpipe: {error}", err=True)
             continue
-        if overlay is not None:
-            _write_overlay(result, overlay)
+        if path in drawn:
+            _write_overlay(result, drawn[path])
         results.append(_without_picture(result))
         typer.echo(f"{path.name}: {len(result.detections)} found, at {result.dpi:g} dpi ({result.dpi_from})", err=True)
     text = (csv_text if format_ == "csv" else coco_text)(results, chosen.info)
     if output is None:
         typer.echo(text, nl=False)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        write_whole(output, text.encode())
     from soilpipe.counts.query import VALIDATION_IN_WORDS
 
     typer.echo(f"Validation {chosen.info.validation}: {VALIDATION_IN_WORDS[chosen.info.validation]}.", err=True)
@@ -213,11 +226,8 @@ def detect(
 def _loose_detector(wanted: str, project: Path | None) -> Detector:
     if project is not None:
         return _from_registry(wanted, opened(project)[1])
-    from soilpipe.detect.change import ChangeDetector
     from soilpipe.detect.weights import SHIPPED, load_detector
 
-    if wanted == "change":
-        return ChangeDetector()
     folder = SHIPPED if wanted == "shipped" else Path(wanted)
     if not folder.is_dir():
         raise OptionError(
@@ -234,12 +244,24 @@ def _from_registry(wanted: str, store: Store) -> Detector:
     return load_named_detector(wanted if plain else models.resolve(store, "detector", wanted), store)
 
 
-def _write_overlay(result: LooseResult, folder: Path) -> None:
+def _overlay_files(images: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
+    """Where the picture of each image goes: by its name, numbered where several images have the same."""
+    files: dict[Path, Path] = {}
+    for image in dict.fromkeys(images) if folder is not None else ():
+        assert folder is not None
+        name, number = f"{image.stem}.png", 1
+        while folder / name in files.values():
+            number += 1
+            name = f"{image.stem}-{number}.png"
+        files[image] = folder / name
+    return files
+
+
+def _write_overlay(result: LooseResult, file: Path) -> None:
     from soilpipe.report.overlay import overlay_picture
 
-    folder.mkdir(parents=True, exist_ok=True)
     picture = overlay_picture(result.picture, result.detections, um_per_px=25_400 / result.dpi, title=result.path.name)
-    (folder / f"{result.path.stem}.png").write_bytes(picture)
+    write_whole(file, picture)
 
 
 def _without_picture(result: LooseResult) -> LooseResult:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, opened
-from deployments.commands.shown import print_json, print_table
+from deployments.commands.shown import plain, print_json, print_table
 
 models = typer.Typer(no_args_is_help=True, help="The detectors of a project: which there are, and which is in use.")
 
@@ -46,16 +46,18 @@ def show(
 ) -> None:
     """A version's card: what it finds, what it was trained on, what it is not good for."""
     _, store = opened(project)
+    from soilpipe.detect.curves import curves_of
     from soilpipe.models import resolve
     from soilpipe.models import show as show_model
 
     model = show_model(store, role, resolve(store, role, version))
+    curves = curves_of(store, model.version)
     if as_json:
-        print_json(model)
+        print_json({**plain(model), "curves": curves})
         return
-    rows = [
-        (key, value if isinstance(value, str | int | float) else _short(value)) for key, value in model.card.items()
-    ]
+    rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in model.card.items()]
+    if curves:
+        rows.append(("curves", curves))
     caption = f"validation {model.validation}: {VALIDATION.get(model.validation, '')}"
     print_table(f"{model.version}{' (in use)' if model.champion else ''}", ("", ""), rows, caption)
 

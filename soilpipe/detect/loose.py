@@ -30,7 +30,8 @@ class LooseImageError(SoilpipeError):
 class LooseResult:
     """What was found in one file.
 
-    picture: (H, W, 3) uint8 RGB, for an overlay. dpi_from: `file`, `argument` or `default`.
+    picture: (H, W, 3) uint8 RGB, for an overlay. dpi_from: `file`, `argument` or `default`. threshold: from which score
+    on detections were taken.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class LooseResult:
     dpi: float
     dpi_from: str
     detections: Detections
+    threshold: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,7 +79,8 @@ def detect_file(
     used, origin = (dpi, "argument") if dpi else (told, "file") if told else (DEFAULT_DPI, "default")
     assert used is not None
     scan = image_from_array(picture, 1000 * MM_PER_INCH / used, path.stem)
-    return LooseResult(path, picture, used, origin, detector.detect(scan, [], [], threshold=threshold))
+    threshold = detector.info.threshold if threshold is None else threshold
+    return LooseResult(path, picture, used, origin, detector.detect(scan, [], [], threshold=threshold), threshold)
 
 
 def coco_of(results: Sequence[LooseResult], info: DetectorInfo) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def coco_of(results: Sequence[LooseResult], info: DetectorInfo) -> dict[str, Any
             "description": "detections by soilpipe",
             "detector": info.name,
             "version": info.version,
-            "threshold": info.threshold,
+            "threshold": results[0].threshold if results else info.threshold,
             "validation": info.validation,
         },
         "images": [
