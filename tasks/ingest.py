@@ -14,6 +14,7 @@ from tasks.retries import IO_TASK
 
 if TYPE_CHECKING:
     from soilpipe.ingest.arrivals import Arrival, Arrivals
+    from soilpipe.ingest.quarantine import Decision
     from soilpipe.ingest.scan import Outcome
 
 SCAN_TIMEOUT_S = 15 * 60.0
@@ -71,3 +72,21 @@ def quarantine_here(project_file: str, scanner_id: str, arrival: Arrival, now: d
 
     project, store = opened(project_file)
     return quarantine_crashed(project.scanner(scanner_id), store, arrival, now, how)
+
+
+def retry_here(project_file: str, scanner_id: str, sha256: str, now: datetime) -> list[Outcome]:
+    """What the worker process runs to look again at what was refused."""
+    from soilpipe.ingest.decisions import retry
+
+    project, store = opened(project_file)
+    return retry(project, project.scanner(scanner_id), store, now, sha256=sha256)
+
+
+def accept_here(
+    project_file: str, scanner_id: str, content: str, now: datetime, device_time: datetime | None, note: str
+) -> Decision:
+    """What the worker process runs to take a refused file as it is."""
+    from soilpipe.ingest.decisions import accept
+
+    project, store = opened(project_file)
+    return accept(project, project.scanner(scanner_id), store, content, now, device_time=device_time, note=note)

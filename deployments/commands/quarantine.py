@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,12 @@ from deployments.commands.options import (
     opened,
 )
 from deployments.commands.shown import local_time, print_json, print_table
+
+if TYPE_CHECKING:
+    from soilpipe.config import Scanner
+    from soilpipe.ingest.quarantine import Decision
+    from soilpipe.ingest.scan import Outcome
+    from soilpipe.store import Store
 
 quarantine = typer.Typer(no_args_is_help=True, help="What was refused and why, and a person's decision.")
 
@@ -64,15 +72,11 @@ def retry(
 ) -> None:
     """Look again at what was refused, after a new version, pattern or limit. Exit code 1 when some is still refused."""
     loaded, store = opened(project)
-    from soilpipe.ingest.decisions import retry as look_again
-
     scanners = chosen(loaded, scanner)
     if content is not None and len(scanners) > 1:
         raise OptionError("--id is about one scanner's file: name the scanner too, with --scanner.")
     outcomes = [
-        (one.id, outcome)
-        for one in scanners
-        for outcome in look_again(loaded, one, store, datetime.now(UTC), sha256=content)
+        (one.id, outcome) for one in scanners for outcome in _look_again(str(project.resolve()), one, store, content)
     ]
     if as_json:
         print_json([outcome for _, outcome in outcomes])
@@ -97,13 +101,11 @@ def accept(
 ) -> None:
     """Take a refused file as it is, or keep the scan it contradicts; a file that cannot be read is dismissed."""
     loaded, store = opened(project)
-    from soilpipe.ingest.decisions import accept as decide
-
     device_time = moment(time, "--time")
     if device_time is not None and (not isinstance(device_time, datetime) or device_time.tzinfo is not None):
         raise OptionError("--time is the device's own clock: date and time without a zone, like 2024-03-06T06:00.")
     one = loaded.scanner(scanner)
-    decision = decide(loaded, one, store, content, datetime.now(UTC), device_time=device_time, note=note)
+    decision = _decide(str(project.resolve()), one, store, content, device_time, note)
     if as_json:
         print_json(decision)
         return
@@ -112,3 +114,41 @@ def accept(
     if decision.sets_aside:
         typer.echo(f"Put aside: {', '.join(decision.sets_aside)}.")
     typer.echo("`soilpipe run` brings the series up to date.")
+
+
+def _look_again(project_file: str, scanner: Scanner, store: Store, content: str | None) -> Iterator[Outcome]:
+    """File by file in a worker process: one that crashes its reader stays refused, and ends no more than the worker."""
+    from soilpipe.ingest.quarantine import open_quarantine
+    from soilpipe.ingest.scan import Outcome
+    from tasks.ingest import SCAN_TIMEOUT_S, retry_here
+    from tasks.isolated import Isolated, WorkerCrashedError
+
+    waiting = {item.sha256: item.source_name for item in open_quarantine(store, scanner.id)}
+    if content is not None:
+        waiting = {sha: name for sha, name in waiting.items() if sha.startswith(content)} or {content: content}
+    with closing(Isolated(SCAN_TIMEOUT_S)) as worker:
+        for sha256, name in waiting.items():
+            try:
+                yield from worker.call(retry_here, project_file, scanner.id, sha256, datetime.now(UTC))
+            except WorkerCrashedError as error:
+                yield Outcome("refused", name, reason=f"{name}: Reading it {error}.", sha256=sha256)
+
+
+def _decide(
+    project_file: str, scanner: Scanner, store: Store, content: str, device_time: datetime | None, note: str
+) -> Decision:
+    """In a worker process; a file that crashes it cannot be taken, and is dismissed."""
+    from soilpipe.ingest.crashed import dismiss_crashed
+    from tasks.ingest import SCAN_TIMEOUT_S, accept_here
+    from tasks.isolated import Isolated, WorkerCrashedError
+
+    now = datetime.now(UTC)
+    with closing(Isolated(SCAN_TIMEOUT_S)) as worker:
+        try:
+            decision: Decision = worker.call(accept_here, project_file, scanner.id, content, now, device_time, note)
+        except WorkerCrashedError:
+            dismissed = dismiss_crashed(scanner, store, content, now, note)
+            if dismissed is None:
+                raise
+            return dismissed
+    return decision

@@ -8,11 +8,12 @@ from soilpipe import __version__
 from soilpipe.config import Scanner
 from soilpipe.ingest.arrivals import Arrival, to_utc
 from soilpipe.ingest.index import remember
-from soilpipe.ingest.quarantine import Quarantined, quarantine
+from soilpipe.ingest.quarantine import Decision, Quarantined, open_quarantine, quarantine, write_decision
 from soilpipe.ingest.scan import Outcome, sha256_of
 from soilpipe.store import Inbox, Store
 
 CODE = "crashes_reader"
+SHORTEST = 4  # digits of a sha256 that name a file
 
 
 def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: datetime, how: str) -> Outcome:
@@ -49,3 +50,23 @@ def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: da
     remember(store, scanner.id, arrival.name, arrival.entry, refusal.sha256, "refused")
     reason = f"{arrival.name}: {refusal.reason} {refusal.remedy}"
     return Outcome("refused", arrival.name, reason=reason, sha256=refusal.sha256)
+
+
+def dismiss_crashed(scanner: Scanner, store: Store, content: str, now: datetime, note: str) -> Decision | None:
+    """A person's word on a file that cannot even be opened again: it stays in quarantine and no longer asks for anyone.
+
+    ``content``: the first digits of its sha256. None when the quarantine holds no such crashed file.
+    """
+    for refusal in open_quarantine(store, scanner.id):
+        if refusal.code == CODE and len(content) >= SHORTEST and refusal.sha256.startswith(content):
+            decision = Decision(
+                scanner_id=scanner.id,
+                sha256=refusal.sha256,
+                captured_at=refusal.captured_at,
+                outcome="dismissed",
+                note=note,
+                decided_at=now,
+            )
+            write_decision(store, decision)
+            return decision
+    return None

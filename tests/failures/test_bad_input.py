@@ -7,6 +7,7 @@ full. Each has to be told in Prefect with file and reason, must lose nothing, an
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,16 +142,21 @@ def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
 def test_a_file_that_crashes_its_reader_is_refused_once_and_not_met_again(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.ingest import ingest_here
+    from typer.testing import CliRunner
+
+    from deployments.cli import app
+    from tasks.ingest import ingest_here, quarantine_here
     from tasks.isolated import Isolated, WorkerCrashedError
 
     project.put_scan(0)
     killer = project.put_scan(1)
+    sha256 = hashlib.sha256(killer.read_bytes()).hexdigest()
     crashes = 0
 
     def call(self: Isolated, function: Any, *args: Any) -> Any:
         nonlocal crashes
-        if function is ingest_here and args[2].name == killer.name:
+        content = args[2].name if function is ingest_here else args[2]
+        if function is not quarantine_here and content in (killer.name, sha256):
             crashes += 1
             raise WorkerCrashedError("crashed the image library (by signal SIGSEGV)")
         return function(*args)
@@ -167,6 +173,14 @@ def test_a_file_that_crashes_its_reader_is_refused_once_and_not_met_again(
     assert len(list((project.store / "detections").rglob("*.parquet"))) == 1
     assert project.run(isolated=True).is_completed()
     assert crashes == 2, "what is refused is not opened again"
+
+    options = ["--project", str(project.file)]
+    again = CliRunner().invoke(app, ["quarantine", "retry", *options])
+    assert again.exit_code == 1
+    assert "SIGSEGV" in again.stdout
+    dismissed = CliRunner().invoke(app, ["quarantine", "accept", "A", sha256, *options])
+    assert "stays in quarantine" in dismissed.stdout
+    assert "Nothing is waiting" in CliRunner().invoke(app, ["quarantine", "list", *options]).stdout
 
 
 def test_an_unexpected_error_in_one_scan_stops_no_other(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
