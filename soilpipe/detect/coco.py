@@ -254,7 +254,7 @@ def with_taxa(labels: LabelSet, taxa: tuple[str, ...], taxonomy: Taxonomy | None
     target: dict[int, int] = {}
     left_out: set[int] = set()
     lost = []
-    used = {int(label) for image in labels.labelled for label in image.labels}
+    used = {int(label) for image in labels.labelled for label in image.labels[~image.crowd]}
     for index, category in enumerate(labels.categories):
         found = nearest_taxon(category, taxa, taxonomy)
         if found is not None:
@@ -303,10 +303,10 @@ def is_background(category: str, taxonomy: Taxonomy | None) -> bool:
 def taxa_with_examples(labels: LabelSet, taxonomy: Taxonomy | None) -> tuple[str, ...]:
     """The taxa that the labels hold animals of: in the taxonomy's order and spelling, or as the file lists them.
 
-    What has no example is left out: a detector cannot report a zero of what it never saw. With a taxonomy, LabelError
-    names the categories that it does not know.
+    What has no example but crowds is left out: a detector cannot report a zero of what it never saw. With a taxonomy,
+    LabelError names the categories that it does not know.
     """
-    used = sorted({int(label) for image in labels.labelled for label in image.labels})
+    used = sorted({int(label) for image in labels.labelled for label in image.labels[~image.crowd]})
     names = [labels.categories[index] for index in used]
     if taxonomy is None:
         return tuple(names)

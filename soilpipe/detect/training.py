@@ -136,12 +136,18 @@ def train_detector(
 
 def _with_difference(samples: list[Sample]) -> list[Sample]:
     """Where most samples have a difference, those alone: dropped differences stand for first scans, at a known rate.
+    All of them where a taxon would be left without an animal to learn from.
 
     A quarter of the scans of short seasons are first ones. With them in, a third of all crops had no difference, and
     on those no network can tell an animal from a static look-alike.
     """
     having = [sample for sample in samples if sample.references >= 2]
-    return having if 2 * len(having) >= len(samples) else samples
+    enough = 2 * len(having) >= len(samples) and _taxa_in(having) == _taxa_in(samples)
+    return having if enough else samples
+
+
+def _taxa_in(samples: Sequence[Sample]) -> set[int]:
+    return {int(label) for sample in samples for label in sample.image.labels[~sample.image.crowd]}
 
 
 def _check_labels(labels: LabelSet) -> None:
@@ -167,6 +173,10 @@ def _in_taxa(
         training = with_taxa(training, tuple(taxa), taxonomy)
     wanted = taxa_with_examples(training, None if taxa is not None else taxonomy)
     _check_labels(training)
+    if not wanted:
+        raise LabelError(
+            f"{training.source}: its labels are of background or of crowds alone; a detector learns from single animals"
+        )
     return (
         Split(
             with_taxa(training, wanted, taxonomy),
@@ -212,8 +222,8 @@ def _resolution(labels: LabelSet, um_per_px: float | None, scale: float | None, 
 def _trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str]) -> dict[str, Any]:
     """File name and counts, no paths."""
     counts = np.zeros(len(taxa), np.int64)
-    for image in labels.labelled:
-        counts += np.bincount(image.labels[~image.crowd], minlength=len(taxa))
+    for sample in samples:
+        counts += np.bincount(sample.image.labels[~sample.image.crowd], minlength=len(taxa))
     return {
         "labels": labels.source,
         "simulated": labels.simulated,

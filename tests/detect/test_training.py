@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from soilpipe.detect.coco import LabelError
+from soilpipe.detect.coco import LabelError, read_labels
+from soilpipe.detect.dataset import build_samples
 from soilpipe.detect.fitting import begin_from
 from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.training import Recipe, TrainingError, train_detector
+from soilpipe.detect.training import Recipe, TrainingError, _trained_on, _with_difference, train_detector
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
 
@@ -88,6 +90,34 @@ def test_a_single_class_is_any_animal(labelled: Labelled) -> None:
 def test_named_taxa_gather_what_lies_below_them_and_those_without_examples_are_left_out(labelled: Labelled) -> None:
     card = train(labelled(images=2), taxonomy=SOIL, taxa=["Hexapoda", "Acari", "Nematoda"])
     assert card["taxa"] == ["Hexapoda", "Acari"]
+
+
+def test_a_taxon_of_crowds_alone_is_not_learned_and_background_alone_is_no_training(labelled: Labelled) -> None:
+    def crowds(data: dict[str, Any]) -> None:
+        for one in data["annotations"]:
+            one["iscrowd"] = int(one["category_id"] == 2)
+
+    assert train(labelled(images=2, change=crowds), taxonomy=SOIL)["taxa"] == ["Acari"]
+
+    def roots(data: dict[str, Any]) -> None:
+        for category, name in zip(data["categories"], ("root", "hyphae"), strict=True):
+            category["name"] = name
+
+    with pytest.raises(LabelError, match="background"):
+        train(labelled(change=roots), taxonomy=SOIL)
+
+
+def test_first_scans_are_left_out_only_where_that_loses_no_taxon(labelled: Labelled) -> None:
+    samples = build_samples(read_labels(path := labelled(images=4), path.parent), 21.17, difference=False)
+    first, *later = [replace(sample, references=min(number, 1) * 4) for number, sample in enumerate(samples)]
+
+    assert _with_difference([first, *later]) == later
+    mites = [replace(one, image=replace(one.image, labels=np.zeros_like(one.image.labels))) for one in later]
+    assert _with_difference([first, *mites]) == [first, *mites]
+    assert _trained_on(read_labels(path, path.parent), later, ("mite", "springtail"))["animals"] == {
+        "mite": 9,
+        "springtail": 9,
+    }
 
 
 def test_half_the_resolution_of_the_images(labelled: Labelled) -> None:
