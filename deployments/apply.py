@@ -13,7 +13,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, State, StateType
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    State,
+    StateType,
+    VersionInfo,
+)
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
@@ -23,6 +29,7 @@ from prefect.states import Crashed
 
 from deployments.schedules import schedules_of
 from flows.monitor import monitor_scanner
+from soilpipe import __version__
 from soilpipe.errors import SoilpipeError
 
 if TYPE_CHECKING:
@@ -50,6 +57,8 @@ class ScannerDeployment(RunnerDeployment):
     """
 
     async def aapply(self, *args: Any, **kwargs: Any) -> UUID:
+        # Else Prefect takes the commit of whatever git checkout it is started in, and the version always differs.
+        kwargs["version_info"] = VersionInfo(type="prefect:simple", version=self.version or "")
         async with get_client() as client:
             try:
                 existing = await client.read_deployment_by_name(self.full_name)
@@ -74,6 +83,7 @@ def deployment_of(project: Project, scanner: Scanner) -> ScannerDeployment:
         parameters={"project_file": str(project.path), "scanner_id": scanner.id},
         description=f"What scanner {scanner.id} at site {scanner.site} sent: taken in, detected, counted.",
         tags=[OURS, project_tag(project), f"site:{scanner.site}"],
+        version=__version__,
         # A run takes everything there is, so one that finds another at work has nothing to do.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         entrypoint_type=EntrypointType.MODULE_PATH,
