@@ -24,7 +24,7 @@ SITE_KEYS: Mapping[str, Parser] = {
     "latitude": values.parse_latitude,
     "longitude": values.parse_longitude,
 }
-MAY_BE_EMPTY = ("latitude", "longitude", "dpi", "window_cm2", "depth_cm", "from", "until", "taxa")
+MAY_BE_EMPTY = ("latitude", "longitude", "dpi", "window_cm2", "depth_cm", "done_marker", "from", "until", "taxa")
 
 
 def parse_options(value: object) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def scanner_keys(folder: Path) -> Mapping[str, Parser]:
         "late_after": values.parse_duration,
         "missing_after": values.parse_duration,
         "settle": values.parse_duration,
+        "done_marker": places.parse_done_marker,
         "from": values.parse_moment,
         "until": values.parse_moment,
     }

@@ -29,6 +29,7 @@ Size = Annotated[int, BeforeValidator(values.parse_size)]
 Place = Annotated[str, BeforeValidator(places.parse_place)]
 Filename = Annotated[str, BeforeValidator(places.parse_filename)]
 Orientation = Annotated[int, BeforeValidator(values.parse_orientation)]
+DoneMarker = Annotated[str, BeforeValidator(places.parse_done_marker)]
 SlotTimes = Annotated[values.Slots, BeforeValidator(values.parse_slots)]
 UtcTime = Annotated[datetime, AfterValidator(_utc)]
 Latitude = Annotated[float, BeforeValidator(values.parse_latitude)]
@@ -60,6 +61,7 @@ class Scanner(FrozenModel):
 
     `until` is the first instant that does not belong to the scanner any more. `orientation`: degrees clockwise that
     turn a scan upright; pages show it so, boxes stay in the frame of the file. `dpi`: used where a file says none.
+    `done_marker`: what is added to a file's name for the file that says it is whole, such as ".done".
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -78,6 +80,7 @@ class Scanner(FrozenModel):
     late_after: Duration = timedelta(hours=2)
     missing_after: Duration = timedelta(hours=24)
     settle: Duration = timedelta(minutes=2)
+    done_marker: DoneMarker | None = None
     from_: UtcTime | None = Field(default=None, alias="from")
     until: UtcTime | None = None
 
@@ -155,6 +158,7 @@ def _scanner_snapshot(scanner: Scanner) -> dict[str, Any]:
         "late_after": _seconds(scanner.late_after),
         "missing_after": _seconds(scanner.missing_after),
         "settle": _seconds(scanner.settle),
+        "done_marker": scanner.done_marker,
         "from": scanner.from_.isoformat() if scanner.from_ else None,
         "until": scanner.until.isoformat() if scanner.until else None,
     }

@@ -11,6 +11,8 @@ from soilpipe.config.errors import shown, suggestion
 PRESETS_NAME_THE_SCANNER = {"soil_scan": True, "stickypi": True, "ci600": True, "iso": False}
 """The file-name presets of `soilpipe.ingest.names`, and whether a name of that pattern says whose it is."""
 
+_MARKER = re.compile(r"[._-][A-Za-z0-9._-]{1,31}")
+_NO_MARKER = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2", ".sha256")
 _NEEDED_GROUPS = ("year", "month", "day", "hour", "minute")
 _KNOWN_GROUPS = (*_NEEDED_GROUPS, "second", "scanner")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -78,6 +80,16 @@ def parse_filename(value: object) -> str:
         )
     if told:
         raise ValueError(f"{shown(value)} {'; it '.join(told)}")
+    return value
+
+
+def parse_done_marker(value: object) -> str:
+    """What is added to a file's name for the empty file that says it is whole: ".done" for `A20.tiff.done`."""
+    right = "Write what is added to the file's name, such as .done"
+    if not isinstance(value, str) or not _MARKER.fullmatch(value):
+        raise ValueError(f"{shown(value)} is no done-marker. {right}")
+    if value.lower() in _NO_MARKER:
+        raise ValueError(f"{shown(value)} is no done-marker: such files have a meaning of their own. {right}")
     return value
 
 

@@ -46,6 +46,7 @@ def projects(draw: st.DrawFn) -> Project:
             late_after=draw(spans),
             missing_after=draw(spans),
             settle=draw(spans),
+            done_marker=draw(st.sampled_from([None, ".done", "_ok"])),
             from_=start,
             until=start and start + timedelta(days=draw(st.integers(1, 1000))),
         )
