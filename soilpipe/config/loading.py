@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from soilpipe.config import places, values
 from soilpipe.config.checks import Block, check_scanners, check_sites
+from soilpipe.config.clock import read_clock
 from soilpipe.config.document import Document, Findings, read_document
 from soilpipe.config.errors import ConfigError, Where, suggestion
 from soilpipe.config.models import Project, Scanner, Site
@@ -71,7 +72,7 @@ def project_keys(folder: Path) -> Mapping[str, Parser]:
 
 
 NEEDED = ("project", "store", "id", "site", "inbox", "timezone")
-LIST_KEYS = ("sites", "scanners", "taxa")
+LIST_KEYS = ("sites", "scanners", "taxa", "clock")
 
 
 def load_project(path: str | Path) -> Project:
@@ -103,6 +104,8 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
     scanners = _read_scanners(top, default, own, of_scanner, findings)
     check_sites(sites, findings)
     check_scanners(scanners, sites, own.get("store"), findings, sites_declared="sites" in top)
+    known = {scanner.parsed["id"]: _zone(scanner.parsed) for scanner in scanners if "id" in scanner.parsed}
+    clock = read_clock(top.get("clock"), known, findings)
     if findings.problems or taxonomy is None:
         return None
     zones = {scanner.parsed["timezone"] for scanner in scanners}
@@ -111,7 +114,7 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
         path=document.file,
         timezone=default.get("timezone") or (zones.pop() if len(zones) == 1 else "UTC"),
         sites=tuple(Site(**site.parsed) for site in sites),
-        scanners=tuple(Scanner(**scanner.parsed) for scanner in scanners),
+        scanners=tuple(Scanner(**scanner.parsed, clock=clock.get(scanner.parsed["id"], ())) for scanner in scanners),
         taxonomy=taxonomy,
     )
 
@@ -159,7 +162,7 @@ def _read_scanners(
 
 def _settle_moments(merged: dict[str, Any], where: Where, mapping: Mapping[str, Any], findings: Findings) -> None:
     """Turn `from` and `until` into UTC, in the scanner's own zone; a date as `until` means the end of that day."""
-    zone = ZoneInfo(merged.get("timezone", "UTC"))
+    zone = _zone(merged)
     for key in ("from", "until"):
         moment = merged.get(key)
         if isinstance(moment, date):
@@ -168,6 +171,11 @@ def _settle_moments(merged: dict[str, Any], where: Where, mapping: Mapping[str, 
             except ValueError as error:
                 findings.tell((*where, key) if key in mapping else (key,), str(error))
                 del merged[key]
+
+
+def _zone(scanner: Mapping[str, Any]) -> ZoneInfo:
+    """The zone of a scanner as far as it could be read; UTC where that was wrong, which is told elsewhere."""
+    return ZoneInfo(scanner.get("timezone", "UTC"))
 
 
 def _mappings(

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from soilpipe.config import places, values
+from soilpipe.config.clock import ClockEntry, check_apart, clock_snapshot
 from soilpipe.config.errors import ConfigError, Problem, shown, suggestion
+from soilpipe.config.frozen import FrozenModel
 from soilpipe.taxonomy import SOIL, Taxonomy
 
 DEFAULT_SLOTS = (time(0), time(6), time(12), time(18))
@@ -20,6 +22,11 @@ def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone. Give a time zone aware datetime")
     return moment.astimezone(UTC)
+
+
+def _apart(entries: tuple[ClockEntry, ...]) -> tuple[ClockEntry, ...]:
+    check_apart(entries)
+    return entries
 
 
 Id = Annotated[str, BeforeValidator(values.parse_id)]
@@ -39,13 +46,8 @@ WindowArea = Annotated[float, BeforeValidator(values.parse_window)]
 Depth = Annotated[float, BeforeValidator(values.parse_depth)]
 Pixels = Annotated[int, BeforeValidator(values.parse_pixels)]
 Boolean = Annotated[bool, BeforeValidator(values.parse_boolean)]
+ClockEntries = Annotated[tuple[ClockEntry, ...], AfterValidator(_apart)]
 DetectorName = Annotated[str, BeforeValidator(places.parse_detector)]
-
-
-class FrozenModel(BaseModel):
-    """The base of all models: nothing changes after it is made, no field is unknown, no value is in an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Site(FrozenModel):
@@ -62,6 +64,7 @@ class Scanner(FrozenModel):
     `until` is the first instant that does not belong to the scanner any more. `orientation`: degrees clockwise that
     turn a scan upright; pages show it so, boxes stay in the frame of the file. `dpi`: used where a file says none.
     `done_marker`: what is added to a file's name for the file that says it is whole, such as ".done".
+    `clock`: what was wrong with the device's clock, from the list `clock:` at the top of the file.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -83,6 +86,7 @@ class Scanner(FrozenModel):
     done_marker: DoneMarker | None = None
     from_: UtcTime | None = Field(default=None, alias="from")
     until: UtcTime | None = None
+    clock: ClockEntries = ()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -139,6 +143,7 @@ class Project(FrozenModel):
                 }
                 for taxon in self.taxonomy
             ],
+            "clock": [clock_snapshot(scanner.id, entry) for scanner in self.scanners for entry in scanner.clock],
             "detector": self.detector,
             "keep_originals": self.keep_originals,
         }

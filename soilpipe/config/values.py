@@ -125,24 +125,27 @@ def parse_orientation(value: object) -> int:
 
 def parse_duration(value: object) -> timedelta:
     """ "2h", "90s", "2min", "3d", "1h 30min"."""
-    if isinstance(value, timedelta):
-        span = value
-    else:
-        right = "Write a number and a unit: 90s, 2min, 2h or 3d"
-        if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
-            raise ValueError(f"{shown(value)} is no duration. {right}")
-        span = timedelta()
-        for number, unit in _DURATION_PART.findall(value):
-            if unit.lower() == "m":
-                raise ValueError(f"{shown(value)} could be minutes or months. Write {number}min for minutes")
-            if unit.lower() not in _UNITS:
-                raise ValueError(f"{shown(value)} has the unknown unit {unit!r}. {right}")
-            with contextlib.suppress(OverflowError):
-                span += float(number) * _UNITS[unit.lower()]
-                continue
-            raise ValueError(f"{shown(value)} is too long. Write at most {_LONGEST.days}d")
+    span = value if isinstance(value, timedelta) else sum_of_parts(value, value)
     if not timedelta() <= span <= _LONGEST:
         raise ValueError(f"{shown(value)} is out of bounds. Write a duration from 0s to {_LONGEST.days}d")
+    return span
+
+
+def sum_of_parts(text: object, value: object) -> timedelta:
+    """ "1h 30min" without limits; ``value`` is what an error shows."""
+    right = "Write a number and a unit: 90s, 2min, 2h or 3d"
+    if not isinstance(text, str) or not _DURATION.fullmatch(text.strip()):
+        raise ValueError(f"{shown(value)} is no duration. {right}")
+    span = timedelta()
+    for number, unit in _DURATION_PART.findall(text):
+        if unit.lower() == "m":
+            raise ValueError(f"{shown(value)} could be minutes or months. Write {number}min for minutes")
+        if unit.lower() not in _UNITS:
+            raise ValueError(f"{shown(value)} has the unknown unit {unit!r}. {right}")
+        with contextlib.suppress(OverflowError):
+            span += float(number) * _UNITS[unit.lower()]
+            continue
+        raise ValueError(f"{shown(value)} is too long. Write at most {_LONGEST.days}d")
     return span
 
 

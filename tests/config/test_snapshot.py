@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soilpipe.config import Project, Scanner, Site, load_project
+from soilpipe.config import ClockEntry, Project, Scanner, Site, load_project
 from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}z", fullmatch=True)
@@ -23,6 +23,23 @@ slots = st.one_of(
 )
 OWN = Taxonomy([Taxon("Invertebrata", "informal"), Taxon("Acari", "order", "Invertebrata", ("mite",))])
 PATTERNS = ["soil_scan", "iso", r"(?P<year>\d+)(?P<month>.)(?P<day>.)(?P<hour>.)(?P<minute>.)"]
+
+
+@st.composite
+def clocks(draw: st.DrawFn) -> tuple[ClockEntry, ...]:
+    """Entries one after another, of every kind."""
+    start, found = datetime(2000, 1, 1), []
+    for _ in range(draw(st.integers(0, 3))):
+        end = start + timedelta(seconds=draw(st.integers(1, 10**7)))
+        moved = {
+            "offset": {"offset": draw(st.timedeltas(timedelta(days=-9000), timedelta(days=9000)))},
+            "set": {"set": draw(st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)))},
+            "drift": {"drift": draw(st.timedeltas(timedelta(hours=-6), timedelta(hours=6)))},
+        }[draw(st.sampled_from(["offset", "set", "drift"]))]
+        arrived = draw(st.none() | st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+        found.append(ClockEntry(from_=start, until=end, reason="x: y", arrived_from=arrived, **moved))
+        start = end
+    return tuple(found)
 
 
 @st.composite
@@ -49,6 +66,7 @@ def projects(draw: st.DrawFn) -> Project:
             done_marker=draw(st.sampled_from([None, ".done", "_ok"])),
             from_=start,
             until=start and start + timedelta(days=draw(st.integers(1, 1000))),
+            clock=draw(clocks()),
         )
         for name in names
     )
