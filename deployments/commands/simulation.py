@@ -52,11 +52,11 @@ def simulate(
     begin: Begin = datetime(2024, 3, 6),  # noqa: DTZ001 (typer parses it without a zone)
     as_json: AsJson = False,
 ) -> None:
-    """Write simulated seasons with known truth: scans, truth.json (COCO) and counts.csv."""
+    """Write simulated seasons with known truth: scans, truth.json, counts.csv, and labels.json (COCO) over all."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from soilpipe.simulate import SeasonSpec, write_season
+    from soilpipe.simulate import SeasonSpec, join_truths, write_season
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -84,10 +84,14 @@ def simulate(
                     spec, output / scanner_id, extension=format_, progress=lambda done, of: progress.advance(bar)
                 )
             )
+    labels = join_truths(output, [path.parent.name for path in written])
     if as_json:
-        print_json({"truth": written})
+        print_json({"truth": written, "labels": labels})
     else:
-        typer.echo(f"{seasons} seasons of {scans} scans in {output}; the truth of each is in its truth.json.")
+        typer.echo(
+            f"{seasons} seasons of {scans} scans in {output}; the truth of each is in its truth.json, that of all in"
+            f" {labels}."
+        )
 
 
 def demo(folder: Folder = Path("demo")) -> None:
