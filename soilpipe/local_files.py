@@ -35,7 +35,15 @@ class LocalFiles:
         write_atomically(self._root / key, self._temporary, blocks)
 
     def list(self, prefix: str) -> Iterator[Fields]:
-        folders = [prefix] if prefix else [""]
+        for key, item in self._below(prefix):
+            if fields := _fields(item, key):
+                yield fields
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self._below(prefix))
+
+    def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        folders = [prefix]
         while folders:
             folder = folders.pop()
             try:
@@ -49,8 +57,7 @@ class LocalFiles:
                         if self._root / key != self._temporary:
                             folders.append(key)
                         continue
-                    if fields := _fields(item, key):
-                        yield fields
+                    yield key, item
 
     def list_folder(self) -> Iterator[Fields]:
         """The files right in the root. Raises FileNotFoundError or NotADirectoryError."""

@@ -54,6 +54,9 @@ class S3Files:
         for path, info in self._fs.find(self._path(prefix) + "/", detail=True).items():
             yield _fields(path[start:], info)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        return (fields[0] for fields in self.list(prefix))
+
     def list_folder(self) -> Iterator[Fields]:
         bucket = self._root.partition("/")[0]
         try:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
-from soilpipe.ingest.index import Index, load_index, save_index, sighted
+from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_growing, sighted
 from soilpipe.ingest.names import NameError_, NameParts, parse_name
 from soilpipe.ingest.quarantine import list_contents
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.ingest.receipts import list_scan_ids
 from soilpipe.store import Entry, Inbox, Store
+
+_LEFT = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".sha256", ".md5", ".done", "~")
 
 
 @dataclass(frozen=True)
@@ -50,49 +53,90 @@ class Arrivals:
 def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetime) -> Arrivals:
     """List the inbox and sort out what is new. Notes young files in the index, so that a later look can trust them.
 
-    A file is ready when it was last changed at least ``settle`` ago, or was listed the same that long ago. One that was
-    dealt with is new again when neither a receipt nor the quarantine knows its content any more. Raises InboxError when
-    the inbox does not exist.
+    A file is ready when it was last changed at least ``settle`` ago, or was listed the same that long ago; with
+    ``done_marker`` as soon as its marker is there, and not before. One that was dealt with is new again when neither a
+    receipt nor the quarantine knows its content any more. Raises InboxError when the inbox does not exist.
     """
     now = now.astimezone(UTC)
     index = load_index(store, scanner.id)
-    settled = _settled(store, scanner.id)
+    listed = Inbox(scanner.inbox, scanner.inbox_options).list()
+    files = [(printable(entry.key), entry) for entry in listed]
+    unchanged = {name: index.files[name] for name, entry in files if _is_known(index, name, entry)}
+    settled = _settled(store, scanner.id, unchanged.values())
+    owners = Owners(project, scanner)
+    rest = _Rest(scanner, index, listed, now)
     ready, growing, strangers, repeats, known = [], [], [], 0, 0
-    sightings = {}
-    for entry in Inbox(scanner.inbox, scanner.inbox_options).list():
-        name = printable(entry.key)
-        if _is_beside_the_scans(name):
+    sightings: dict[str, Sighting] = {}
+    for name, entry in files:
+        if _is_beside_the_scans(name, scanner.done_marker):
             continue
-        arrival = claimed(project, scanner, entry)
-        if isinstance(arrival, Stranger):
-            strangers += [name] if arrival.told_here else []
-            continue
-        done = index.files.get(name)
-        if done is not None and done.is_still(entry) and done.sha256[:8] in settled:
+        done = unchanged.get(name)
+        if done is not None and done.sha256[:8] in settled:
             known += 1
             repeats += done.kind == "repeat"
             continue
-        sighting = index.growing.get(name)
-        if sighting is None or not sighting.is_still(entry):
-            sighting = sighted(entry, now)
-        if max(now.timestamp() - entry.modified, (now - sighting.first_seen).total_seconds()) >= (
-            scanner.settle.total_seconds()
-        ):
+        arrival = owners.claimed(name, entry)
+        if isinstance(arrival, Stranger):
+            strangers += [name] if arrival.told_here else []
+            continue
+        if rest.reached(name, entry):
             ready.append(arrival)
-            if name in index.growing:
-                sightings[name] = index.growing[name]
+            sightings |= {name: index.growing[name]} if name in index.growing else {}
         else:
             growing.append(arrival)
-            sightings[name] = sighting
+            sightings[name] = rest.sighting(name, entry)
     if sightings != index.growing:
-        save_index(store, scanner.id, Index(files=index.files, growing=sightings))
+        save_growing(store, scanner.id, sightings)
     return Arrivals(_oldest_first(ready), _oldest_first(growing), repeats, known, tuple(strangers))
 
 
-def _settled(store: Store, scanner_id: str) -> frozenset[str]:
-    """The first 8 digits of every content that is a scan or in quarantine: the index alone proves nothing."""
-    scans = {scan_id.rpartition("-")[2] for scan_id in list_scan_ids(store, scanner_id)}
-    return frozenset(scans | {content[:8] for content in list_contents(store, scanner_id)})
+def _is_known(index: Index, name: str, entry: Entry) -> bool:
+    done = index.files.get(name)
+    return done is not None and done.is_still(entry)
+
+
+def _settled(store: Store, scanner_id: str, known: Iterable[KnownFile]) -> frozenset[str]:
+    """The first 8 digits of every content that is a scan or in quarantine: the index alone proves nothing.
+
+    Only the years are listed of which a known file is still in the inbox. So one that is emptied from time to time
+    costs the same few listings however many years lie in the store.
+    """
+    years = {file.year for file in known}
+    scans = {
+        scan_id.rpartition("-")[2]
+        for year in sorted(year for year in years if year is not None)
+        for scan_id in list_scan_ids(store, scanner_id, year)
+    }
+    contents = list_contents(store, scanner_id) if years else ()
+    return frozenset(scans | {content[:8] for content in contents})
+
+
+class _Rest:
+    """Whether a file has come to rest, or may still be growing: being there proves nothing."""
+
+    def __init__(self, scanner: Scanner, index: Index, listed: Iterable[Entry], now: datetime) -> None:
+        self._settle_s = scanner.settle.total_seconds()
+        self._marker = scanner.done_marker
+        self._index = index
+        self._now = now
+        marker = scanner.done_marker
+        self._marked = {e.key.removesuffix(marker): e for e in listed if e.key.endswith(marker)} if marker else {}
+
+    def sighting(self, name: str, entry: Entry) -> Sighting:
+        """When it was first listed as it is."""
+        earlier = self._index.growing.get(name)
+        return earlier if earlier is not None and earlier.is_still(entry) else sighted(entry, self._now)
+
+    def reached(self, name: str, entry: Entry) -> bool:
+        marker = self._marked.get(entry.key)
+        if self._marker is not None:
+            if marker is None:
+                return False
+            # A marker is of the file that it came after. One left from an earlier file of this name says nothing.
+            if name not in self._index.files or marker.modified >= entry.modified:
+                return True
+        listed_for = (self._now - self.sighting(name, entry).first_seen).total_seconds()
+        return max(self._now.timestamp() - entry.modified, listed_for) >= self._settle_s
 
 
 def waiting(project: Project, scanner: Scanner, store: Store, now: datetime) -> datetime | None:
@@ -108,36 +152,44 @@ class Stranger:
     told_here: bool
 
 
-def claimed(project: Project, scanner: Scanner, entry: Entry) -> Arrival | Stranger:
-    """Whether a file in the scanner's inbox is this scanner's."""
-    name = printable(entry.key)
-    sharing = [other for other in project.scanners if other.inbox == scanner.inbox] or [scanner]
-    told_here = sharing[0].id == scanner.id
-    parts, problem = _read_name(name, scanner.filename)
-    owner = _owner(name, parts, scanner, sharing)
-    if owner != scanner.id:
-        return Stranger(told_here=owner is None and told_here)
-    time = parts.time if parts else None
-    return Arrival(entry, name, time, to_utc(time, scanner) if time else None, problem)
+class Owners:
+    """Whose the files of a scanner's inbox are."""
 
+    def __init__(self, project: Project, scanner: Scanner) -> None:
+        self._scanner = scanner
+        sharing = [other for other in project.scanners if other.inbox == scanner.inbox] or [scanner]
+        self._ids = [other.id for other in sharing]
+        self._of_pattern: dict[str, set[str]] = {}
+        for other in sharing:
+            self._of_pattern.setdefault(other.filename, set()).add(other.id)
 
-def _owner(name: str, parts: NameParts | None, scanner: Scanner, sharing: list[Scanner]) -> str | None:
-    """The id of the scanner of this inbox whose file it is; None: nobody's."""
-    if parts is not None and parts.scanner in (None, scanner.id):
-        return scanner.id
-    readable = parts is not None
-    for pattern in dict.fromkeys(other.filename for other in sharing):
-        other_parts, _ = _read_name(name, pattern)
-        readable = readable or other_parts is not None
-        if other_parts and any(s.filename == pattern and s.id == other_parts.scanner for s in sharing):
-            return other_parts.scanner
-    if readable or PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
-        return None
-    # A picture whose name nobody can read: of the only scanner, or of the one whose id it begins with.
-    if len(sharing) == 1:
-        return scanner.id
-    ids = [s.id for s in sharing if re.match(re.escape(s.id) + r"(?![A-Za-z0-9])", name)]
-    return max(ids, key=len, default=None)
+    def claimed(self, name: str, entry: Entry) -> Arrival | Stranger:
+        """Whether a file in the scanner's inbox is this scanner's."""
+        parts, problem = _read_name(name, self._scanner.filename)
+        owner = self._owner(name, parts)
+        if owner != self._scanner.id:
+            return Stranger(told_here=owner is None and self._ids[0] == self._scanner.id)
+        time = parts.time if parts else None
+        return Arrival(entry, name, time, to_utc(time, self._scanner) if time else None, problem)
+
+    def _owner(self, name: str, parts: NameParts | None) -> str | None:
+        """The id of the scanner of this inbox whose file it is; None: nobody's."""
+        if parts is not None and parts.scanner in (None, self._scanner.id):
+            return self._scanner.id
+        readable = parts is not None
+        for pattern, ids in self._of_pattern.items():
+            # The scanner's own pattern was read already.
+            other_parts = parts if pattern == self._scanner.filename else _read_name(name, pattern)[0]
+            readable = readable or other_parts is not None
+            if other_parts and other_parts.scanner in ids:
+                return other_parts.scanner
+        if readable or PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
+            return None
+        # A picture whose name nobody can read: of the only scanner, or of the one whose id it begins with.
+        if len(self._ids) == 1:
+            return self._scanner.id
+        begun = [one for one in self._ids if re.match(re.escape(one) + r"(?![A-Za-z0-9])", name)]
+        return max(begun, key=len, default=None)
 
 
 def to_utc(device_time: datetime, scanner: Scanner) -> datetime:
@@ -147,6 +199,8 @@ def to_utc(device_time: datetime, scanner: Scanner) -> datetime:
 
 def printable(name: str) -> str:
     """A file name as text that any file can hold: bytes that are not UTF-8 and control characters escaped."""
+    if name.isascii() and name.isprintable():
+        return name
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
@@ -158,10 +212,11 @@ def _read_name(name: str, pattern: str) -> tuple[NameParts | None, str | None]:
         return None, str(error)
 
 
-def _is_beside_the_scans(name: str) -> bool:
-    """Files that copying programs and file managers leave: hidden, unfinished, checksums."""
-    left = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".sha256", ".md5", ".done", "~")
-    return name.startswith(".") or name.lower().endswith(left) or name in ("Thumbs.db", "desktop.ini")
+def _is_beside_the_scans(name: str, done_marker: str | None) -> bool:
+    """Files that copying programs and file managers leave: hidden, unfinished, checksums, markers."""
+    if done_marker is not None and name.endswith(done_marker):
+        return True
+    return name.startswith(".") or name.lower().endswith(_LEFT) or name in ("Thumbs.db", "desktop.ini")
 
 
 def _oldest_first(arrivals: list[Arrival]) -> tuple[Arrival, ...]:

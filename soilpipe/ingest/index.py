@@ -1,35 +1,46 @@
 """What ingest remembers of an inbox, so that it never reads again what it knows.
 
 It is no truth: deleted, it is made again from receipts and quarantine, and what stands in neither (a second copy of
-a known file) is read once more and found to be a repeat.
+a known file) is read once more and found to be a repeat. Hence nothing guards it when two runs write it at once: what
+one of them loses is read again.
+
+It lies in two objects: all that is known, and the newest notes, which a file that was dealt with is added to. The notes
+move to the rest when there are many, so that the price of a note does not grow with the years.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.ingest.quarantine import list_quarantine
 from soilpipe.ingest.receipts import list_receipts
-from soilpipe.store import Entry, Store, StoreError, canonical_json
+from soilpipe.store import Entry, Store
+
+NOTES = 512
+"""Notes that are kept apart: about 120 kB, a few milliseconds to add one."""
 
 
 class KnownFile(FrozenModel):
-    """A file that was dealt with, as the inbox listed it then. ``kind`` is the outcome's."""
+    """A file that was dealt with, as the inbox listed it then. ``kind`` is the outcome's.
+
+    ``year``: that of the scan which has its content, by the device's clock; None where only the quarantine has it.
+    """
 
     size: int
     modified: float
     version: str
     sha256: str
     kind: str
+    year: int | None = None
 
     def is_still(self, entry: Entry) -> bool:
         """Whether the inbox lists it unchanged."""
-        return (self.size, self.modified, self.version) == (entry.size, entry.modified, entry.version)
+        return self.size == entry.size and self.modified == entry.modified and self.version == entry.version
 
 
 class Sighting(FrozenModel):
@@ -42,43 +53,48 @@ class Sighting(FrozenModel):
 
     def is_still(self, entry: Entry) -> bool:
         """Whether the inbox lists it unchanged."""
-        return (self.size, self.modified, self.version) == (entry.size, entry.modified, entry.version)
+        return self.size == entry.size and self.modified == entry.modified and self.version == entry.version
 
 
 class Index(FrozenModel):
-    """By name in the inbox."""
+    """By name in the inbox. ``version`` 2: an index of version 1 is made again."""
 
-    version: int = 1
+    version: Literal[2] = 2
     files: dict[str, KnownFile] = Field(default_factory=dict)
     growing: dict[str, Sighting] = Field(default_factory=dict)
 
 
 def load_index(store: Store, scanner_id: str) -> Index:
     """The index, made again where it is absent or damaged."""
-    try:
-        return Index.model_validate(store.read_json(layout.index(scanner_id)))
-    except (FileNotFoundError, StoreError, ValueError):
-        return _made_again(store, scanner_id)
+    known, notes = _known(store, scanner_id), _notes(store, scanner_id)
+    return Index(files={**known.files, **notes.files}, growing=notes.growing)
 
 
-def save_index(store: Store, scanner_id: str, index: Index) -> None:
-    """Writes only what changed."""
-    store.write_if_changed(layout.index(scanner_id), canonical_json(index.model_dump(mode="json")))
+def remember(
+    store: Store, scanner_id: str, name: str, entry: Entry, sha256: str, kind: str, scan_id: str | None = None
+) -> None:
+    """Note that a file was dealt with. ``scan_id``: the scan that has its content."""
+    file = KnownFile(
+        size=entry.size,
+        modified=entry.modified,
+        version=entry.version,
+        sha256=sha256,
+        kind=kind,
+        year=layout.parse_scan_id(scan_id).device_time.year if scan_id else None,
+    )
+    notes = _notes(store, scanner_id)
+    files = {**notes.files, name: file}
+    growing = {other: sighting for other, sighting in notes.growing.items() if other != name}
+    if len(files) > NOTES or (not notes.files and not store.exists(layout.index(scanner_id))):
+        known = _known(store, scanner_id)
+        _save(store, layout.index(scanner_id), Index(files={**known.files, **files}))
+        files = {}
+    _save_notes(store, scanner_id, Index(files=files, growing=growing))
 
 
-def remember(store: Store, scanner_id: str, name: str, entry: Entry, sha256: str, kind: str) -> None:
-    """Note that a file was dealt with."""
-    index = load_index(store, scanner_id)
-    known = KnownFile(size=entry.size, modified=entry.modified, version=entry.version, sha256=sha256, kind=kind)
-    growing = {other: sighting for other, sighting in index.growing.items() if other != name}
-    save_index(store, scanner_id, Index(files={**index.files, name: known}, growing=growing))
-
-
-def forget(store: Store, scanner_id: str, sha256: str) -> None:
-    """Let files of this content be looked at again."""
-    index = load_index(store, scanner_id)
-    files = {name: known for name, known in index.files.items() if known.sha256 != sha256}
-    save_index(store, scanner_id, Index(files=files, growing=index.growing))
+def save_growing(store: Store, scanner_id: str, growing: dict[str, Sighting]) -> None:
+    """Note which files may still be growing."""
+    _save_notes(store, scanner_id, Index(files=_notes(store, scanner_id).files, growing=growing))
 
 
 def sighted(entry: Entry, now: datetime) -> Sighting:
@@ -86,8 +102,40 @@ def sighted(entry: Entry, now: datetime) -> Sighting:
     return Sighting(size=entry.size, modified=entry.modified, version=entry.version, first_seen=now.astimezone(UTC))
 
 
+def _known(store: Store, scanner_id: str) -> Index:
+    if found := _read(store, layout.index(scanner_id)):
+        return found
+    made_again = _made_again(store, scanner_id)
+    if made_again.files:
+        _save(store, layout.index(scanner_id), made_again)
+    return made_again
+
+
+def _notes(store: Store, scanner_id: str) -> Index:
+    return _read(store, layout.index_notes(scanner_id)) or Index()
+
+
+def _read(store: Store, key: str) -> Index | None:
+    try:
+        return Index.model_validate_json(store.read_bytes(key))
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _save(store: Store, key: str, index: Index) -> None:
+    """Writes only what changed; equal values are equal bytes."""
+    ordered = Index(files=dict(sorted(index.files.items())), growing=dict(sorted(index.growing.items())))
+    store.write_if_changed(key, ordered.model_dump_json().encode())
+
+
+def _save_notes(store: Store, scanner_id: str, notes: Index) -> None:
+    key = layout.index_notes(scanner_id)
+    if notes.files or notes.growing or store.exists(key):
+        _save(store, key, notes)
+
+
 def _made_again(store: Store, scanner_id: str) -> Index:
-    files: dict[str, Any] = {}
+    files: dict[str, KnownFile] = {}
     for quarantined in list_quarantine(store, scanner_id):
         files[quarantined.source_name] = KnownFile(
             size=quarantined.source_size,
@@ -103,5 +151,6 @@ def _made_again(store: Store, scanner_id: str) -> Index:
             version=receipt.source_version,
             sha256=receipt.sha256,
             kind="accepted",
+            year=receipt.device_time.year,
         )
     return Index(files=files)

@@ -95,8 +95,8 @@ def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarant
 
 def list_contents(store: Store, scanner_id: str) -> frozenset[str]:
     """The sha256 of everything that was ever refused, from one listing."""
-    entries = store.list(layout.quarantine_prefix(scanner_id), ".json")
-    return frozenset(entry.key.split("/")[-2] for entry in entries)
+    keys = store.keys(layout.quarantine_prefix(scanner_id), ".json")
+    return frozenset(key.split("/")[-2] for key in keys)
 
 
 def quarantined_as(store: Store, scanner_id: str, sha256: str) -> list[Quarantined]:

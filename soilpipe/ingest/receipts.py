@@ -82,10 +82,13 @@ def list_receipts(store: Store, scanner_id: str, year: int | None = None) -> lis
     return sorted(receipts, key=lambda receipt: (receipt.captured_at, receipt.scan_id))
 
 
-def list_scan_ids(store: Store, scanner_id: str) -> list[str]:
-    """The ids of a scanner's accepted scans from one listing, without reading them."""
-    entries = store.list(layout.receipts_prefix(scanner_id), ".json")
-    return [entry.key.rpartition("/")[2].removesuffix(".json") for entry in entries]
+def list_scan_ids(store: Store, scanner_id: str, year: int | None = None) -> list[str]:
+    """The ids of a scanner's accepted scans from one listing, without reading them.
+
+    ``year`` is that of the device's clock, as in the ids.
+    """
+    keys = store.keys(layout.receipts_prefix(scanner_id, year), ".json")
+    return [key.rpartition("/")[2].removesuffix(".json") for key in keys]
 
 
 def _read(store: Store, key: str) -> Receipt:

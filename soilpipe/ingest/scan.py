@@ -93,7 +93,8 @@ def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arriv
         reason = f"{arrival.name} was in the inbox {scanner.inbox} but went away before it was read to its end."
         return Outcome("vanished", arrival.name, reason=reason)
     if outcome.kind != "vanished":
-        remember(store, scanner.id, arrival.name, arrival.entry, candidate.sha256, outcome.kind)
+        held_as = outcome.scan_id if outcome.kind in ("accepted", "repeat") else None
+        remember(store, scanner.id, arrival.name, arrival.entry, candidate.sha256, outcome.kind, held_as)
     return outcome
 
 

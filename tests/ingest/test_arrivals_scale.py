@@ -1,0 +1,71 @@
+"""What a look costs does not grow with what is known; and the index that makes it so proves nothing by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from soilpipe import layout
+from soilpipe.ingest import index as index_module
+from soilpipe.ingest.arrivals import find_arrivals
+from soilpipe.ingest.index import load_index, remember
+from soilpipe.ingest.receipts import list_receipts
+from soilpipe.store import Entry, Store
+
+
+def test_a_note_rewrites_the_notes_and_not_all_that_is_known(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(index_module, "NOTES", 4)
+    store = Store(tmp_path / "store")
+    written: list[str] = []
+    real = Store.write_bytes
+    monkeypatch.setattr(Store, "write_bytes", lambda self, key, data: (written.append(key), real(self, key, data)))
+    for number in range(11):
+        remember(store, "A", f"{number}.png", Entry("", number, 1.0), f"{number:064}", "refused")
+    assert load_index(store, "A").files.keys() == {f"{number}.png" for number in range(11)}
+    assert written.count(layout.index("A")) == 3  # the first, and after 5 and 5 more
+
+
+def test_what_was_noted_last_counts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(index_module, "NOTES", 2)
+    store = Store(tmp_path / "store")
+    for number in range(8):
+        remember(store, "A", "a.png", Entry("", number, 1.0), "0" * 64, "refused")
+        remember(store, "A", f"b{number}.png", Entry("", 1, 1.0), "1" * 64, "refused")
+        assert load_index(store, "A").files["a.png"].size == number
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b'{"version":2,"files":{"a":{}}}', b"\xff"])
+def test_a_damaged_index_is_made_again_from_the_truth(broken: bytes, bench, draw, encode) -> None:
+    for hour in (6, 12):
+        bench.deliver(f"A20_2024-03-06_{hour:02}H00M.png", encode(draw(seed=hour), ".png"))
+    bench.run()
+    before = load_index(bench.store, "A20")
+    for key in (layout.index("A20"), layout.index_notes("A20")):
+        bench.store.write_bytes(key, broken)
+    assert load_index(bench.store, "A20") == before
+    assert bench.run() == []
+
+
+def test_only_the_years_that_lie_in_the_inbox_are_listed(bench, draw, encode, monkeypatch) -> None:
+    paths = [
+        bench.deliver(f"A20_{year}-03-06_06H00M.png", encode(draw(seed=year), ".png")) for year in (2021, 2022, 2023)
+    ]
+    bench.run()
+    for path in paths[:2]:
+        path.unlink()
+    listed: list[str] = []
+    for ask in ("list", "keys"):
+        real = getattr(Store, ask)
+        monkeypatch.setattr(Store, ask, lambda s, prefix, *a, real=real: listed.append(prefix) or real(s, prefix, *a))
+    assert find_arrivals(bench.project, bench.scanner, bench.store, bench.now).known == 1
+    assert sorted(listed) == ["quarantine/A20", "receipts/A20/2023"]
+
+
+def test_a_lost_receipt_of_any_year_is_noticed_while_its_file_is_there(bench, draw, encode) -> None:
+    for year in (2019, 2024):
+        bench.deliver(f"A20_{year}-03-06_06H00M.png", encode(draw(seed=year), ".png"))
+    bench.run()
+    for receipt in list_receipts(bench.store, "A20"):
+        bench.store.delete(layout.receipt(receipt.scan_id))
+        assert [outcome.scan_id for outcome in bench.run()] == [receipt.scan_id]
