@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
+from soilpipe.ingest.clock import to_utc
 from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_growing, sighted
 from soilpipe.ingest.names import NameError_, NameParts, parse_name
 from soilpipe.ingest.quarantine import list_contents
@@ -170,7 +171,7 @@ class Owners:
         if owner != self._scanner.id:
             return Stranger(told_here=owner is None and self._ids[0] == self._scanner.id)
         time = parts.time if parts else None
-        return Arrival(entry, name, time, to_utc(time, self._scanner) if time else None, problem)
+        return Arrival(entry, name, time, to_utc(time, self._scanner, entry.modified) if time else None, problem)
 
     def _owner(self, name: str, parts: NameParts | None) -> str | None:
         """The id of the scanner of this inbox whose file it is; None: nobody's."""
@@ -190,11 +191,6 @@ class Owners:
             return self._scanner.id
         begun = [one for one in self._ids if re.match(re.escape(one) + r"(?![A-Za-z0-9])", name)]
         return max(begun, key=len, default=None)
-
-
-def to_utc(device_time: datetime, scanner: Scanner) -> datetime:
-    """The device's clock in the scanner's zone. Of doubled times the first; times that the clock skipped move on."""
-    return device_time.replace(tzinfo=scanner.zone, fold=0).astimezone(UTC)
 
 
 def printable(name: str) -> str:
