@@ -25,9 +25,11 @@ def find_undetected(
     from soilpipe.analyses import analysis_of
     from soilpipe.counts.undetected import publish_and_list_undetected
 
-    _, store = opened(project_file)
+    project, store = opened(project_file)
     analysis = analysis_of(current_detector(project_file).info)
-    return publish_and_list_undetected(store, scanner_id, analysis, before=before, since=since, until=until)
+    return publish_and_list_undetected(
+        store, project.scanner(scanner_id), analysis, before=before, since=since, until=until
+    )
 
 
 @task(name="detect-scan", task_run_name="detect {scan.scan_id}", tags=["detect"], **IO_TASK)

@@ -46,11 +46,15 @@ def list_(
 ) -> None:
     """The refused files, why each was refused, and what to do."""
     loaded, store = opened(project)
+    from soilpipe.ingest.clock import at_present
     from soilpipe.ingest.quarantine import list_quarantine, open_quarantine
 
     scanners = chosen(loaded, scanner)
-    ask = list_quarantine if everything else open_quarantine
-    found = [(one, item) for one in scanners for item in ask(store, one.id)]
+    found = [
+        (one, at_present(item, one))
+        for one in scanners
+        for item in (list_quarantine(store, one.id) if everything else open_quarantine(store, one))
+    ]
     if as_json:
         print_json([item for _, item in found])
         return
@@ -123,7 +127,7 @@ def _look_again(project_file: str, scanner: Scanner, store: Store, content: str 
     from tasks.ingest import SCAN_TIMEOUT_S, retry_here
     from tasks.isolated import Isolated, WorkerCrashedError
 
-    waiting = {item.sha256: item.source_name for item in open_quarantine(store, scanner.id)}
+    waiting = {item.sha256: item.source_name for item in open_quarantine(store, scanner)}
     if content is not None:
         waiting = {sha: name for sha, name in waiting.items() if sha.startswith(content)} or {content: content}
     with closing(Isolated(SCAN_TIMEOUT_S)) as worker:

@@ -87,7 +87,7 @@ def _print_plan(project: Project, store: Store, scanners: list[Scanner], as_json
 
     rows = []
     for scanner in scanners:
-        undetected = [scan.scan_id for scan in list_undetected(read_truth(store, scanner.id))]
+        undetected = [scan.scan_id for scan in list_undetected(read_truth(store, scanner))]
         row = {"scanner_id": scanner.id, "take_in": [], "growing": [], "detect": undetected, "problem": None}
         try:
             arrivals = find_arrivals(project, scanner, store, datetime.now(UTC))

@@ -62,7 +62,7 @@ def build_series(project: Project, store: Store, scanner_id: str, now: datetime)
     for _ in range(MAX_ROUNDS):
         as_of = max(now.astimezone(UTC), stored_as_of(store, scanner_id) or now.astimezone(UTC))
         listed = list_truth(store, scanner_id)
-        truth = read_truth(store, scanner_id)
+        truth = read_truth(store, scanner)
         table = scanner_timetable(scanner, truth, as_of)
         problems: list[str] = []
         expected: set[str] = set()

@@ -1,10 +1,5 @@
 """Expected slots of a scanner, which scan takes which, and the state of each.
 
-Slots given as local times follow the clock on the wall: a time that does not exist on the day the clock goes forward is
-skipped, and one that comes twice is taken the first time. Slots given as an interval follow elapsed time, from midnight
-of 1 January 2000 in the scanner's zone, so that neither a clock change nor an older scan found later moves them. Every
-scan of an irregular scanner is its own slot.
-
 Nothing here depends on the order in which scans arrived.
 """
 
@@ -12,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from soilpipe.config import Scanner
+from soilpipe.counts.expected import expected_slots, smallest_gap
+from soilpipe.ingest.clock import NEVER_BEFORE
 
 DAY = timedelta(days=1)
 COUNTED_STATES = ("observed", "late")
 FUTURE = "it is from the future: the clock of the device is wrong, or that of this machine"
+RESET = "no scanner was there in that year: the clock of the device was reset"
 
 
 class Refused(Protocol):
@@ -75,51 +73,6 @@ class Timetable:
         return sum(s.state == state for s in self.slots)
 
 
-def smallest_gap(scanner: Scanner) -> timedelta | None:
-    """The smallest time between two slots by the clock on the wall; None for irregular scanners."""
-    if isinstance(scanner.slots, timedelta):
-        return scanner.slots
-    if isinstance(scanner.slots, str):
-        return None
-    offsets = [_since_midnight(at) for at in _times(scanner)]
-    following = [*offsets[1:], offsets[0] + DAY]
-    return min(after - before for before, after in zip(offsets, following, strict=True))
-
-
-def expected_slots(scanner: Scanner, start: datetime, end: datetime) -> list[datetime]:
-    """The slots of a scanner with start <= slot <= end (UTC), in order; [] for irregular scanners."""
-    if isinstance(scanner.slots, str) or start > end:
-        return []
-    if isinstance(scanner.slots, timedelta):
-        origin = datetime(2000, 1, 1, tzinfo=scanner.zone).astimezone(UTC)
-        first = -((origin - start) // scanner.slots)
-        last = (end - origin) // scanner.slots
-        return [origin + k * scanner.slots for k in range(first, last + 1)]
-    day, last_day = start.astimezone(scanner.zone).date(), end.astimezone(scanner.zone).date()
-    found = []
-    while day <= last_day:
-        found += [slot for at in _times(scanner) if (slot := _on_the_wall(scanner, day, at)) and start <= slot <= end]
-        day += DAY
-    return sorted(set(found))
-
-
-def _times(scanner: Scanner) -> list[time]:
-    assert isinstance(scanner.slots, tuple)
-    return sorted(set(scanner.slots))
-
-
-def _since_midnight(at: time) -> timedelta:
-    return timedelta(hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
-
-
-def _on_the_wall(scanner: Scanner, day: date, at: time) -> datetime | None:
-    """The first moment at which the clock shows this, in UTC; None when it never does."""
-    local = datetime.combine(day, at.replace(tzinfo=None), tzinfo=scanner.zone)
-    moment = local.astimezone(UTC)
-    shown = moment.astimezone(scanner.zone)
-    return moment if shown.replace(tzinfo=None) == local.replace(tzinfo=None) else None
-
-
 def timetable(
     scanner: Scanner, scans: Iterable[tuple[str, datetime]], refused: Sequence[Refused], as_of: datetime
 ) -> Timetable:
@@ -132,12 +85,14 @@ def timetable(
     as_of = _proven(ordered, as_of)
     scans = believed(ordered, as_of)
     taken, unslotted = _take(scanner, scans)
-    unslotted += [Unslotted(*scan, FUTURE) for scan in ordered[len(scans) :]]
+    reset = [Unslotted(*scan, RESET) for scan in ordered if scan[1] < NEVER_BEFORE]
+    unslotted = [*reset, *unslotted, *(Unslotted(*scan, FUTURE) for scan in ordered[len(reset) + len(scans) :])]
     if isinstance(scanner.slots, str):
         expected = sorted({*taken, *_own_slots(scanner, refused)})
     else:
         expected = sorted({*_expected(scanner, scans, as_of), *taken})
-    slots = [_state(scanner, slot, taken.get(slot), as_of) for slot in expected]
+    twins = twins_of(scans)
+    slots = [_state(scanner, slot, taken.get(slot), as_of, twins) for slot in expected]
     return Timetable(tuple(_disputed(scanner, slots, refused)), tuple(unslotted))
 
 
@@ -161,7 +116,18 @@ def believed(scans: Iterable[tuple[str, datetime]], as_of: datetime) -> list[tup
     """The scans (scan_id, captured_at) whose clock can be right as of then, in order of time."""
     ordered = sorted(set(scans), key=lambda s: (s[1], s[0]))
     last = _proven(ordered, as_of)
-    return [scan for scan in ordered if scan[1] <= last]
+    return [scan for scan in ordered if NEVER_BEFORE <= scan[1] <= last]
+
+
+def twins_of(scans: Iterable[tuple[str, datetime]]) -> dict[datetime, tuple[str, ...]]:
+    """The times of which there is more than one scan, and those scans: all but one cannot be right.
+
+    Ingest keeps such files in quarantine. What makes twins of accepted scans is a project file that moves their times.
+    """
+    of_time: dict[datetime, list[str]] = {}
+    for scan_id, captured_at in scans:
+        of_time.setdefault(captured_at, []).append(scan_id)
+    return {at: tuple(sorted(ids)) for at, ids in of_time.items() if len(ids) > 1}
 
 
 def _proven(scans: Sequence[tuple[str, datetime]], as_of: datetime) -> datetime:
@@ -206,16 +172,26 @@ def _outside(scanner: Scanner, slot: datetime | None) -> str | None:
     return None
 
 
-def _state(scanner: Scanner, slot: datetime, scan: tuple[str, datetime] | None, as_of: datetime) -> Slot:
+def _state(
+    scanner: Scanner,
+    slot: datetime,
+    scan: tuple[str, datetime] | None,
+    as_of: datetime,
+    twins: Mapping[datetime, tuple[str, ...]],
+) -> Slot:
     if scan is None:
         return Slot(slot, "missing" if as_of >= slot + scanner.missing_after else "pending")
     scan_id, captured_at = scan
+    if captured_at in twins:
+        reason = f"same_time: {' and '.join(twins[captured_at])} are of one time; a person has to keep one of them"
+        return Slot(slot, "quarantined", scan_id, captured_at, reason)
     return Slot(slot, "late" if captured_at - slot > scanner.late_after else "observed", scan_id, captured_at)
 
 
 def _own_slots(scanner: Scanner, refused: Sequence[Refused]) -> list[datetime]:
     """The slots that refused files of an irregular scanner would have had."""
-    return [r.captured_at for r in refused if r.captured_at is not None and not _outside(scanner, r.captured_at)]
+    times = (r.captured_at for r in refused if r.captured_at is not None and r.captured_at >= NEVER_BEFORE)
+    return [at for at in times if not _outside(scanner, at)]
 
 
 def _disputed(scanner: Scanner, slots: Sequence[Slot], refused: Sequence[Refused]) -> list[Slot]:
@@ -237,7 +213,9 @@ def _disputed(scanner: Scanner, slots: Sequence[Slot], refused: Sequence[Refused
         for i in closed:
             told.setdefault(i, []).append(f"{file.code}: {file.reason}")
     return [
-        replace(slot, state="quarantined", reason="; ".join(told[i])) if i in told else slot
+        replace(slot, state="quarantined", reason="; ".join([*([slot.reason] if slot.reason else []), *told[i]]))
+        if i in told
+        else slot
         for i, slot in enumerate(slots)
     ]
 

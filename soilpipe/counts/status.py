@@ -71,7 +71,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
     except SoilpipeError as error:
         needs.append(str(error))
     try:
-        truth = read_truth(store, scanner.id)
+        truth = read_truth(store, scanner)
     except SoilpipeError as error:
         needs.append(str(error))
         truth = Truth({}, (), (), {}, {})

@@ -10,7 +10,9 @@ from itertools import islice
 
 from soilpipe import layout
 from soilpipe.analyses import PUBLICATIONS, Analysis, Publication, publications, published_analysis, read_analysis
+from soilpipe.config import Scanner
 from soilpipe.detections import DetectionFile, DetectionFileError, detected_scans, parse_detection_file
+from soilpipe.ingest.clock import at_present
 from soilpipe.ingest.quarantine import DECISIONS, Quarantined, open_quarantine, superseded_scans
 from soilpipe.ingest.receipts import Receipt, list_receipts
 from soilpipe.store import Entry, Store
@@ -22,7 +24,7 @@ READ_AHEAD = 256
 
 @dataclass(frozen=True)
 class Truth:
-    """What the store held of one scanner when it was read.
+    """What the store held of one scanner when it was read. Times are those that the project file gives now.
 
     receipts   of accepted scans that no decision put aside, by scan_id, in order of time
     refused    files in quarantine on which nobody has decided
@@ -51,18 +53,23 @@ class Truth:
         return analysis is not None and scan_id in self.detected[analysis.id]
 
 
-def read_truth(store: Store, scanner_id: str) -> Truth:
-    """Everything but the detections themselves."""
-    aside = superseded_scans(store, scanner_id)
-    listed = list_receipts(store, scanner_id)
-    published = tuple(publications(store, scanner_id))
+def read_truth(store: Store, scanner: Scanner) -> Truth:
+    """Everything but the detections themselves.
+
+    Here the time stored in receipts and refusals ends: everything made from this has the time by the present project
+    file, so that a new `timezone` or `clock:` entry moves scans without a receipt being written again.
+    """
+    aside = superseded_scans(store, scanner.id)
+    moved = (at_present(receipt, scanner) for receipt in list_receipts(store, scanner.id))
+    listed = sorted(moved, key=lambda receipt: (receipt.captured_at, receipt.scan_id))
+    published = tuple(publications(store, scanner.id))
     ids = dict.fromkeys(p.analysis_id for p in published)
     return Truth(
         receipts={r.scan_id: r for r in listed if r.scan_id not in aside},
-        refused=tuple(open_quarantine(store, scanner_id)),
+        refused=tuple(at_present(q, scanner) for q in open_quarantine(store, scanner)),
         publications=published,
         analyses={i: read_analysis(store, i) for i in ids},
-        detected={i: detected_scans(store, i, scanner_id) for i in ids},
+        detected={i: detected_scans(store, i, scanner.id) for i in ids},
         aside=tuple(r for r in listed if r.scan_id in aside),
     )
 

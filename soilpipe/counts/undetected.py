@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from soilpipe.analyses import Analysis, publish_current, write_analysis
+from soilpipe.config import Scanner
 from soilpipe.counts.slots import believed
 from soilpipe.counts.truth import Truth, read_truth
 from soilpipe.store import Store
@@ -22,7 +23,7 @@ class Undetected:
 
 def publish_and_list_undetected(
     store: Store,
-    scanner_id: str,
+    scanner: Scanner,
     analysis: Analysis,
     *,
     before: datetime | None = None,
@@ -38,12 +39,12 @@ def publish_and_list_undetected(
     A scan from the future (as of ``now``, by default this moment) does not say from when an analysis counts: a file of
     the year 2099, detected by an older model, would keep every later one out for good.
     """
-    truth = read_truth(store, scanner_id)
+    truth = read_truth(store, scanner)
     if not truth.receipts:
         return ()
     write_analysis(store, analysis)
-    publish_current(store, scanner_id, analysis.id, believed(truth.scans, now or datetime.now(UTC)))
-    return list_undetected(read_truth(store, scanner_id), before=before, since=since, until=until)
+    publish_current(store, scanner.id, analysis.id, believed(truth.scans, now or datetime.now(UTC)))
+    return list_undetected(read_truth(store, scanner), before=before, since=since, until=until)
 
 
 def list_undetected(

@@ -70,7 +70,7 @@ def verify(
     for done, scanner in enumerate(project.scanners):
         told("scanners", done, len(project.scanners))
         try:
-            truth = read_truth(store, scanner.id)
+            truth = read_truth(store, scanner)
         except SoilpipeError as error:
             problems.append(Problem("record", scanner.id, str(error)))
             continue

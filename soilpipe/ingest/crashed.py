@@ -6,7 +6,8 @@ from datetime import datetime
 
 from soilpipe import __version__
 from soilpipe.config import Scanner
-from soilpipe.ingest.arrivals import Arrival, to_utc
+from soilpipe.ingest.arrivals import Arrival
+from soilpipe.ingest.clock import shown_utc
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.quarantine import Decision, Quarantined, open_quarantine, quarantine, write_decision
 from soilpipe.ingest.scan import Outcome, sha256_of
@@ -35,7 +36,7 @@ def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: da
                 reason=f"Reading it {how}, twice.",
                 remedy="Copy it again from the scanner, the good file will take its place; if memory ran out, give the"
                 " machine more and use `soilpipe quarantine retry`.",
-                captured_at=to_utc(arrival.device_time, scanner) if arrival.device_time else None,
+                captured_at=shown_utc(arrival.device_time, scanner) if arrival.device_time else None,
                 device_time=arrival.device_time,
                 first_seen=now,
                 code_version=__version__,
@@ -57,7 +58,7 @@ def dismiss_crashed(scanner: Scanner, store: Store, content: str, now: datetime,
 
     ``content``: the first digits of its sha256. None when the quarantine holds no such crashed file.
     """
-    for refusal in open_quarantine(store, scanner.id):
+    for refusal in open_quarantine(store, scanner):
         if refusal.code == CODE and len(content) >= SHORTEST and refusal.sha256.startswith(content):
             decision = Decision(
                 scanner_id=scanner.id,

@@ -8,7 +8,7 @@ from datetime import datetime
 from soilpipe import layout
 from soilpipe.config import Project, Scanner
 from soilpipe.errors import SoilpipeError
-from soilpipe.ingest.arrivals import to_utc
+from soilpipe.ingest.clock import to_utc
 from soilpipe.ingest.names import NameError_, parse_name
 from soilpipe.ingest.quarantine import (
     Decision,
@@ -75,7 +75,7 @@ def retry(
     Names are read anew. What is good now becomes a scan; what is not stays where it is, with what is said now.
     """
     outcomes = []
-    for refusal in open_quarantine(store, scanner.id):
+    for refusal in open_quarantine(store, scanner):
         if sha256 is None or refusal.sha256.startswith(sha256):
             outcomes.append(
                 _examine_again(
@@ -127,7 +127,7 @@ def _scan(scanner: Scanner, store: Store, given: str, device_time: datetime | No
     scans = [s for s in list_scan_ids(store, scanner.id) if s == given or _begins(store, s, given)]
     if scans and given in scans:
         return given
-    refusals = [q for q in open_quarantine(store, scanner.id) if q.sha256.startswith(given)]
+    refusals = [q for q in open_quarantine(store, scanner) if q.sha256.startswith(given)]
     if refusals and not any(
         layout.make_scan_id(scanner.id, q.device_time, q.sha256) in scans for q in refusals if q.device_time
     ):
@@ -147,7 +147,7 @@ def _keep(scanner: Scanner, store: Store, scan_id: str, now: datetime, note: str
     decision = Decision(
         scanner_id=scanner.id,
         sha256=receipt.sha256,
-        captured_at=receipt.captured_at,
+        captured_at=receipt.captured_at,  # as stored: it names the refusal of the same bytes, if there is one
         outcome="kept",
         scan_id=scan_id,
         sets_aside=_rivals(scanner, store, receipt),
@@ -160,8 +160,7 @@ def _keep(scanner: Scanner, store: Store, scan_id: str, now: datetime, note: str
 
 def _rivals(scanner: Scanner, store: Store, chosen: Receipt) -> tuple[str, ...]:
     """The other scans that cannot be right when this one is: those of its time, and its own bytes at another time."""
-    device_time = layout.parse_scan_id(chosen.scan_id).device_time
-    rivals = set(live_scans_at(scanner, store, to_utc(device_time, scanner)))
+    rivals = set(live_scans_at(scanner, store, to_utc(chosen.device_time, scanner, chosen.source_modified)))
     aside = superseded_scans(store, scanner.id)
     for scan_id in list_scan_ids(store, scanner.id):
         if layout.parse_scan_id(scan_id).sha8 == chosen.sha256[:8] and scan_id not in aside:
@@ -171,7 +170,7 @@ def _rivals(scanner: Scanner, store: Store, chosen: Receipt) -> tuple[str, ...]:
 
 def _refusal(scanner: Scanner, store: Store, given: str, device_time: datetime | None) -> Quarantined:
     """The one refusal that is meant; open ones first."""
-    found = [q for q in open_quarantine(store, scanner.id) if q.sha256.startswith(given)]
+    found = [q for q in open_quarantine(store, scanner) if q.sha256.startswith(given)]
     found = found or [q for q in list_quarantine(store, scanner.id) if q.sha256.startswith(given)]
     if len(found) > 1 and device_time is not None:
         found = [q for q in found if q.device_time == device_time] or found

@@ -7,7 +7,7 @@ decisions are records, and a good scan for the same time supersedes a refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -15,11 +15,15 @@ from typing import Literal
 from pydantic import ValidationError
 
 from soilpipe import layout
-from soilpipe.config import FrozenModel
+from soilpipe.config import FrozenModel, Scanner
+from soilpipe.ingest.clock import scan_times, to_utc
 from soilpipe.ingest.receipts import list_receipts, list_scan_ids
 from soilpipe.store import Store, StoreError, canonical_json
 
 DECISIONS = "quarantine"
+SAME_TIME = "same_time"
+SAME_CONTENT = "same_content"
+"""The codes of conflicts."""
 
 
 class Quarantined(FrozenModel):
@@ -35,7 +39,8 @@ class Quarantined(FrozenModel):
     reason: str
     remedy: str
     captured_at: datetime | None
-    """UTC; None where neither name nor file told a time."""
+    """UTC, by the device's clock as it was, in the time zone of then; None where neither name nor file told a time.
+    Beside the sha256 it says which refusal is meant. When the scan was taken says `ingest.clock.at_present`."""
     device_time: datetime | None
     conflicts_with: str | None = None
     first_seen: datetime
@@ -126,24 +131,51 @@ def write_decision(store: Store, decision: Decision) -> None:
     store.write_json(layout.record(DECISIONS, name), decision.model_dump(mode="json"))
 
 
-def open_quarantine(store: Store, scanner_id: str) -> list[Quarantined]:
+def open_quarantine(store: Store, scanner: Scanner) -> list[Quarantined]:
     """The refusals that still wait for a person or a good file: undecided, and not superseded by a good scan.
 
-    A conflict is never superseded by itself: it stays until a person accepts one of the two.
+    A conflict is never superseded by itself: it stays until a person accepts one of the two, or until the project file
+    says that their times differ; then it is a refusal like any other, to be looked at again.
     """
-    found = list_quarantine(store, scanner_id)
+    found = list_quarantine(store, scanner.id)
     if not found:
         return []
-    decisions = list_decisions(store, scanner_id)
+    decisions = list_decisions(store, scanner.id)
     aside = _set_aside(decisions)
-    scans = [scan for scan in list_scan_ids(store, scanner_id) if scan not in aside]
+    times = scan_times(store, scanner, list_scan_ids(store, scanner.id))
     waiting = [q for q in found if not any(_decides(decision, q) for decision in decisions)]
+    judged = [now for q in waiting if (now := _judged_anew(q, found, times, scanner)) is not None]
     names: frozenset[str] = frozenset()
-    if any(q.device_time is None for q in waiting):  # only then are the receipts themselves needed
-        names = frozenset(receipt.source_name for receipt in list_receipts(store, scanner_id))
-    good_times = {layout.parse_scan_id(scan).device_time for scan in scans}
-    good_contents = {layout.parse_scan_id(scan).sha8 for scan in scans}
-    return [q for q in waiting if q.conflicts_with or not _superseded(q, good_times, good_contents, names)]
+    if any(q.device_time is None for q in judged):  # only then are the receipts themselves needed
+        names = frozenset(receipt.source_name for receipt in list_receipts(store, scanner.id))
+    good_times = {at for scan, at in times.items() if scan not in aside}
+    good_contents = {layout.parse_scan_id(scan).sha8 for scan in times if scan not in aside}
+    return [q for q in judged if q.conflicts_with or not _superseded(q, scanner, good_times, good_contents, names)]
+
+
+def _judged_anew(
+    q: Quarantined, found: Iterable[Quarantined], times: Mapping[str, datetime], scanner: Scanner
+) -> Quarantined | None:
+    """A refusal as the project file has it now, which may have moved the scan or the file; None: it is none any more.
+
+    ``times``: when every scan was taken. The same bytes of the same time are no conflict but a second copy.
+    """
+    if q.conflicts_with is None or q.conflicts_with not in times or q.device_time is None:
+        return q
+    one_time = times[q.conflicts_with] == to_utc(q.device_time, scanner, q.source_modified)
+    if q.code == SAME_CONTENT:
+        return None if one_time else q
+    if one_time:
+        return q
+    if any((o.sha256, o.device_time) == (q.sha256, q.device_time) and o.first_seen > q.first_seen for o in found):
+        return None  # it was looked at again since, and that refusal tells what is wrong now
+    return q.model_copy(
+        update={
+            "conflicts_with": None,
+            "reason": f"It was of the time of scan {q.conflicts_with}, but no longer is: the project file has changed.",
+            "remedy": f"`soilpipe quarantine retry --scanner {scanner.id}` takes it, if nothing else is wrong with it.",
+        }
+    )
 
 
 def superseded_scans(store: Store, scanner_id: str) -> frozenset[str]:
@@ -152,10 +184,14 @@ def superseded_scans(store: Store, scanner_id: str) -> frozenset[str]:
 
 
 def _superseded(
-    q: Quarantined, good_times: Iterable[datetime], good_contents: Iterable[str], good_names: Iterable[str]
+    q: Quarantined,
+    scanner: Scanner,
+    good_times: Iterable[datetime],
+    good_contents: Iterable[str],
+    good_names: Iterable[str],
 ) -> bool:
     if q.device_time is not None:
-        return q.device_time in good_times
+        return to_utc(q.device_time, scanner, q.source_modified) in good_times
     return q.sha256[:8] in good_contents or q.source_name in good_names
 
 
@@ -171,6 +207,7 @@ def _set_aside(decisions: list[Decision]) -> frozenset[str]:
 def _decides(decision: Decision, q: Quarantined) -> bool:
     if decision.decided_at < q.first_seen:
         return False
+    # Both are stored, and the decision has its time from the refusal: equal when this one was meant.
     if decision.sha256 == q.sha256 and decision.captured_at == q.captured_at:
         return True
     # Who keeps a scan dismisses whatever contradicted it; who takes another instead has decided that time.
@@ -183,9 +220,9 @@ def _decides(decision: Decision, q: Quarantined) -> bool:
 
 def _same_event(one: Quarantined, other: Quarantined) -> bool:
     """The same bytes for the same time, or without a time under the same name."""
-    if one.captured_at != other.captured_at or one.conflicts_with != other.conflicts_with:
+    if one.device_time != other.device_time or one.conflicts_with != other.conflicts_with:
         return False
-    return one.captured_at is not None or one.source_name == other.source_name
+    return one.device_time is not None or one.source_name == other.source_name
 
 
 def _is_content(key: str) -> bool:

@@ -39,7 +39,8 @@ class Receipt(FrozenModel):
     source_version: str = ""
     """The ETag on S3."""
     captured_at: datetime
-    """UTC."""
+    """UTC, by the device's clock as it was and the time zone of then: what this scan was first taken for. When it was
+    taken, by the project file of now, says `ingest.clock.at_present`."""
     device_time: datetime
     """Naive: the device's own clock, as read."""
     time_from: str
@@ -75,7 +76,7 @@ def read_receipt(store: Store, scan_id: str) -> Receipt:
 
 
 def list_receipts(store: Store, scanner_id: str, year: int | None = None) -> list[Receipt]:
-    """Every receipt of a scanner, oldest first; ``year`` is that of the device's clock."""
+    """Every receipt of a scanner, oldest by the device's clock first; ``year`` is that of the device's clock."""
     keys = [entry.key for entry in store.list(layout.receipts_prefix(scanner_id, year), ".json")]
     with ThreadPoolExecutor(READERS) as pool:
         receipts = list(pool.map(partial(_read, store), keys))

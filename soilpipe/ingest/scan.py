@@ -14,10 +14,18 @@ from typing import Literal
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
-from soilpipe.ingest.arrivals import Arrival, to_utc, waiting
+from soilpipe.ingest.arrivals import Arrival, waiting
+from soilpipe.ingest.clock import scan_times, shown_utc, to_utc
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.quality import QualityMeter
-from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as, superseded_scans
+from soilpipe.ingest.quarantine import (
+    SAME_CONTENT,
+    SAME_TIME,
+    Quarantined,
+    quarantine,
+    quarantined_as,
+    superseded_scans,
+)
 from soilpipe.ingest.readers import Reader, Refused, open_reader
 from soilpipe.ingest.receipts import FileRecord, Receipt, list_scan_ids, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
@@ -153,15 +161,23 @@ def sha256_of(path: Path) -> str:
 
 
 def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> Outcome | None:
-    """A repeat: this content is a scan of this time already, or was refused for it before."""
+    """A repeat: this content is a scan of this time already, or was refused for it before.
+
+    A scan of another time of the device is of this time too, where a `clock:` entry says so.
+    """
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
+    if not store.exists(layout.receipt(scan_id)):
+        own = to_utc(time, scanner, candidate.entry.modified)
+        same = (
+            [s for s in live_scans_at(scanner, store, own) if s.endswith(candidate.sha256[:8])] if scanner.clock else []
+        )
+        scan_id = next(iter(same), scan_id)
     if store.exists(layout.receipt(scan_id)) and read_receipt(store, scan_id).sha256 == candidate.sha256:
         return Outcome("repeat", candidate.name, scan_id, f"the same bytes as scan {scan_id}", candidate.sha256)
     if candidate.accepted or candidate.again:
         return None
-    captured_at = to_utc(time, scanner)
     for earlier in quarantined_as(store, scanner.id, candidate.sha256):
-        if earlier.captured_at == captured_at:
+        if earlier.device_time == time:
             reason = f"the same bytes as {earlier.source_name}, refused before: {earlier.reason}"
             return Outcome("repeat", candidate.name, None, reason, candidate.sha256)
     return None
@@ -170,7 +186,7 @@ def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime)
 def _refused_before(store: Store, refused: Quarantined) -> bool:
     """Bytes without any time, refused before under the same name."""
     return any(
-        earlier.captured_at == refused.captured_at and earlier.source_name == refused.source_name
+        earlier.device_time == refused.device_time and earlier.source_name == refused.source_name
         for earlier in quarantined_as(store, refused.scanner_id, refused.sha256)
     )
 
@@ -191,12 +207,11 @@ def _check_conflicts(scanner: Scanner, store: Store, candidate: Candidate, time:
 
     The file is first read to its end: a broken copy of a good scan is refused as broken, and contradicts nothing.
     """
-    captured_at = to_utc(time, scanner)
+    own = to_utc(time, scanner, candidate.entry.modified)
     aside = superseded_scans(store, scanner.id)
-    for scan_id in list_scan_ids(store, scanner.id):
-        other = layout.parse_scan_id(scan_id)
-        same_time = to_utc(other.device_time, scanner) == captured_at
-        if scan_id in aside or not (same_time or other.sha8 == candidate.sha256[:8]):
+    for scan_id, captured_at in scan_times(store, scanner, list_scan_ids(store, scanner.id)).items():
+        same_time = captured_at == own
+        if scan_id in aside or not (same_time or layout.parse_scan_id(scan_id).sha8 == candidate.sha256[:8]):
             continue
         same_content = read_receipt(store, scan_id).sha256 == candidate.sha256
         if not (same_time or same_content):
@@ -206,29 +221,26 @@ def _check_conflicts(scanner: Scanner, store: Store, candidate: Candidate, time:
         if same_content:
             raise _Conflict(
                 scan_id,
-                "same_content",
+                SAME_CONTENT,
                 f"Its content is that of scan {scan_id}, byte for byte, but its name says another time.",
             )
-        raise _Conflict(scan_id, "same_time", f"Its time is that of scan {scan_id}, but the picture is another one.")
+        raise _Conflict(scan_id, SAME_TIME, f"Its time is that of scan {scan_id}, but the picture is another one.")
 
 
 def _check_twins(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> None:
     """Raises _Conflict when another run accepted other content for this time while this one was accepted."""
     own = layout.make_scan_id(scanner.id, time, candidate.sha256)
-    for scan_id in live_scans_at(scanner, store, to_utc(time, scanner)):
+    for scan_id in live_scans_at(scanner, store, to_utc(time, scanner, candidate.entry.modified)):
         if scan_id != own:
             reason = f"Its time is that of scan {scan_id}, which arrived together with it; the pictures differ."
-            raise _Conflict(scan_id, "same_time", reason)
+            raise _Conflict(scan_id, SAME_TIME, reason)
 
 
 def live_scans_at(scanner: Scanner, store: Store, captured_at: datetime) -> list[str]:
     """The accepted scans of one time that nobody has put aside: more than one only in a conflict."""
     aside = superseded_scans(store, scanner.id)
-    return [
-        scan_id
-        for scan_id in list_scan_ids(store, scanner.id)
-        if scan_id not in aside and to_utc(layout.parse_scan_id(scan_id).device_time, scanner) == captured_at
-    ]
+    times = scan_times(store, scanner, list_scan_ids(store, scanner.id))
+    return [scan_id for scan_id, at in times.items() if scan_id not in aside and at == captured_at]
 
 
 def _take(
@@ -266,7 +278,7 @@ def _take(
         source_size=candidate.entry.size,
         source_modified=candidate.entry.modified,
         source_version=candidate.entry.version,
-        captured_at=to_utc(time, scanner),
+        captured_at=shown_utc(time, scanner),
         device_time=time,
         time_from=time_from,
         timezone=scanner.timezone,
@@ -304,7 +316,7 @@ def _refusal(
         code=code,
         reason=reason,
         remedy=remedy,
-        captured_at=to_utc(time, scanner) if time else None,
+        captured_at=shown_utc(time, scanner) if time else None,
         device_time=time,
         conflicts_with=conflicts_with,
         first_seen=now,

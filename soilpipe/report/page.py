@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
+from soilpipe.ingest.clock import at_present
 from soilpipe.ingest.quarantine import Quarantined, open_quarantine
 from soilpipe.report.overlay import overlay_picture
 from soilpipe.report.plots import counts_figure, timeline
@@ -73,7 +74,7 @@ def _index_row(scanner: Scanner, store: Store, keys: SeriesKeys) -> dict[str, An
         "scanner": scanner,
         "page": page_name(scanner.id),
         "summary": summary,
-        "refused": open_quarantine(store, scanner.id),
+        "refused": open_quarantine(store, scanner),
         "validation": validation_words(summary.validations),
     }
 
@@ -84,7 +85,7 @@ def _write_scanner(
     slots = read_table(store, "slots", keys.slots.get(scanner.id, ()))
     counts = read_table(store, "counts", keys.counts.get(scanner.id, ()))
     detections = read_table(store, "detections", keys.detections.get(scanner.id, ())[-1:])
-    refused = open_quarantine(store, scanner.id)
+    refused = open_quarantine(store, scanner)
     digest = _digest(project, scanner, (slots, counts, detections), refused)
     key = layout.report(page_name(scanner.id))
     if _made_from(store, key) == digest:
@@ -101,7 +102,7 @@ def _write_scanner(
         states=STATES,
         plots=plots,
         overlays=overlays,
-        refused=[(item, local(item.captured_at, scanner.zone)) for item in refused],
+        refused=[(item, local(at_present(item, scanner).captured_at, scanner.zone)) for item in refused],
         taxa=taxon_rows(counts.frame, _depths(project)),
         never=never_found(counts.frame),
         slots=slot_rows(slots.frame, counts.frame, scanner.zone),

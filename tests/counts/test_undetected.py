@@ -14,7 +14,8 @@ HOUR = timedelta(hours=1)
 
 def listed(season: Any, name: str, **options: Any) -> list[tuple[str, str]]:
     analysis = read_analysis(season.store, season.analysis(name))
-    found: tuple[Undetected, ...] = publish_and_list_undetected(season.store, "A20", analysis, **options)
+    (scanner,) = season.scanners
+    found: tuple[Undetected, ...] = publish_and_list_undetected(season.store, scanner, analysis, **options)
     return [(scan.scan_id, scan.analysis_id) for scan in found]
 
 

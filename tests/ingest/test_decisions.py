@@ -30,7 +30,7 @@ def decide(bench, sha256: str, **keys: object):
 def test_accepting_the_quarantined_one_puts_the_other_aside(conflict) -> None:
     decision = decide(conflict, conflict.second.sha256[:12], note="the first was a test scan")
     assert decision.outcome == "taken" and decision.sets_aside == (conflict.first.scan_id,)
-    assert open_quarantine(conflict.store, "A20") == []
+    assert open_quarantine(conflict.store, conflict.scanner) == []
     assert superseded_scans(conflict.store, "A20") == {conflict.first.scan_id}
     assert read_receipt(conflict.store, decision.scan_id).source_name == SIX_AGAIN
     assert conflict.run() == []
@@ -39,7 +39,7 @@ def test_accepting_the_quarantined_one_puts_the_other_aside(conflict) -> None:
 def test_accepting_the_scan_that_is_there_dismisses_the_other(conflict) -> None:
     decision = decide(conflict, conflict.first.scan_id)
     assert decision.outcome == "kept" and decision.sets_aside == ()
-    assert open_quarantine(conflict.store, "A20") == []
+    assert open_quarantine(conflict.store, conflict.scanner) == []
     assert superseded_scans(conflict.store, "A20") == frozenset()
     assert len(list_receipts(conflict.store, "A20")) == 1
 
@@ -57,9 +57,9 @@ def test_a_person_may_change_their_mind(conflict) -> None:
 def test_one_decision_settles_every_conflict_of_that_time(conflict, draw, encode) -> None:
     conflict.deliver("A20_2024-03-06_06H00M00S.png", encode(draw(seed=2), ".png"))
     conflict.run()
-    assert len(open_quarantine(conflict.store, "A20")) == 2
+    assert len(open_quarantine(conflict.store, conflict.scanner)) == 2
     decide(conflict, conflict.second.sha256)
-    assert open_quarantine(conflict.store, "A20") == []
+    assert open_quarantine(conflict.store, conflict.scanner) == []
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -71,7 +71,7 @@ def test_the_same_picture_stays_or_is_moved_to_its_other_time(moved: bool, bench
     (second,) = bench.run()
     assert second.kind == "conflict"
     decision = decide(bench, first.sha256 if moved else first.scan_id)
-    assert open_quarantine(bench.store, "A20") == []
+    assert open_quarantine(bench.store, bench.scanner) == []
     assert decision.outcome == ("taken" if moved else "kept")
     assert superseded_scans(bench.store, "A20") == ({first.scan_id} if moved else set())
     if moved:
@@ -83,7 +83,7 @@ def test_a_refused_file_that_cannot_be_read_is_dismissed(bench, draw, encode) ->
     (refused,) = bench.run()
     decision = decide(bench, refused.sha256)
     assert (decision.outcome, decision.scan_id) == ("dismissed", None)
-    assert open_quarantine(bench.store, "A20") == []
+    assert open_quarantine(bench.store, bench.scanner) == []
 
 
 def test_a_wrong_extension_may_be_accepted_as_it_is(bench, draw, encode) -> None:
@@ -100,7 +100,7 @@ def test_a_person_gives_the_time_that_a_name_does_not(bench, draw, encode) -> No
     decision = decide(bench, refused.sha256, device_time=datetime(2024, 3, 6, 6))
     receipt = read_receipt(bench.store, decision.scan_id)
     assert (receipt.device_time, receipt.time_from) == (datetime(2024, 3, 6, 6), "person")
-    assert open_quarantine(bench.store, "A20") == []
+    assert open_quarantine(bench.store, bench.scanner) == []
 
 
 def test_deciding_twice_is_deciding_once(conflict) -> None:
@@ -124,7 +124,7 @@ def test_two_refusals_of_the_same_bytes_need_the_time(bench) -> None:
     with pytest.raises(DecisionError, match=r"06:00:00.*12:00:00.*the time that is meant"):
         decide(bench, refused.sha256)
     decide(bench, refused.sha256, device_time=datetime(2024, 3, 6, 6))
-    (left,) = open_quarantine(bench.store, "A20")
+    (left,) = open_quarantine(bench.store, bench.scanner)
     assert left.device_time == datetime(2024, 3, 6, 12)
 
 
@@ -134,10 +134,10 @@ def test_retry_takes_what_a_raised_limit_allows(make_bench, draw, encode) -> Non
     (refused,) = bench.run()
     assert "max_pixels" in refused.reason
     (again,) = retry(bench.project, bench.scanner, bench.store, bench.now)
-    assert again.kind == "refused" and len(open_quarantine(bench.store, "A20")) == 1
+    assert again.kind == "refused" and len(open_quarantine(bench.store, bench.scanner)) == 1
     allowed = bench.project.model_copy(update={"max_pixels": 10**9})
     (taken,) = retry(allowed, bench.scanner, bench.store, bench.now, sha256=refused.sha256[:8])
-    assert taken.kind == "accepted" and open_quarantine(bench.store, "A20") == []
+    assert taken.kind == "accepted" and open_quarantine(bench.store, bench.scanner) == []
 
 
 def test_retry_reads_names_by_the_corrected_pattern(bench, draw, encode) -> None:
@@ -146,7 +146,7 @@ def test_retry_reads_names_by_the_corrected_pattern(bench, draw, encode) -> None
     own = r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)-(?P<hour>\d\d)(?P<minute>\d\d)"
     corrected = bench.scanner.model_copy(update={"filename": own})
     (taken,) = retry(bench.project, corrected, bench.store, bench.now)
-    assert taken.kind == "accepted" and open_quarantine(bench.store, "A20") == []
+    assert taken.kind == "accepted" and open_quarantine(bench.store, bench.scanner) == []
 
 
 def test_what_was_refused_does_not_depend_on_the_inbox_any_more(conflict) -> None:
@@ -174,7 +174,7 @@ def test_a_file_given_another_time_leaves_the_scan_that_it_contradicted_alone(co
     decision = decide(conflict, conflict.second.sha256, device_time=datetime(2024, 3, 6, 12))
     assert (decision.outcome, decision.sets_aside) == ("taken", ())
     assert superseded_scans(conflict.store, "A20") == frozenset()
-    assert open_quarantine(conflict.store, "A20") == []
+    assert open_quarantine(conflict.store, conflict.scanner) == []
     assert len(list_receipts(conflict.store, "A20")) == 2
 
 
@@ -188,7 +188,7 @@ def test_a_time_that_stood_in_the_file_stays_one_from_the_file(bench, draw, enco
 
 
 def test_a_conflict_names_both_ways_out_and_both_work(conflict) -> None:
-    (refusal,) = open_quarantine(conflict.store, "A20")
+    (refusal,) = open_quarantine(conflict.store, conflict.scanner)
     assert "Neither is counted" in refusal.remedy
     _, takes, _, keeps, _ = refusal.remedy.split("`")
     assert takes == f"soilpipe quarantine accept A20 {conflict.second.sha256[:12]}"

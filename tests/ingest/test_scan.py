@@ -84,7 +84,7 @@ def test_a_bad_file_is_quarantined_with_its_reason_and_the_day_goes_on(fault: st
     refused, accepted = bench.run()
     assert (refused.kind, accepted.kind) == ("refused", "accepted")
     assert name in refused.reason and told in refused.reason
-    (quarantined,) = open_quarantine(bench.store, "A20")
+    (quarantined,) = open_quarantine(bench.store, bench.scanner)
     assert quarantined.code == code and quarantined.captured_at == datetime(2024, 3, 6, 5, tzinfo=UTC)
     kept = quarantined_file(bench.store, "A20", refused.sha256)
     assert kept.startswith(f"quarantine/A20/{refused.sha256}/") and bench.store.read_bytes(kept) == bad
@@ -96,7 +96,7 @@ def test_a_good_file_that_comes_later_supersedes_the_bad_one(bench, good: bytes)
     assert kinds(bench.run()) == ["refused"]
     bench.deliver(SIX, good, age_s=1800)
     assert kinds(bench.run()) == ["accepted"]
-    assert open_quarantine(bench.store, "A20") == []
+    assert open_quarantine(bench.store, bench.scanner) == []
     assert len(list_quarantine(bench.store, "A20")) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_broken_copy_of_a_good_scan_contradicts_nothing(bench, good: bytes) ->
     bench.run()
     bench.deliver("A20_2024-03-06_06H00M00S.png", good[:-300])
     assert kinds(bench.run()) == ["refused"]
-    assert open_quarantine(bench.store, "A20") == []
+    assert open_quarantine(bench.store, bench.scanner) == []
 
 
 def test_a_time_nobody_can_read_is_told(bench, good: bytes) -> None:
@@ -113,7 +113,7 @@ def test_a_time_nobody_can_read_is_told(bench, good: bytes) -> None:
     (outcome,) = bench.run()
     assert outcome.kind == "refused"
     assert "A20_yesterday.png" in outcome.reason and "soil_scan" in outcome.reason and "Rename" in outcome.reason
-    assert open_quarantine(bench.store, "A20")[0].captured_at is None
+    assert open_quarantine(bench.store, bench.scanner)[0].captured_at is None
 
 
 def test_the_files_own_time_serves_where_the_name_has_none(bench, draw, encode) -> None:
@@ -147,7 +147,7 @@ def test_the_same_time_with_another_picture_is_a_conflict(bench, good: bytes, dr
     bench.deliver("A20_2024-03-06_06H00M00S.png", encode(draw(seed=5), ".png"))
     (second,) = bench.run()
     assert second.kind == "conflict" and first.scan_id in second.reason and "keeps the scan" in second.reason
-    (conflict,) = open_quarantine(bench.store, "A20")
+    (conflict,) = open_quarantine(bench.store, bench.scanner)
     assert conflict.conflicts_with == first.scan_id and conflict.code == "same_time"
 
 
@@ -157,7 +157,7 @@ def test_the_same_picture_at_another_time_is_a_conflict_each_time(bench, good: b
     bench.deliver(NOON, good)
     bench.deliver("A20_2024-03-06_18H00M.png", good)
     assert kinds(bench.run()) == ["conflict", "conflict"]
-    conflicts = open_quarantine(bench.store, "A20")
+    conflicts = open_quarantine(bench.store, bench.scanner)
     assert [q.captured_at.hour for q in conflicts] == [11, 17]
     assert {q.conflicts_with for q in conflicts} == {first.scan_id}
     assert {q.code for q in conflicts} == {"same_content"}
@@ -167,7 +167,7 @@ def test_two_empty_files_are_two_refused_slots(bench) -> None:
     bench.deliver(SIX, b"")
     bench.deliver(NOON, b"")
     assert kinds(bench.run()) == ["refused", "refused"]
-    assert len(open_quarantine(bench.store, "A20")) == 2
+    assert len(open_quarantine(bench.store, bench.scanner)) == 2
 
 
 def test_two_runs_that_accept_two_pictures_of_one_time_end_in_a_conflict(
@@ -178,7 +178,7 @@ def test_two_runs_that_accept_two_pictures_of_one_time_end_in_a_conflict(
     # Both runs look for conflicts before either has written its receipt.
     monkeypatch.setattr(scan_module, "_check_conflicts", lambda *_: None)
     assert kinds(bench.run()) == ["accepted", "conflict"]
-    assert len(open_quarantine(bench.store, "A20")) == 1
+    assert len(open_quarantine(bench.store, bench.scanner)) == 1
 
 
 def test_a_file_that_vanishes_during_the_run_stops_nobody(bench, good: bytes, draw, encode) -> None:
