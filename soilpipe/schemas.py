@@ -133,6 +133,12 @@ DETECTIONS = _schema(
     *_SIZE,
     _field("review", pa.string(), "what a person said: none, confirmed, corrected, rejected", required=True),
     _field("analysis_id", pa.string(), "what made it; see analyses/ in the store", required=True),
+    _field(
+        "is_masked",
+        pa.bool_(),
+        "its centre lies in the part of the window that is masked on this scan: it is not counted; null when the "
+        "scan's receipt is from before the mask",
+    ),
 )
 
 _NO_AUDIT = "null until the project has an audited random sample"

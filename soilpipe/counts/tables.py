@@ -17,9 +17,11 @@ from soilpipe.counts.matching import STATIONARY_SCANS, Seen, follow
 from soilpipe.counts.slots import Slot, Timetable, complete_through, slots_by_year, timetable, told_until
 from soilpipe.counts.truth import Truth, read_detections
 from soilpipe.detections import DetectionFileError
+from soilpipe.ingest.mask_files import read_mask
 from soilpipe.ingest.receipts import Receipt
+from soilpipe.ingest.window_mask import MaskError, masked
 from soilpipe.schemas import DETECTIONS, SLOTS
-from soilpipe.store import Store
+from soilpipe.store import MissingKeyError, Store
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class _ScanRows:
     rows: pa.Table
     taxa: list[str | None]
     changes: list[str | None]
+    hidden: list[bool | None]
+    """Whether each lies in the masked part of the window; None: the receipt is from before the mask."""
 
 
 def scanner_timetable(scanner: Scanner, truth: Truth, as_of: datetime) -> Timetable:
@@ -100,13 +104,27 @@ def _year_rows(
         if isinstance(file, DetectionFileError):
             broken[scan_id] = str(file)
             continue
+        sides = np.stack([file.table[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
+        try:
+            hidden = _hidden(store, truth.receipts[scan_id], sides)
+        except (MaskError, MissingKeyError) as error:
+            broken[scan_id] = str(error)
+            continue
         slot, analysis_id = by_scan[scan_id]
         taxa = [None if name is None else lineages.name(name) for name in file.table["taxon"].to_pylist()]
-        sides = [file.table[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")]
-        changes, seen = follow(np.stack(sides, axis=1), taxa, truth.receipts[scan_id].dpi, analysis_id, earlier)
+        changes, seen = follow(sides, taxa, truth.receipts[scan_id].dpi, analysis_id, earlier)
         earlier = [seen, *earlier][: STATIONARY_SCANS - 1]
-        found[scan_id] = _ScanRows(slot, analysis_id, file.table, taxa, changes)
+        found[scan_id] = _ScanRows(slot, analysis_id, file.table, taxa, changes, hidden)
     return found, broken, earlier
+
+
+def _hidden(store: Store, receipt: Receipt, boxes: np.ndarray) -> list[bool | None]:
+    """Which boxes, (n, 4) px, lie in the masked part of the window; None when the receipt is from before the mask."""
+    cell_px = receipt.quality.mask_cell_px
+    if cell_px is None:
+        return [None] * len(boxes)
+    mask = read_mask(store, receipt)
+    return [False] * len(boxes) if mask is None else masked(mask, cell_px, boxes).tolist()
 
 
 def _slot_count(
@@ -117,7 +135,7 @@ def _slot_count(
         return None
     rows = found.get(slot.scan_id or "")
     receipt = truth.receipts.get(slot.scan_id or "")
-    counted: Tally | None = tally(rows.taxa, rows.changes) if rows else None
+    counted = _tally(rows) if rows else None
     return SlotCount(
         slot=slot,
         analysis_id=analysis.id,
@@ -127,6 +145,12 @@ def _slot_count(
         dpi=receipt.dpi if receipt else None,
         usable_fraction=receipt.quality.usable_fraction if receipt else None,
     )
+
+
+def _tally(rows: _ScanRows) -> Tally:
+    """What a scan's detections count for: those in the masked part for nothing."""
+    seen = [i for i, hidden in enumerate(rows.hidden) if not hidden]
+    return tally([rows.taxa[i] for i in seen], [rows.changes[i] for i in seen])
 
 
 def _slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Mapping[str, str]) -> pa.Table:
@@ -152,10 +176,14 @@ def _slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: M
                 "height_px": receipt.height_px,
                 "usable_fraction": receipt.quality.usable_fraction,
                 "sharpness": receipt.quality.sharpness,
-                "reason": slot.reason or _why_not_counted(receipt, truth, broken),
+                "reason": _reasons(slot.reason or _why_not_counted(receipt, truth, broken), receipt.quality.doubts()),
             }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=SLOTS)
+
+
+def _reasons(*told: str | None) -> str | None:
+    return "; ".join(reason for reason in told if reason) or None
 
 
 def _why_not_counted(receipt: Receipt, truth: Truth, broken: Mapping[str, str]) -> str | None:
@@ -193,6 +221,7 @@ def _detection_table(scanner: Scanner, scans: Sequence[_ScanRows], lineages: Lin
         "change": pa.array([change for scan in scans for change in scan.changes], type=pa.string()),
         "review": pa.repeat("none", n),
         "analysis_id": per_scan([scan.analysis_id for scan in scans], pa.string()),
+        "is_masked": pa.array([is_masked for scan in scans for is_masked in scan.hidden], type=pa.bool_()),
     }
     columns = [added[f.name] if f.name in added else rows[f.name] for f in DETECTIONS]
     table = pa.table(columns, schema=DETECTIONS)

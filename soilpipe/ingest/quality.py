@@ -1,9 +1,15 @@
-"""How good a scan's picture is, gathered from its bands; it flags, and never refuses.
+"""How good a scan's picture is, gathered from its bands, from this scan alone; it flags, and never refuses.
 
 ``sharpness``: variance of the Laplacian of the green channel at full resolution, in grey values squared (Pech-Pacheco
-et al. 2000); comparable between scans of one scanner. ``usable_fraction``: share of 64 px squares that are neither
-flat (all one value) nor more than half saturated. ``flat_bands``: runs of at least 16 rows that are one colour from
-side to side, half-open, px at full resolution: what a broken upload or a stuck scan head leaves.
+et al. 2000); it holds the sensor's noise too, so compare it between scans of one scanner only. ``relative_detail``:
+60th percentile over the window's cells of the fine detail (standard deviation below 0.34 mm) relative to the level;
+fog and loss of focus lower it, exposure does not. ``level_mean``, ``level_median``: grey levels, 0 to 255, of the
+whole window. ``saturated_fraction``: share of pixels whose green is at the sensor's upper end. ``flat_bands``: runs of
+at least 16 rows that are one colour from side to side, half-open, px at full resolution: what a broken upload or a
+stuck scan head leaves. ``usable_fraction``: share of the window that the mask leaves (`window_mask`); ``masked``: the share that each
+reason masks. ``mask_cell_px``: side of the mask's cells, px at full resolution.
+
+Receipts from before the mask lack the fields that have a default; those are then None.
 """
 
 from __future__ import annotations
@@ -14,10 +20,18 @@ import cv2
 import numpy as np
 
 from soilpipe.config import FrozenModel
+from soilpipe.ingest.window_mask import CELL, WORDS, Cells, mask_of, reduction, relative_detail
 
-SQUARE = 64
 FLAT_ROWS = 16
 SATURATED = 254
+BLACK = 8
+"""Grey levels up to which a cell of one colour is dark ground, not a fault."""
+_GRAIN = 4  # px of the reduced scan: what is finer is detail
+
+MANY_MASKED = 0.05
+MANY_SATURATED = 0.05
+LITTLE_DETAIL = 0.015
+LITTLE_LIGHT = 1.0
 
 
 class Quality(FrozenModel):
@@ -26,66 +40,163 @@ class Quality(FrozenModel):
     sharpness: float
     usable_fraction: float
     flat_bands: tuple[tuple[int, int], ...]
+    level_mean: float | None = None
+    level_median: float | None = None
+    saturated_fraction: float | None = None
+    relative_detail: float | None = None
+    masked: dict[str, float] | None = None
+    mask_cell_px: int | None = None
+
+    def doubts(self) -> str | None:
+        """What is wrong with the picture, in words; None when nothing is. It deletes nothing: counts stay."""
+        told = []
+        if self.flat_bands:
+            first, last = self.flat_bands[0]
+            more = f" and {len(self.flat_bands) - 1} more" if len(self.flat_bands) > 1 else ""
+            told.append(f"rows {first} to {last}{more} are one colour from side to side")
+        if self.masked and sum(self.masked.values()) >= MANY_MASKED:
+            parts = sorted(self.masked.items(), key=lambda item: -item[1])
+            told.append("masked: " + ", ".join(f"{share:.1%} of the window {why}" for why, share in parts))
+        if (self.saturated_fraction or 0.0) >= MANY_SATURATED:
+            told.append(f"{self.saturated_fraction:.1%} of the pixels are saturated: too much light")
+        if self.level_mean is not None and self.level_mean < LITTLE_LIGHT:
+            told.append(f"nearly black (mean level {self.level_mean:.1f} of 255): too little light")
+        elif self.relative_detail is not None and self.relative_detail < LITTLE_DETAIL:
+            why = "fogged, out of focus, or a smooth ground"
+            told.append(f"hardly any fine detail ({self.relative_detail:.1%} of the level): {why}")
+        return "; ".join(told) or None
 
 
 class QualityMeter:
-    """Sees every band once, on its way to the store."""
+    """Sees every band once, on its way to the store. ``dpi`` None: taken for 1200."""
 
-    def __init__(self) -> None:
-        self._rows = 0
+    def __init__(self, dpi: float | None = None) -> None:
+        self._factor = reduction(dpi)
+        self.cell_px = CELL * self._factor
+        self._rows = self._width = 0
         self._laplacian = np.zeros(3)  # count, sum, sum of squares
-        self._usable = 0.0
+        self._saturated = 0
+        self._levels = np.zeros(256, np.int64)
+        self._cells: list[Cells] = []
         self._flat: list[tuple[int, int]] = []
 
     def watch(self, bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same bands, looked at. Bands must be multiples of SQUARE rows but for the last."""
+        """The same bands, looked at. Bands must be multiples of ``cell_px`` rows but for the last."""
         for band in bands:
             self._look(band)
             yield band
 
-    def result(self) -> Quality:
-        """After the last band."""
+    def result(self) -> tuple[Quality, np.ndarray]:
+        """After the last band: the quality, and the mask (`window_mask`), (rows, columns) uint8."""
         count, total, squares = self._laplacian
         variance = squares / count - (total / count) ** 2 if count else 0.0
-        pixels = max(1, self._rows) * max(1, self._width)
-        return Quality(
+        bands = tuple(run for run in _joined(self._flat) if run[1] - run[0] >= FLAT_ROWS)
+        cells = _stacked(self._cells)
+        for first, last in bands:
+            cells.flat[first // self.cell_px : max(first // self.cell_px + 1, round(last / self.cell_px))] = True
+        mask = mask_of(cells)
+        areas = np.outer(self._sides(self._rows, len(mask)), self._sides(self._width, mask.shape[1]))
+        shares = {why: float(areas[mask == code].sum() / areas.sum()) for code, why in WORDS.items()}
+        pixels = max(1, self._rows * self._width)
+        detail = relative_detail(cells)
+        quality = Quality(
             sharpness=round(float(variance), 2),
-            usable_fraction=round(float(self._usable / pixels), 4),
-            flat_bands=tuple(run for run in _joined(self._flat) if run[1] - run[0] >= FLAT_ROWS),
+            usable_fraction=round(1.0 - sum(shares.values()), 4),
+            flat_bands=bands,
+            level_mean=round(float((self._levels * np.arange(256)).sum() / self._levels.sum()), 2),
+            level_median=float(np.searchsorted(self._levels.cumsum(), self._levels.sum() / 2)),
+            saturated_fraction=round(self._saturated / pixels, 5),
+            relative_detail=None if detail is None else round(detail, 4),
+            masked={why: round(share, 4) for why, share in shares.items() if share > 0},
+            mask_cell_px=self.cell_px,
         )
+        return quality, mask
 
-    _width = 0
+    def _sides(self, size: int, cells: int) -> np.ndarray:
+        """Extent of each cell along one axis, px: the last may be cut by the image's edge."""
+        return np.minimum(self.cell_px, size - self.cell_px * np.arange(cells)).astype(np.float64)
 
     def _look(self, band: np.ndarray) -> None:
         height, self._width = band.shape[:2]
-        green = np.ascontiguousarray(band[:, :, 1])
+        green = cv2.extractChannel(band, 1)
         edges = cv2.Laplacian(green, cv2.CV_16S)
         mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(edges))
         self._laplacian += (edges.size, edges.size * mean, edges.size * (deviation**2 + mean**2))
-        self._usable += _usable_pixels(green)
-        flat = (band == band[:, :1]).all(axis=(1, 2)) if _may_be_flat(green) else np.zeros(height, bool)
+        self._cells.append(self._measured(band, green))
+        flat = _flat_rows(band, green)
         changes = np.flatnonzero(np.diff(np.concatenate(([0], flat.view(np.int8), [0]))))
         self._flat += [(self._rows + int(a), self._rows + int(b)) for a, b in changes.reshape(-1, 2)]
         self._rows += height
 
+    def _measured(self, band: np.ndarray, green: np.ndarray) -> Cells:
+        grey = cv2.cvtColor(_reduced(band, self._factor), cv2.COLOR_RGB2GRAY)
+        self._levels += np.bincount(grey.ravel(), minlength=256)
+        rows, columns = -(-len(green) // self.cell_px), -(-green.shape[1] // self.cell_px)
+        pad = ((0, rows * CELL - grey.shape[0]), (0, columns * CELL - grey.shape[1]))
+        grey = np.pad(grey, pad, mode="symmetric").astype(np.float32)
+        smooth = cv2.resize(grey, (columns * CELL // _GRAIN, rows * CELL // _GRAIN), interpolation=cv2.INTER_AREA)
+        size = (columns, rows)
+        squares = cv2.resize(grey * grey, size, interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(smooth * smooth, size, interpolation=cv2.INTER_AREA)
+        low, high = _extremes(grey, rows, columns)
+        level = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA).reshape(rows, columns)
+        return Cells(
+            level=level,
+            detail=np.sqrt(np.maximum(squares - coarse, 0.0)).reshape(rows, columns),
+            saturated=self._saturated_cells(green, rows, columns),
+            flat=self._one_colour(band, (low == high) & (low > BLACK)),
+        )
 
-def _may_be_flat(green: np.ndarray) -> bool:
-    """Whether any row of at least FLAT_ROWS could be: rows of which three columns differ cannot."""
+    def _saturated_cells(self, green: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        if not green.size or int(green.max()) < SATURATED:
+            return np.zeros((rows, columns), bool)
+        over = (green >= SATURATED).view(np.uint8)
+        self._saturated += int(np.count_nonzero(over))
+        found = np.zeros((rows, columns), bool)
+        starts = np.arange(0, green.shape[1], self.cell_px)
+        for row in range(rows):
+            strip = over[row * self.cell_px : (row + 1) * self.cell_px]
+            number = np.add.reduceat(strip.sum(axis=0, dtype=np.int64), starts)
+            found[row] = number * 2 > np.diff([*starts, green.shape[1]]) * len(strip)
+        return found
+
+    def _one_colour(self, band: np.ndarray, likely: np.ndarray) -> np.ndarray:
+        """Those of the cells that look flat when reduced which are so to the last pixel."""
+        for row, column in zip(*np.nonzero(likely), strict=True):
+            top, left = row * self.cell_px, column * self.cell_px
+            cell = band[top : top + self.cell_px, left : left + self.cell_px]
+            likely[row, column] = bool((cell == cell[:1, :1]).all())
+        return likely
+
+
+def _reduced(band: np.ndarray, factor: int) -> np.ndarray:
+    """(h // factor, w // factor, 3), at least 1 px a side: means of blocks; what is left over at the edges is not
+    looked at."""
+    height, width = band.shape[:2]
+    if factor == 1:
+        return band
+    rows, columns = max(1, height // factor), max(1, width // factor)
+    whole = band[: max(1, min(height, rows * factor)), : max(1, min(width, columns * factor))]
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA))
+
+
+def _extremes(grey: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value of each cell."""
+    blocks = grey.reshape(rows, CELL, columns, CELL)
+    return blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))
+
+
+def _flat_rows(band: np.ndarray, green: np.ndarray) -> np.ndarray:
+    """(h,) bool: rows of one colour. Those of which sixteen columns differ are not looked at further."""
     columns = green[:, :: max(1, green.shape[1] // 16)]
-    return bool((columns == columns[:, :1]).all(axis=1).any())
+    flat = np.asarray((columns == columns[:, :1]).all(axis=1))
+    for row in np.flatnonzero(flat):
+        flat[row] = bool((band[row] == band[row, :1]).all())
+    return flat
 
 
-def _usable_pixels(green: np.ndarray) -> float:
-    height, width = green.shape
-    usable = 0.0
-    for top in range(0, height, SQUARE):
-        strip = green[top : top + SQUARE]
-        starts = np.arange(0, width, SQUARE)
-        flat = np.maximum.reduceat(strip.max(axis=0), starts) == np.minimum.reduceat(strip.min(axis=0), starts)
-        saturated = np.add.reduceat((strip >= SATURATED).sum(axis=0), starts)
-        areas = np.diff([*starts, width]) * len(strip)
-        usable += float(areas[~flat & (saturated * 2 <= areas)].sum())
-    return usable
+def _stacked(parts: list[Cells]) -> Cells:
+    return Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in Cells.__annotations__))
 
 
 def _joined(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ from soilpipe.config import Project, Scanner
 from soilpipe.ingest.arrivals import Arrival, waiting
 from soilpipe.ingest.clock import scan_times, shown_utc, to_utc
 from soilpipe.ingest.index import remember
+from soilpipe.ingest.mask_files import write_mask
 from soilpipe.ingest.quality import QualityMeter
 from soilpipe.ingest.quarantine import (
     SAME_CONTENT,
@@ -256,11 +257,12 @@ def _take(
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
     dpi = reader.dpi or scanner.dpi
     dpi_from = "file" if reader.dpi else "project" if dpi else "unknown"
-    meter = QualityMeter()
+    meter = QualityMeter(dpi)
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
     write_image(meter.watch(reader.bands(SHARD)), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
-    files = describe_files(store, layout.scan_folder(scan_id), key, shape)
+    quality, mask = meter.result()
+    files = (*describe_files(store, layout.scan_folder(scan_id), key, shape), write_mask(store, scan_id, mask))
     if project.keep_originals:
         original = layout.original(scan_id, PurePosixPath(candidate.name).suffix.lower() or ".bin")
         copied = store.put_file(candidate.path, original)
@@ -288,7 +290,7 @@ def _take(
         height_px=reader.height,
         format=reader.format,
         orientation=scanner.orientation,
-        quality=meter.result(),
+        quality=quality,
         code_version=__version__,
         files=tuple(sorted(files, key=lambda record: record.path)),
     )
