@@ -66,12 +66,16 @@ class LocalFiles:
                 if item.is_file() and (fields := _fields(item, item.name)):
                     yield fields
 
-    def stat(self, key: str) -> Fields | None:
+    def stat(self, key: str) -> tuple[str, int, float, str, float] | None:
+        """As listed, and the time of the last write, whatever time a program gave the file."""
         try:
             status = (self._root / key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return key, status.st_size, status.st_mtime, ""
+        return key, status.st_size, status.st_mtime, "", status.st_ctime
+
+    def sha256_kept(self, key: str) -> None:
+        """Disks keep none."""
 
     def delete(self, key: str) -> None:
         (self._root / key).unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -75,6 +77,22 @@ class S3Files:
             return _fields(key, self._fs.info(self._path(key), refresh=True))
         except FileNotFoundError:
             return None
+
+    def sha256_kept(self, key: str) -> str | None:
+        """Hex; None where the server keeps none, or only one of the parts in which the object was uploaded."""
+        bucket, _, path = self._path(key).partition("/")
+        try:
+            head = self._fs.call_s3("head_object", Bucket=bucket, Key=path, ChecksumMode="ENABLED")
+        except OSError:
+            return None  # not every server knows of checksums
+        told = head.get("ChecksumSHA256", "")
+        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in told:
+            return None
+        try:
+            digest = base64.b64decode(told, validate=True)
+        except binascii.Error:
+            return None
+        return digest.hex() if len(digest) == 32 else None
 
     def delete(self, key: str) -> None:
         if self.exists(key):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from soilpipe.errors import SoilpipeError
 from soilpipe.local_files import LocalFiles
+from soilpipe.temporary import temporary_folder
 
 TEMPORARY = ".tmp"
 BLOCK = 1 << 22
@@ -42,12 +42,25 @@ class InboxError(SoilpipeError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: ``size`` in bytes, ``modified`` in epoch seconds, ``version`` the ETag on S3 and "" on disk."""
+    """One object: ``size`` in bytes, ``modified`` in epoch seconds, ``version`` the ETag on S3 and "" on disk.
+
+    ``changed`` (epoch seconds): when a file on disk was last written to, which no program can set. Only `Inbox.stat`
+    tells it; 0 elsewhere.
+    """
 
     key: str
     size: int
     modified: float
     version: str = ""
+    changed: float = 0.0
+
+    def is_now(self, current: Entry) -> bool:
+        """Whether a later look shows the same. Servers list times to the millisecond and tell them to the second."""
+        if (self.size, self.version) != (current.size, current.version):
+            return False
+        if self.version:
+            return int(self.modified) == int(current.modified)
+        return self.modified == current.modified and self.changed in (0.0, current.changed)
 
 
 class Files(Protocol):
@@ -227,17 +240,48 @@ class Inbox:
             path.stat()
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder:
-            path = Path(folder) / ("download" + PurePosixPath(entry.key).suffix)
-            with path.open("wb") as file:
-                for block in files.blocks(entry.key):
-                    file.write(block)
+        with temporary_folder() as folder:
+            path = folder / ("download" + PurePosixPath(entry.key).suffix)
+            try:
+                with path.open("wb") as file:
+                    for block in files.blocks(entry.key):
+                        file.write(block)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise InboxError(
+                    f"no space left in {folder.parent} for a copy of {entry.key} from {self.url} ({entry.size} bytes). "
+                    "Free some, or name another folder in the environment variable TMPDIR."
+                ) from error
             yield path
 
     def stat(self, entry: Entry) -> Entry | None:
         """The file as it is now, or None when it has gone."""
         found = _files_at(self.url, self._options).stat(entry.key)
         return Entry(*found) if found else None
+
+    def read_beside(self, entry: Entry, suffix: str, most: int) -> bytes | None:
+        """Of the file called like this one with ``suffix`` at its end at most ``most`` bytes; None where there is none.
+
+        Raises InboxError when it cannot be read.
+        """
+        key = entry.key + suffix
+        data = b""
+        try:
+            for block in _files_at(self.url, self._options).blocks(key):
+                data += block
+                if len(data) >= most:
+                    break
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InboxError(f"{key} in the inbox {self.url} cannot be read: {error.strerror or error}") from error
+        return data[:most]
+
+    def sha256_kept(self, entry: Entry) -> str | None:
+        """The hex sha256 of the whole object that an S3 server keeps with it; None elsewhere, and where it has none."""
+        kept: str | None = _files_at(self.url, self._options).sha256_kept(entry.key)
+        return kept
 
 
 def canonical_json(value: Any) -> bytes:

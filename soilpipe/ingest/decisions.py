@@ -8,6 +8,7 @@ from datetime import datetime
 from soilpipe import layout
 from soilpipe.config import Project, Scanner
 from soilpipe.errors import SoilpipeError
+from soilpipe.ingest.checksums import Told
 from soilpipe.ingest.clock import to_utc
 from soilpipe.ingest.names import NameError_, parse_name
 from soilpipe.ingest.quarantine import (
@@ -109,6 +110,7 @@ def _examine_again(
             time_from="person" if by_person else "name" if by_name else "file",
             accepted=accepted,
             again=True,
+            told=(Told("the checksum that came with it", refusal.expected_sha256),) if refusal.expected_sha256 else (),
         )
         return examine(project, scanner, store, candidate, now)
 

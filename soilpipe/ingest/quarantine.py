@@ -27,7 +27,10 @@ SAME_CONTENT = "same_content"
 
 
 class Quarantined(FrozenModel):
-    """One refusal. ``conflicts_with``: the accepted scan that it contradicts; both wait for a person."""
+    """One refusal. ``conflicts_with``: the accepted scan that it contradicts; both wait for a person.
+
+    ``expected_sha256``: what it should be by the checksum that came with it, where that is another.
+    """
 
     scanner_id: str
     sha256: str
@@ -45,6 +48,7 @@ class Quarantined(FrozenModel):
     conflicts_with: str | None = None
     first_seen: datetime
     code_version: str
+    expected_sha256: str | None = None
 
 
 class Decision(FrozenModel):
@@ -81,7 +85,7 @@ def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
         taken += 1
         if _same_event(refusal, earlier):
             said_now = earlier.model_copy(
-                update={field: getattr(refusal, field) for field in ("code", "reason", "remedy")}
+                update={field: getattr(refusal, field) for field in ("code", "reason", "remedy", "expected_sha256")}
             )
             store.write_if_changed(entry.key, canonical_json(said_now.model_dump(mode="json")))
             return True

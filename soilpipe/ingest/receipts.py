@@ -58,6 +58,8 @@ class Receipt(FrozenModel):
     quality: Quality
     code_version: str
     files: tuple[FileRecord, ...]
+    checksum_from: str | None = None
+    """Who told the same sha256 as was found: the name of a file beside it, or S3; None where nobody did."""
 
     @property
     def um_per_px(self) -> float | None:

@@ -15,6 +15,7 @@ from typing import Literal
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.arrivals import Arrival, waiting
+from soilpipe.ingest.checksums import Told, check, confirmed_by, problems, told_checksums
 from soilpipe.ingest.clock import scan_times, shown_utc, to_utc
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
@@ -39,7 +40,7 @@ Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. ``reason``: for people, where it was not accepted.
+    """What became of one file. ``reason``: for people, where it was not accepted, or a ``.sha256`` is no use.
 
     ``scan_id``: the scan that it is, or that a conflict contradicts.
     """
@@ -56,7 +57,7 @@ class Candidate:
     """A file under examination: its bytes lie at ``path``; ``entry`` is how the inbox listed them.
 
     ``device_time`` None: to be asked of the file. ``accepted``: a person wants it whatever it contradicts.
-    ``again``: refused before, and looked at once more.
+    ``again``: refused before, and looked at once more. ``told``: what its sha256 should be.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Candidate:
     name_problem: str | None = None
     accepted: bool = False
     again: bool = False
+    told: tuple[Told, ...] = ()
 
 
 class _Conflict(Exception):  # noqa: N818 - no error: two files that cannot both be right
@@ -86,14 +88,18 @@ def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arriv
     """
     inbox = Inbox(scanner.inbox, scanner.inbox_options)
     try:
+        entry = inbox.stat(arrival.entry)
+        if entry is not None and not arrival.entry.is_now(entry):
+            return _still_changing(arrival.name)
         with inbox.open_local(arrival.entry) as path:
             candidate = Candidate(
                 name=arrival.name,
-                entry=arrival.entry,
+                entry=entry or arrival.entry,
                 path=path,
                 sha256=sha256_of(path),
                 device_time=arrival.device_time,
                 name_problem=arrival.name_problem,
+                told=told_checksums(inbox, arrival.entry, arrival.name),
             )
             outcome = examine(project, scanner, store, candidate, now, inbox)
     except FileNotFoundError:
@@ -115,6 +121,8 @@ def examine(
     try:
         if time is not None and (known := _known(scanner, store, candidate, time)):
             return known
+        if not candidate.accepted:
+            check(candidate.told, candidate.sha256)
         with open_reader(
             candidate.path,
             max_pixels=project.max_pixels,
@@ -146,11 +154,11 @@ def examine(
         refused = _refusal(scanner, candidate, time, conflict.code, conflict.reason, remedy, conflict.scan_id, now)
         kind = "conflict"
     if _changed(inbox, candidate):
-        return _still_changing(candidate)
+        return _still_changing(candidate.name)
     if not candidate.again and _refused_before(store, refused):
         return Outcome("repeat", candidate.name, reason=refused.reason, sha256=candidate.sha256)
     if not quarantine(store, candidate.path, refused):
-        return _still_changing(candidate)
+        return _still_changing(candidate.name)
     reason = f"{candidate.name}: {refused.reason} {refused.remedy}"
     return Outcome(kind, candidate.name, scan_id=refused.conflicts_with, reason=reason, sha256=candidate.sha256)
 
@@ -267,10 +275,10 @@ def _take(
         original = layout.original(scan_id, PurePosixPath(candidate.name).suffix.lower() or ".bin")
         copied = store.put_file(candidate.path, original)
         if copied != candidate.sha256:
-            return _still_changing(candidate)
+            return _still_changing(candidate.name)
         files += (FileRecord(path=original.rpartition("/")[2], size=candidate.path.stat().st_size, sha256=copied),)
     if _changed(inbox, candidate):
-        return _still_changing(candidate)
+        return _still_changing(candidate.name)
     receipt = Receipt(
         scan_id=scan_id,
         scanner_id=scanner.id,
@@ -289,13 +297,14 @@ def _take(
         width_px=reader.width,
         height_px=reader.height,
         format=reader.format,
+        checksum_from=confirmed_by(candidate.told, candidate.sha256),
         orientation=scanner.orientation,
         quality=quality,
         code_version=__version__,
         files=tuple(sorted(files, key=lambda record: record.path)),
     )
     write_receipt(store, receipt)
-    return Outcome("accepted", candidate.name, scan_id, sha256=candidate.sha256)
+    return Outcome("accepted", candidate.name, scan_id, problems(candidate.told), candidate.sha256)
 
 
 def _refusal(
@@ -316,6 +325,7 @@ def _refusal(
         source_modified=candidate.entry.modified,
         source_version=candidate.entry.version,
         code=code,
+        expected_sha256=next((t.sha256 for t in candidate.told if t.sha256 not in (None, candidate.sha256)), None),
         reason=reason,
         remedy=remedy,
         captured_at=shown_utc(time, scanner) if time else None,
@@ -329,9 +339,9 @@ def _refusal(
 def _changed(inbox: Inbox | None, candidate: Candidate) -> bool:
     """Whether the file is another one by now. One that has gone was read to its end all the same."""
     current = inbox.stat(candidate.entry) if inbox else None
-    return current is not None and current != candidate.entry
+    return current is not None and not candidate.entry.is_now(current)
 
 
-def _still_changing(candidate: Candidate) -> Outcome:
-    reason = f"{candidate.name} changed while it was read; it is taken once it has come to rest."
-    return Outcome("vanished", candidate.name, reason=reason)
+def _still_changing(name: str) -> Outcome:
+    reason = f"{name} changed while it was read; it is taken once it has come to rest."
+    return Outcome("vanished", name, reason=reason)
