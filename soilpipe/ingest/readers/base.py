@@ -90,7 +90,11 @@ class Limits:
 
 
 class Reader(Protocol):
-    """One open image. ``captured`` is the device's own (naive) time, if the file holds one."""
+    """One open image. ``captured`` is the device's own (naive) time, if the file holds one.
+
+    ``exif_orientation``: 1 to 8 by EXIF's rule, 1 where the file does not say. The rows come as they lie in the file,
+    whatever it is. ``icc``: the colour profile in the file, as it stands; it is not applied.
+    """
 
     @property
     def format(self) -> str: ...
@@ -102,6 +106,10 @@ class Reader(Protocol):
     def dpi(self) -> float | None: ...
     @property
     def captured(self) -> datetime | None: ...
+    @property
+    def exif_orientation(self) -> int: ...
+    @property
+    def icc(self) -> bytes | None: ...
     def bands(self, rows: int) -> Iterator[np.ndarray]:
         """(r, width, 3) uint8 from top to bottom, ``r = rows`` but for the last. May be called once."""
         ...

@@ -1,4 +1,4 @@
-"""The few facts soilpipe takes from EXIF: when, and at what resolution. Damaged EXIF is no EXIF."""
+"""The few facts soilpipe takes from EXIF: when, at what resolution, which way up. Damaged EXIF is no EXIF."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from datetime import datetime
 from soilpipe.ingest.readers.base import plausible_dpi
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _DATE_TIME, _EXIF_IFD = 0x011A, 0x011B, 0x0128, 0x0132, 0x8769
+_ORIENTATION = 0x0112
 _ORIGINAL, _DIGITIZED = 0x9003, 0x9004
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 
 
 @dataclass(frozen=True)
 class Exif:
-    """``captured``: naive, the device's clock. ``dpi`` None where unknown."""
+    """``captured``: naive, the device's clock. ``dpi`` None where unknown. ``orientation`` 1 to 8, 1 as it lies."""
 
     captured: datetime | None = None
     dpi: float | None = None
+    orientation: int = 1
 
 
 def read_exif(data: bytes) -> Exif:
@@ -33,10 +35,15 @@ def read_exif(data: bytes) -> Exif:
     times = [inner.get(_ORIGINAL), inner.get(_DIGITIZED), main.get(_DATE_TIME)]
     captured = next((time for time in map(exif_time, times) if time), None)
     x, y = main.get(_X_RESOLUTION), main.get(_Y_RESOLUTION, main.get(_X_RESOLUTION))
-    return Exif(captured, resolution(x, y, int(main.get(_RESOLUTION_UNIT, 2))))
+    return Exif(captured, resolution(x, y, main.get(_RESOLUTION_UNIT, 2)), orientation(main.get(_ORIENTATION)))
 
 
-def resolution(x: object, y: object, unit: int) -> float | None:
+def orientation(value: object) -> int:
+    """EXIF's and TIFF's tag 274, 1 to 8; anything else is 1."""
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def resolution(x: object, y: object, unit: object) -> float | None:
     """dpi from TIFF's X and Y resolution and its unit (2 inch, 3 cm, anything else unknown)."""
     if unit not in (2, 3) or not isinstance(x, int | float) or not isinstance(y, int | float):
         return None

@@ -5,31 +5,48 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from soilpipe.ingest.readers.base import Limits, damaged, plausible_dpi, truncated
 from soilpipe.ingest.readers.exif import Exif, read_exif
-from soilpipe.ingest.readers.sequential import SequentialReader
+from soilpipe.ingest.readers.sequential import Facts, SequentialReader
 
 NAME = "PNG"
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SUFFIXES = frozenset({".png"})
+_MAX_PROFILE = 1 << 24
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+@dataclass
+class _Header:
+    width: int = 0
+    height: int = 0
+    depth: int = 0
+    colour: int = 0
+    interlaced: bool = False
+    dpi: float | None = None
+    exif: Exif = Exif()  # noqa: RUF009 - frozen
+    icc: bytes | None = None
+    data_bytes: int = 0
 
 
 def open_png(path: Path, limits: Limits) -> SequentialReader:
     """Raises Refused."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        width, height, sample_bytes, interlaced, dpi, exif = _walk(data)
-    limits.check_pixels(NAME, width, height)
-    if interlaced:
-        limits.check_memory(NAME, 2 * width * height * sample_bytes, "it is interlaced")
-    return SequentialReader(path, NAME, (width, height), dpi or exif.dpi, exif.captured)
+        header = _walk(data)
+    limits.check_pixels(NAME, header.width, header.height)
+    if header.interlaced:
+        sample_bytes = 8 if header.depth == 16 else 4
+        limits.check_memory(NAME, 2 * header.width * header.height * sample_bytes, "it is interlaced")
+    facts = Facts(header.dpi or header.exif.dpi, header.exif.captured, header.exif.orientation, header.icc)
+    return SequentialReader(path, NAME, (header.width, header.height), facts)
 
 
-def _walk(data: mmap.mmap) -> tuple[int, int, int, bool, float | None, Exif]:
-    header: tuple[int, int, int, int, int, int, int] | None = None
-    dpi, exif = None, Exif()
-    position, pixels = len(MAGIC), 0
+def _walk(data: mmap.mmap) -> _Header:
+    header: _Header | None = None
+    position = len(MAGIC)
     while True:
         if position + 8 > len(data):
             raise truncated(NAME, "it ends before its last chunk (IEND)")
@@ -45,24 +62,43 @@ def _walk(data: mmap.mmap) -> tuple[int, int, int, bool, float | None, Exif]:
             wrong = zlib.crc32(checked) != checksum
         if wrong:
             raise damaged(NAME, f"the checksum of its {name} chunk at byte {position} is wrong")
-        if header is None and kind != b"IHDR":
-            raise damaged(NAME, "its first chunk is not IHDR")
         body = position + 8
-        if kind == b"IHDR":
-            if length != 13:
-                raise damaged(NAME, "its IHDR chunk has the wrong length")
-            header = struct.unpack(">IIBBBBB", data[body : body + 13])
+        if header is None:
+            if kind != b"IHDR":
+                raise damaged(NAME, "its first chunk is not IHDR")
+            header = _image_header(data[body : body + length])
         elif kind == b"pHYs" and length == 9:
             x, y, unit = struct.unpack(">IIB", data[body : body + 9])
-            dpi = plausible_dpi(x * 0.0254, y * 0.0254) if unit == 1 else None
+            header.dpi = plausible_dpi(x * 0.0254, y * 0.0254) if unit == 1 else None
         elif kind == b"eXIf":
-            exif = read_exif(data[body : body + length])
+            header.exif = read_exif(data[body : body + length])
+        elif kind == b"iCCP" and length < _MAX_PROFILE:
+            header.icc = _profile(data[body : body + length])
         elif kind == b"IDAT":
-            pixels += length
+            header.data_bytes += length
         elif kind == b"IEND":
             break
         position = end
-    if header is None or not pixels:
+    if not header.data_bytes:
         raise truncated(NAME, "it has no image data (IDAT)")
-    width, height, depth, _, _, _, interlace = header
-    return width, height, 8 if depth == 16 else 4, interlace == 1, dpi, exif
+    return header
+
+
+def _image_header(body: bytes) -> _Header:
+    if len(body) != 13:
+        raise damaged(NAME, "its IHDR chunk has the wrong length")
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", body)
+    if colour not in _SAMPLES or depth not in (1, 2, 4, 8, 16) or interlace > 1:
+        raise damaged(NAME, f"its IHDR chunk says colour type {colour}, {depth} bits, interlace {interlace}")
+    return _Header(width, height, depth, colour, interlace == 1)
+
+
+def _profile(body: bytes) -> bytes | None:
+    """The colour profile: a name, a zero, the method, and the profile deflated."""
+    packed = body.partition(b"\0")[2][1:]
+    try:
+        unpacker = zlib.decompressobj()
+        profile = unpacker.decompress(packed, _MAX_PROFILE)
+    except zlib.error:
+        return None
+    return profile if unpacker.eof else None

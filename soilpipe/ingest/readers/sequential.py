@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import pyvips
@@ -15,49 +18,136 @@ from soilpipe.ingest.readers.base import damaged, rgb8, unsupported
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
 
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
+_LOGGER = logging.getLogger("pyvips")
+_SLOW_BYTES, _STEP = 1024, 64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says beside its pixels; see Reader."""
+
+    dpi: float | None = None
+    captured: datetime | None = None
+    exif_orientation: int = 1
+    icc: bytes | None = None
+
+
+class CountedSource:
+    """A file that libvips reads through us, so that we know how much of it the decoder asked for.
+
+    libjpeg says nothing when coded data are left over after the last row, as they are after a hole or a wrong height
+    in the header. The last kilobyte is given in small steps, for the count to be exact there.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, 2)
+        file.seek(0)
+        self.given = 0
+        self.source = pyvips.SourceCustom()
+        self.source.on_read(self._read)
+        self.source.on_seek(self._seek)
+
+    def _read(self, length: int) -> bytes:
+        left = self._size - self._file.tell()
+        data = self._file.read(min(length, _STEP if left <= _SLOW_BYTES else left - _SLOW_BYTES))
+        self.given = self._file.tell()
+        return data
+
+    def _seek(self, offset: int, whence: int) -> int:
+        self.given = self._file.seek(offset, whence)
+        return self.given
 
 
 class SequentialReader:
-    """A reader over libvips. What the header says is checked by the format's own module before."""
+    """A reader over libvips. What the header says is checked by the format's own module before.
+
+    ``needed_up_to``: the decoder must ask for the file up to this byte before it has all rows, or it is damaged.
+    """
 
     def __init__(
-        self, path: Path, format_name: str, size: tuple[int, int], dpi: float | None, captured: datetime | None
+        self, source: Path | BinaryIO, format_name: str, size: tuple[int, int], facts: Facts, needed_up_to: int = 0
     ) -> None:
         self.format = format_name
         self.width, self.height = size
-        self.dpi = dpi
-        self.captured = captured
+        self.dpi = facts.dpi
+        self.captured = facts.captured
+        self.exif_orientation = facts.exif_orientation
+        self.icc = facts.icc
+        self._needed_up_to = needed_up_to
+        self._file = source.open("rb") if isinstance(source, Path) else source
         try:
+            self._counted = CountedSource(self._file)
             # "warning" also stops at bad Huffman codes, which libjpeg would fill in with grey.
-            self._image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
+            self._image = pyvips.Image.new_from_source(self._counted.source, "", access="sequential", fail_on="warning")
+            self._check_kind(size)
         except pyvips.Error as error:
-            raise damaged(format_name, told(error)) from error
+            self._file.close()
+            raise damaged(format_name, _told(error)) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check_kind(self, size: tuple[int, int]) -> None:
         image = self._image
         if (image.width, image.height) != size:
-            raise damaged(format_name, f"its header says {size[0]} x {size[1]} px, its image {image.width}")
+            raise damaged(
+                self.format, f"its header says {size[0]} x {size[1]} px, its image {image.width} x {image.height}"
+            )
         if image.format not in _DTYPES or image.interpretation == "cmyk" or not 1 <= image.bands <= 4:
-            raise unsupported(format_name, f"{image.interpretation} pixels of {image.bands} samples ({image.format})")
+            raise unsupported(self.format, f"{image.interpretation} pixels of {image.bands} samples ({image.format})")
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
+        for samples in self.samples(rows):
+            yield rgb8(samples)
+
+    def samples(self, rows: int) -> Iterator[np.ndarray]:
+        """(r, width, 1..4) uint8 or uint16 as the file holds them, otherwise like bands."""
         image = self._image
         region = pyvips.Region.new(image)
         for top in range(0, self.height, rows):
             height = min(rows, self.height - top)
             try:
-                data = region.fetch(0, top, self.width, height)
+                with _Overheard() as warnings:
+                    data = region.fetch(0, top, self.width, height)
             except pyvips.Error as error:
-                raise damaged(self.format, f"it cannot be decoded past row {top} ({told(error)})") from error
-            samples = np.frombuffer(data, _DTYPES[image.format]).reshape(height, self.width, image.bands)
-            yield rgb8(samples)
+                raise damaged(self.format, f"it cannot be decoded past row {top} ({_told(error)})") from error
+            if warnings.said:
+                raise damaged(self.format, f"it is wrong past row {top} ({warnings.said[0][:160]})")
+            if top + height == self.height and self._counted.given + _STEP < self._needed_up_to:
+                left = self._needed_up_to - self._counted.given
+                raise damaged(self.format, f"its image data do not fit its size: {left} bytes are left over")
+            yield np.frombuffer(data, _DTYPES[image.format]).reshape(height, self.width, image.bands)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         del self._image
+        self._file.close()
 
 
-def told(error: pyvips.Error) -> str:
+class _Overheard(logging.Handler):
+    """What libvips warns of in this thread meanwhile: that is all that tells of pixels left over in a PNG."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.said.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        _LOGGER.addHandler(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _LOGGER.removeHandler(self)
+
+
+def _told(error: pyvips.Error) -> str:
     """libvips's own words, on one line, without the path."""
     lines = [line.strip() for line in str(error.detail or error.message).splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines))[:200]

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import tifffile
 
 from soilpipe.ingest.readers.base import Limits, Refused, cut, damaged, rgb8, truncated, unsupported
-from soilpipe.ingest.readers.exif import exif_time, resolution
+from soilpipe.ingest.readers.exif import exif_time, orientation, resolution
+from soilpipe.ingest.readers.tiff_codecs import JPEG, NAMES, NONE, Layout, unpack, unpack_jpeg
+from soilpipe.ingest.readers.tiff_tags import Directory, TiffTags
 
 NAME = "TIFF"
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUFFIXES = frozenset({".tif", ".tiff"})
-COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32773: "PackBits", 32946: "deflate", 50000: "zstd"}
 _GREY_WHITE_IS_ZERO, _GREY, _RGB, _YCBCR = 0, 1, 2, 6
+_MOST_BYTES = 1 << 24
+_MOST_TILE_PIXELS = 1 << 31
 
 
 def open_tiff(path: Path, limits: Limits) -> TiffReader:
     """Raises Refused."""
-    try:
-        return TiffReader(path, limits)
-    except (Refused, OSError):
-        raise
-    except Exception as error:  # tags are read by very many roads, and a broken one ends in nearly any error
-        raise truncated(NAME, f"its directory of tags cannot be read ({_told(error)})") from error
+    return TiffReader(path, limits)
 
 
 class TiffReader:
@@ -35,151 +32,184 @@ class TiffReader:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.format = NAME
-        self._size = path.stat().st_size
-        self._file = tifffile.TiffFile(path)
+        self._file = path.open("rb")
         try:
-            if not len(self._file.pages):
-                raise truncated(NAME, "it has no directory of tags, which often stands at the end")
-            self._page: Any = self._file.pages[0]
-            self.width, self.height = int(self._page.imagewidth), int(self._page.imagelength)
+            self._tags = TiffTags(self._file)
+            directories = self._tags.directories()
+            self._main = main = directories[0]
+            self.width, self.height = main.integer(256, 0), main.integer(257, 0)
             limits.check_pixels(NAME, self.width, self.height)
-            self._check_kind()
-            self._check_other_pages()
-            self._check_ranges(limits)
+            self._layout = self._read_layout()
+            self._check_other_images(directories[1:])
+            self._offsets, self._counts = self._read_ranges()
+            self._check_memory(limits)
+            self._jpeg_tables = main.bytes(347, _MOST_BYTES)
+            self.dpi = resolution(main.fraction(282), main.fraction(283), main.integer(296, 2))
+            self.captured = self._captured()
+            self.exif_orientation = orientation(main.integer(274, 1))
+            self.icc = main.bytes(34675, _MOST_BYTES)
         except BaseException:
             self._file.close()
             raise
-        self.dpi = self._dpi()
-        self.captured = self._captured()
 
-    def _check_kind(self) -> None:
-        page = self._page
-        if page.compression not in COMPRESSIONS:
-            raise unsupported(NAME, f"compression {int(page.compression)}")
-        if page.planarconfig != 1 and page.samplesperpixel > 1:
+    def _read_layout(self) -> Layout:
+        main = self._main
+        compression = main.integer(259, NONE)
+        if compression not in NAMES:
+            raise unsupported(NAME, f"compression {compression}")
+        samples = main.integer(277, 1)
+        if not 1 <= samples <= 4:
+            raise unsupported(NAME, f"{samples} samples a pixel")
+        if main.integer(284, 1) != 1 and samples > 1:
             raise unsupported(NAME, "planar samples (each colour apart)")
-        jpeg_colour = page.photometric == _YCBCR and page.compression == 7
-        if page.photometric not in (_GREY_WHITE_IS_ZERO, _GREY, _RGB) and not jpeg_colour:
-            raise unsupported(NAME, f"pixels of photometric kind {int(page.photometric)} (palette, CMYK, or the like)")
-        if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
-            raise unsupported(NAME, f"samples of {page.bitspersample} bits ({page.dtype})")
-        if not 1 <= page.samplesperpixel <= 4 or page.imagedepth != 1:
-            raise unsupported(NAME, f"{page.samplesperpixel} samples a pixel, depth {page.imagedepth}")
+        self._photometric = photometric = main.integer(262, -1)
+        jpeg_colour = photometric == _YCBCR and compression == JPEG
+        if photometric not in (_GREY_WHITE_IS_ZERO, _GREY, _RGB) and not jpeg_colour:
+            raise unsupported(NAME, f"pixels of photometric kind {photometric} (palette, CMYK, or the like)")
+        colours = 1 if photometric in (_GREY_WHITE_IS_ZERO, _GREY) else 3
+        if samples - colours not in (0, 1) or (compression == JPEG and samples != colours):
+            raise unsupported(NAME, f"{samples} samples a pixel of photometric kind {photometric}")
+        bits, kinds = main.integers(258, 64), main.integers(339, 64)
+        depth = int(bits[0]) if len(bits) else 1
+        deep_jpeg = compression == JPEG and depth != 8
+        if depth not in (8, 16) or any(bits != depth) or any(kinds != 1) or deep_jpeg:
+            kind = "integers" if all(kinds == 1) else "numbers other than whole ones"
+            raise unsupported(NAME, f"samples of {depth} bits ({kind}, compression {NAMES[compression]})")
+        predictor = main.integer(317, 1) if compression not in (NONE, JPEG) else 1
+        if predictor not in (1, 2) or main.integer(266, 1) != 1 or main.integer(32997, 1) != 1:
+            raise unsupported(NAME, f"predictor {predictor}, fill order {main.integer(266, 1)}, or depth")
+        self._tiled = 322 in main
+        rows, width = main.integer(278, self.height), self.width
+        if self._tiled:
+            rows, width = main.integer(323, 0), main.integer(322, 0)
+        if rows < 1 or width < 1 or (self._tiled and rows * width > _MOST_TILE_PIXELS):
+            raise damaged(NAME, f"its tags say strips or tiles of {width} x {rows} pixels")
+        rows = rows if self._tiled else min(rows, self.height)
+        dtype = np.dtype(f"{self._tags.order}u{depth // 8}")
+        return Layout(rows, width, samples, dtype, predictor, compression)
 
-    def _check_other_pages(self) -> None:
-        for page in self._file.pages[1:3]:
-            if page.imagewidth * page.imagelength >= self.width * self.height:
+    def _check_other_images(self, others: list[Directory]) -> None:
+        for other in others:
+            if other.integer(256, 0) * other.integer(257, 0) >= self.width * self.height:
                 raise unsupported(NAME, "several images of one size")
 
-    def _check_ranges(self, limits: Limits) -> None:
-        page = self._page
-        offsets, counts = page.dataoffsets, page.databytecounts
-        down = -(-self.height // self._segment_rows)
-        across = -(-self.width // page.tilewidth) if page.is_tiled else 1
-        if len(offsets) != down * across or len(counts) != down * across:
-            raise damaged(NAME, f"it lists {len(offsets)} strips or tiles where its size asks for {down * across}")
-        for index, (offset, count) in enumerate(zip(offsets, counts, strict=True)):
-            if offset < 8 or count < 1:
-                raise truncated(NAME, f"strip or tile {index + 1} of {len(offsets)} was never written")
-            if offset + count > self._size:
-                raise truncated(NAME, f"strip or tile {index + 1} of {len(offsets)} lies past the end of the file")
-            if page.compression == 1 and count < self._plain_bytes(index):
-                raise truncated(NAME, f"strip or tile {index + 1} of {len(offsets)} has {count} bytes, too few")
-        if page.compression != 1 or page.is_tiled:
-            wide = page.tilewidth * across if page.is_tiled else self.width
-            need = 3 * self._segment_rows * wide * page.samplesperpixel * page.dtype.itemsize
-            limits.check_memory(NAME, need, "its strips or tiles are that large")
-
     @property
-    def _segment_rows(self) -> int:
-        page = self._page
-        return int(page.tilelength) if page.is_tiled else min(int(page.rowsperstrip), self.height)
+    def _across(self) -> int:
+        return -(-self.width // self._layout.width)
 
-    @property
-    def _row_bytes(self) -> int:
-        return int(self.width * self._page.samplesperpixel * self._page.dtype.itemsize)
+    def _rows_of(self, index: int) -> int:
+        """Rows of the image in a strip; all rows of a tile."""
+        rows = self._layout.rows
+        return rows if self._tiled else min(rows, self.height - index * rows)
 
-    def _plain_bytes(self, index: int) -> int:
-        page = self._page
-        if page.is_tiled:
-            return int(page.tilelength * page.tilewidth * page.samplesperpixel * page.dtype.itemsize)
-        return min(self._segment_rows, self.height - index * self._segment_rows) * self._row_bytes
+    def _name(self, index: int) -> str:
+        return f"{'tile' if self._tiled else 'strip'} {index + 1} of {len(self._offsets)}"
 
-    def _dpi(self) -> float | None:
-        tags = self._page.tags
-        sides = [tags.valueof(code, (0, 1)) for code in (282, 283)]
-        try:
-            x, y = (above / below if below else 0.0 for above, below in sides)
-        except (TypeError, ValueError):
-            return None
-        return resolution(x, y, int(tags.valueof(296, 2)))
+    def _read_ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets and lengths of the strips or tiles, (n,) int64, all inside the file and none inside another."""
+        expected = -(-self.height // self._layout.rows) * self._across
+        kind = "tiles" if self._tiled else "strips"
+        limit = self._tags.size  # a strip has at least one byte
+        tags = (324, 325) if self._tiled else (273, 279)
+        if self._tiled and 324 not in self._main:
+            tags = 273, 279
+        given = [self._main[tag].count if tag in self._main else 0 for tag in tags]
+        if given != [expected, expected]:
+            raise damaged(NAME, f"it lists {given[0]} {kind} of {given[1]} lengths where its size asks for {expected}")
+        offsets, counts = (self._main.integers(tag, limit) for tag in tags)
+        self._offsets = offsets
+        for bad, what in (
+            ((offsets < 8) | (counts < 1), "was never written"),
+            ((offsets > limit) | (counts > limit) | (offsets + counts > limit), "lies past the end of the file"),
+        ):
+            if bad.any():
+                raise truncated(NAME, f"{self._name(int(bad.argmax()))} {what}")
+        order = np.lexsort((counts, offsets))
+        ends = (offsets + counts)[order]
+        # The very same range twice is a writer's saving; half of another is a broken list.
+        inside = (offsets[order][1:] < ends[:-1]) & (
+            (offsets[order][1:] != offsets[order][:-1]) | (ends[1:] != ends[:-1])
+        )
+        if inside.any():
+            raise damaged(NAME, f"{self._name(int(order[1:][inside.argmax()]))} begins inside another")
+        if self._layout.compression == NONE:
+            full = self._layout.rows * self._layout.row_bytes
+            wanted = np.full(expected, full, np.uint64)
+            if not self._tiled:
+                wanted[-1] = self._rows_of(expected - 1) * self._layout.row_bytes
+            bad = (counts != wanted) & (counts != full)
+            if bad.any():
+                index = int(bad.argmax())
+                kind_of = truncated if counts[index] < wanted[index] else damaged
+                raise kind_of(NAME, f"{self._name(index)} has {counts[index]} bytes, not {wanted[index]}")
+        return offsets.astype(np.int64), counts.astype(np.int64)
+
+    def _check_memory(self, limits: Limits) -> None:
+        layout = self._layout
+        if self._by_offset:
+            return
+        need = 3 * layout.rows * layout.row_bytes * self._across + 2 * int(self._counts.max())
+        limits.check_memory(NAME, need, "its strips or tiles are that large")
 
     def _captured(self) -> datetime | None:
-        exif = self._page.tags.valueof(34665, {})
-        candidates = [exif.get("DateTimeOriginal"), exif.get("DateTimeDigitized")] if isinstance(exif, dict) else []
-        candidates.append(self._page.tags.valueof(306))
-        return next((time for time in map(exif_time, candidates) if time), None)
+        texts: list[str | None] = []
+        if 34665 in self._main:
+            try:
+                exif = self._tags.directory(self._main.integer(34665, 0))
+                texts = [exif.text(36867), exif.text(36868)]
+            except Refused as refusal:
+                if refusal.code == "truncated":
+                    raise
+        texts.append(self._main.text(306))
+        return next((time for time in map(exif_time, texts) if time), None)
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
-        white_is_zero = self._page.photometric == _GREY_WHITE_IS_ZERO
-        blocks = self._plain_rows(rows) if self._is_plain else self._decoded_rows()
+        blocks = self._plain_rows(rows) if self._by_offset else self._decoded_rows()
         for band in cut(blocks, rows):
-            yield rgb8(band, white_is_zero=white_is_zero)
+            yield rgb8(band, white_is_zero=self._photometric == _GREY_WHITE_IS_ZERO)
 
     @property
-    def _is_plain(self) -> bool:
-        page = self._page
-        return bool(page.compression == 1 and not page.is_tiled and page.predictor == 1)
+    def _by_offset(self) -> bool:
+        return self._layout.compression == NONE and not self._tiled
 
     def _plain_rows(self, rows: int) -> Iterator[np.ndarray]:
         """Uncompressed strips by offset, a piece at a time: one strip may well be the whole image."""
-        page, handle = self._page, self._file.filehandle
-        dtype = page.dtype.newbyteorder(self._file.byteorder)
-        for index, offset in enumerate(page.dataoffsets):
-            height = min(self._segment_rows, self.height - index * self._segment_rows)
+        layout = self._layout
+        native = layout.dtype.newbyteorder("=")
+        for index, offset in enumerate(self._offsets.tolist()):
+            height = self._rows_of(index)
             for top in range(0, height, rows):
                 count = min(rows, height - top)
-                handle.seek(offset + top * self._row_bytes)
-                data = handle.read(count * self._row_bytes)
-                if len(data) != count * self._row_bytes:
-                    raise truncated(NAME, f"it ends inside strip {index + 1}")
-                samples = np.frombuffer(data, dtype).reshape(count, self.width, page.samplesperpixel)
-                yield samples.astype(page.dtype, copy=False)
+                data = self._read(offset + top * layout.row_bytes, count * layout.row_bytes, index)
+                samples = np.frombuffer(data, layout.dtype).reshape(count, layout.width, layout.samples)
+                yield samples.astype(native, copy=False)
 
     def _decoded_rows(self) -> Iterator[np.ndarray]:
         """Compressed strips, or rows of tiles put together."""
-        page = self._page
-        across = -(-self.width // page.tilewidth) if page.is_tiled else 1
-        for first in range(0, len(page.dataoffsets), across):
-            top = first // across * self._segment_rows
-            height = min(self._segment_rows, self.height - top)
+        across = self._across
+        for first in range(0, len(self._offsets), across):
+            top = first // across * self._layout.rows
             row = [self._segment(index) for index in range(first, first + across)]
             block = row[0] if across == 1 else np.concatenate(row, axis=1)
-            if block.shape[0] < height or block.shape[1] < self.width:
-                raise damaged(NAME, f"the strip or tiles at row {top} hold too few pixels")
-            yield block[:height, : self.width]
+            yield block[: self.height - top, : self.width]
 
     def _segment(self, index: int) -> np.ndarray:
-        page, handle = self._page, self._file.filehandle
-        where = f"strip or tile {index + 1} of {len(page.dataoffsets)}"
-        handle.seek(page.dataoffsets[index])
-        data = handle.read(page.databytecounts[index])
-        if len(data) != page.databytecounts[index]:
-            raise truncated(NAME, f"it ends inside {where}")
-        if page.compression == 7 and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-            raise truncated(NAME, f"{where} is JPEG without its end mark")
-        try:
-            decoded, _, _ = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=page.is_tiled)
-        except Exception as error:  # each codec of imagecodecs has an error class of its own
-            raise damaged(NAME, f"{where} cannot be decoded ({_told(error)})") from error
-        return np.asarray(decoded[0])
+        data = self._read(int(self._offsets[index]), int(self._counts[index]), index)
+        rows, where = self._rows_of(index), self._name(index)
+        if self._layout.compression == JPEG:
+            ycbcr = self._photometric == _YCBCR
+            return unpack_jpeg(data, self._jpeg_tables, self._layout, rows, ycbcr, where)
+        return unpack(data, self._layout, rows, where)
+
+    def _read(self, offset: int, length: int, index: int) -> bytes:
+        self._file.seek(offset)
+        data = self._file.read(length)
+        if len(data) != length:
+            raise truncated(NAME, f"it ends inside {self._name(index)}")
+        return data
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()
-
-
-def _told(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
