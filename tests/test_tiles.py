@@ -60,6 +60,15 @@ def test_halving_is_the_mean_of_four_with_halves_rounded_up() -> None:
     assert halve(np.full((3, 5, 3), 255, np.uint8)).tolist() == np.full((2, 3, 3), 255).tolist()
 
 
+@given(st.integers(1, 70), st.integers(1, 150), st.sampled_from([1, 2, 3, 4, 7]), st.integers(0, 2**32 - 1))
+def test_halving_follows_the_formula_to_the_bit(height: int, width: int, channels: int, seed: int) -> None:
+    wide = np.random.default_rng(seed).integers(0, 256, (height, 2 * width, channels), np.uint8)
+    for pixels in (wide, wide[:, :width]):  # the second is a view with gaps between its rows
+        even = np.pad(pixels, ((0, height % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge").astype(int)
+        total = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
+        assert np.array_equal(halve(pixels), (total + 2) // 4)
+
+
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 def test_a_window_of_a_derived_level_is_a_cut_from_the_whole(height: int, width: int, data: st.DataObject) -> None:
     array = noise(height, width)
