@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
-from soilpipe.counts.slots import FUTURE, Timetable, Unslotted, complete_through
+from soilpipe.counts.clocks import ClockDoubt, clock_doubts
+from soilpipe.counts.slots import FUTURE, Timetable, Unslotted, complete_through, twins_of
 from soilpipe.counts.tables import scanner_timetable
 from soilpipe.counts.truth import Truth, read_truth
 from soilpipe.errors import SoilpipeError
@@ -37,6 +38,7 @@ class ScannerStatus:
     not_analysed      accepted scans in a slot that have no detection file under the analysis published for them
     quarantine        refused files and conflicts on which nobody has decided
     needs_person      what a person has to do, in sentences; empty when nothing
+    clock             signs that the device's clock is or was wrong; their sentences are in ``needs_person`` too
     """
 
     scanner_id: str
@@ -52,6 +54,7 @@ class ScannerStatus:
     quarantine: tuple[Quarantined, ...]
     unslotted: tuple[Unslotted, ...]
     needs_person: tuple[str, ...]
+    clock: tuple[ClockDoubt, ...] = ()
 
 
 def project_status(project: Project, store: Store, now: datetime) -> list[ScannerStatus]:
@@ -77,9 +80,11 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         truth = Truth({}, (), (), {}, {})
     table = scanner_timetable(scanner, truth, now)
     needs += _nobodys(scanner, strangers)
-    needs += _moved_zone(scanner, truth)
     needs += _refused(truth)
-    needs += _wrong_clock(scanner, table)
+    needs += _twins(scanner, truth)
+    doubts = clock_doubts(scanner, list(truth.receipts.values()), table.slots, now)
+    needs += [doubt.sentence for doubt in doubts]
+    needs += _wrong_clock(scanner, table, doubts)
     needs += _silent(scanner, table, now)
     last = max(truth.scans, key=lambda s: (s[1], s[0]), default=(None, None))
     return ScannerStatus(
@@ -96,6 +101,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         quarantine=truth.refused,
         unslotted=table.unslotted,
         needs_person=tuple(needs),
+        clock=tuple(doubts),
     )
 
 
@@ -110,31 +116,31 @@ def _nobodys(scanner: Scanner, strangers: tuple[str, ...]) -> Iterator[str]:
         )
 
 
-def _moved_zone(scanner: Scanner, truth: Truth) -> Iterator[str]:
-    """Scans that were taken in under another time zone: their times are not moved, and no longer fit the slots."""
-    zones = [receipt.timezone for receipt in truth.receipts.values() if receipt.timezone != scanner.timezone]
-    if zones:
+def _twins(scanner: Scanner, truth: Truth) -> Iterator[str]:
+    """Accepted scans of one time: the project file moved them there."""
+    for at, scans in sorted(twins_of(truth.scans).items()):
         yield (
-            f"{len(zones)} scans of {scanner.id} were understood in {', '.join(sorted(set(zones)))}, and its "
-            f"`timezone` is {scanner.timezone} now: write the old one again, or, if that was wrong, delete the "
-            "receipts of those scans and run again while their files are in the inbox"
+            f"{' and '.join(scans)} are of one time, {at:%Y-%m-%d %H:%M} UTC, by `timezone` and `clock:` of the "
+            "project file, and none is counted: correct those, or keep one with "
+            f"`soilpipe quarantine accept {scanner.id} {scans[0]}`"
         )
 
 
-def _wrong_clock(scanner: Scanner, table: Timetable) -> Iterator[str]:
+def _wrong_clock(scanner: Scanner, table: Timetable, doubts: Sequence[ClockDoubt]) -> Iterator[str]:
     """Scans whose time can't be right: they have no counts, or stretch the series over years of missing slots."""
     for scan in table.unslotted:
         if scan.reason == FUTURE:
             yield f"{scan.scan_id} has no slot and no counts: {scan.reason}"
-    if scanner.from_ is not None or isinstance(scanner.slots, str):
+    if scanner.from_ is not None or isinstance(scanner.slots, str) or any(doubt.kind == "jump" for doubt in doubts):
         return
     times = [slot.captured_at for slot in table.slots if slot.captured_at is not None]
     gap, next_scan = max(((after - before, after) for before, after in pairwise(times)), default=(timedelta(0), None))
     if gap > ALONE:
         yield (
             f"{scanner.id} has scans of {times[0]:%Y-%m-%d} and later none until {next_scan:%Y-%m-%d}: when the clock "
-            f"of the device was wrong at first, write `from: {next_scan:%Y-%m-%d}` into its block of the project file, "
-            f"and `from: {times[0]:%Y-%m-%d}` when it was right"
+            f"of the device was wrong at first, mend it below `clock:`, or leave those scans out by "
+            f"`from: {next_scan:%Y-%m-%d}` in its block of the project file; write `from: {times[0]:%Y-%m-%d}` when it "
+            "was right"
         )
 
 

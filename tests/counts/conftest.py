@@ -106,8 +106,11 @@ class Season:
         dpi: float | None = 1200.0,
         usable: float = 1.0,
         content: str = "",
+        shown: datetime | None = None,
+        came: datetime | None = None,
     ) -> str:
-        naive = at.astimezone(UTC).replace(tzinfo=None)
+        """An accepted scan. ``shown``: by the device's clock, when it was wrong; ``came``: last change of its file."""
+        naive = shown or at.astimezone(UTC).replace(tzinfo=None)
         sha256 = hashlib.sha256(f"{scanner_id} {at} {content}".encode()).hexdigest()
         scan_id = layout.make_scan_id(scanner_id, naive, sha256)
         pixels = b"pixels of " + scan_id.encode()
@@ -123,8 +126,8 @@ class Season:
                 sha256=sha256,
                 source_name=f"{scanner_id}.jpg",
                 source_size=1,
-                source_modified=0.0,
-                captured_at=at,
+                source_modified=came.timestamp() if came else 0.0,
+                captured_at=naive.replace(tzinfo=UTC),
                 device_time=naive,
                 time_from="name",
                 timezone="UTC",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from soilpipe.config import ClockEntry
 from soilpipe.counts.status import project_status
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
@@ -125,11 +126,21 @@ def test_a_clock_that_was_reset_to_1970_needs_a_person_until_the_start_is_given(
     assert (found.needs_person, found.slots["missing"], len(found.unslotted)) == ((), 0, 1)
 
 
-def test_scans_of_another_time_zone_than_the_project_file_says_need_a_person(watched: Any, make_scanner: Any) -> None:
+def test_a_corrected_time_zone_moves_the_scans_and_needs_nobody(watched: Any, make_scanner: Any) -> None:
     watched.scan(START)
     watched.refresh(make_scanner(inbox=str(watched.inbox), timezone="Europe/Paris"))
-    (need,) = status(watched, START + HOUR).needs_person
-    assert "1 scans of A20 were understood in UTC" in need and "Europe/Paris now" in need
+    found = status(watched, START + HOUR)
+    assert (found.needs_person, found.last_scan) == ((), START - HOUR)
+
+
+def test_two_scans_that_the_project_file_moves_to_one_time_need_a_person(watched: Any, make_scanner: Any) -> None:
+    first, second = watched.scan(START), watched.scan(START + 6 * HOUR)
+    fault = ClockEntry(from_=START.replace(tzinfo=None), until=datetime(2024, 3, 6, 3), offset=6 * HOUR, reason="x")
+    watched.refresh(make_scanner(inbox=str(watched.inbox), clock=(fault,)))
+    found = status(watched, START + 7 * HOUR)
+    (need,) = found.needs_person
+    assert f"{first} and {second} are of one time, 2024-03-06 06:00 UTC" in need
+    assert found.slots["quarantined"] == 1 and f"accept A20 {first}" in need
 
 
 def test_a_conflict_is_told_as_one(watched: Any) -> None:

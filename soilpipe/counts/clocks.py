@@ -1,0 +1,244 @@
+"""Signs that the clock of a device is wrong, or was. They accuse nobody: a person looks, and writes a `clock:` entry.
+
+What the signs are made of: the times of scans as the project file corrects them, so that what is mended is not told
+again; the slots that they took; and when their files were last changed in the inbox, which is when they came unless
+whoever copied them kept older dates. What is told, and why not more:
+
+reset   a year before 2001. No soil scanner is so old, and clocks that lose their power begin there.
+ahead   the file is more than a day older than its picture. Less can be a wrong time zone of a memory card.
+jump    at least four files came one by one at the pace at which they were taken, but more than a day late. Files that
+        were collected come in heaps, which no clock explains, so a visit, a backlog or a month of silence is no jump.
+drift   over at most 90 days, the files come ever later or earlier after their times, or, where that cannot be told, the
+        scans after their slots: steadily, by 10 minutes or an eighth of the gap between slots in all. A bad clock
+        crystal (100 ppm) is 9 s a day off and gets there in 10 weeks, when nothing is in a wrong slot yet; uploads and
+        scans that take longer now and then do not grow steadily, and a clock change is one step.
+
+An entry with `offset: +0s` says that somebody has looked and the clock was right: its scans give no sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
+
+import numpy as np
+
+from soilpipe.config import Scanner
+from soilpipe.counts.expected import smallest_gap
+from soilpipe.counts.slots import Slot
+from soilpipe.ingest.clock import NEVER_BEFORE, entry_for
+from soilpipe.ingest.receipts import Receipt
+
+FAR = timedelta(days=1)
+JUMP_SCANS = 4
+DRIFT_SCANS = 12
+DRIFT_SPAN = timedelta(days=90)
+DRIFT_SHORTEST = timedelta(days=3)
+DRIFT_MOVED = timedelta(minutes=10)
+DRIFT_STEADY = 4
+"""How many times what moved is larger than what scatters about the line."""
+MOST_POINTS = 300
+
+
+@dataclass(frozen=True)
+class ClockDoubt:
+    """One sign. ``kind``: reset, ahead, jump or drift; ``seconds``: how far off, for drift a day, None where unknown.
+
+    ``entry`` is a line for `clock:` to begin with: what it takes for the real time is when files came.
+    """
+
+    kind: str
+    first_scan_id: str
+    last_scan_id: str
+    n_scans: int
+    seconds: float | None
+    sentence: str
+    entry: str
+
+
+def clock_doubts(
+    scanner: Scanner, receipts: Sequence[Receipt], slots: Sequence[Slot], now: datetime
+) -> list[ClockDoubt]:
+    """The signs, most serious first. ``receipts``: with the times by the present project file, as in `Truth`."""
+    looked_at = [receipt for receipt in receipts if not _said_right(scanner, receipt)]
+    believed = [r for r in looked_at if NEVER_BEFORE <= r.captured_at <= now + FAR]
+    dated = [r for r in believed if r.source_modified >= NEVER_BEFORE.timestamp()]
+    doubts = [*_resets(scanner, looked_at), *_ahead(scanner, dated), *_jumps(scanner, dated)]
+    # A clock that jumped is not judged for its drift: the line would go through two clocks.
+    return doubts or _drift(scanner, believed, dated, slots)
+
+
+def _said_right(scanner: Scanner, receipt: Receipt) -> bool:
+    entry = entry_for(receipt.device_time, scanner, receipt.source_modified)
+    return entry is not None and entry.says_right
+
+
+def _resets(scanner: Scanner, receipts: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+    wrong = sorted((r for r in receipts if r.captured_at < NEVER_BEFORE), key=lambda r: r.device_time)
+    for _, group in groupby(wrong, key=lambda r: r.device_time.year):
+        scans = list(group)
+        first = scans[0]
+        came = _came(first, scanner)
+        line = _line(scanner, scans, f"set: {came or 'YYYY-MM-DD HH:MM'}", "the clock was reset")
+        known = f"; its file was last changed {came}" if came else ""
+        yield _doubt(
+            "reset",
+            scans,
+            None,
+            f"{_these(scanner, scans)} tell a year in which no scanner was there: the clock was reset. They have no "
+            f"slot and no counts until `clock:` in the project file says when the first was really taken{known}",
+            line,
+        )
+
+
+def _ahead(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+    scans = [r for r in dated if _lag(r) < -FAR.total_seconds()]
+    if scans:
+        ahead = -float(np.median([_lag(r) for r in scans]))
+        yield _doubt(
+            "ahead",
+            scans,
+            ahead,
+            f"{_these(scanner, scans)} tell times {in_words(ahead)} after their files were last changed: the clock of "
+            "the device was ahead, or the dates of the files are wrong",
+            _line(scanner, scans, f"offset: -{in_words(ahead)}", "the clock was ahead"),
+        )
+
+
+def _jumps(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+    ordered = sorted(dated, key=lambda r: (r.source_modified, r.captured_at))
+    for scans in _live_runs(ordered):
+        behind = float(np.median([_lag(r) for r in scans]))
+        if len(scans) >= JUMP_SCANS and behind > FAR.total_seconds():
+            yield _doubt(
+                "jump",
+                scans,
+                -behind,
+                f"{_these(scanner, scans)} came one by one as if just taken, but {in_words(behind)} after the times "
+                "that they tell: the clock of the device was behind",
+                _line(scanner, scans, f"offset: +{in_words(behind)}", "the clock was behind"),
+            )
+
+
+def _live_runs(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+    """The scans, in order of arrival, in runs whose files came at the pace at which they were taken, to a quarter."""
+    run = list(ordered[:1])
+    for before, after in pairwise(ordered):
+        taken = (after.captured_at - before.captured_at).total_seconds()
+        if not (taken > 0 and abs(_lag(after) - _lag(before)) <= taken / 4):
+            yield run
+            run = []
+        run.append(after)
+    if run:
+        yield run
+
+
+def _drift(
+    scanner: Scanner, believed: Sequence[Receipt], dated: Sequence[Receipt], slots: Sequence[Slot]
+) -> list[ClockDoubt]:
+    """Judged by the files where they come steadily enough to tell: it is then the clock, and not the schedule."""
+    gap = smallest_gap(scanner)
+    enough = min(DRIFT_MOVED, gap / 8) if gap is not None else DRIFT_MOVED
+    by_id = {receipt.scan_id: receipt for receipt in believed}
+    on_slot = [(by_id[s.scan_id], s.delay_s) for s in slots if s.scan_id in by_id and s.delay_s is not None]
+    lags = _trend([(r, _lag(r)) for r in dated])
+    steady = lags is not None and lags.scatter_s <= enough.total_seconds() / DRIFT_STEADY
+    trend = lags if steady else _trend([(r, -delay) for r, delay in on_slot])
+    if (
+        trend is None
+        or abs(trend.moved_s) < enough.total_seconds()
+        or abs(trend.moved_s) < DRIFT_STEADY * trend.scatter_s
+    ):
+        return []
+    loses = trend.per_day_s > 0
+    what = (
+        f"come {'ever later' if loses else 'ever earlier'} after the times that they tell"
+        if steady
+        else f"tell times {'ever earlier' if loses else 'ever later'} than their slots: its schedule drifts, or"
+    )
+    rate = f"{abs(trend.per_day_s):.1f}s a day"
+    return [
+        _doubt(
+            "drift",
+            trend.scans,
+            -trend.per_day_s,
+            f"{_these(scanner, trend.scans)} {what}{':' if steady else ''} the clock of the device "
+            f"{'loses' if loses else 'gains'} {rate} ({in_words(abs(trend.moved_s))} by now)",
+            _line(scanner, trend.scans, f"drift: {'+' if loses else '-'}{rate}", "the clock drifts", lasting=True),
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class _Trend:
+    """A line through points: ``per_day_s`` its slope, ``moved_s`` from end to end, ``scatter_s`` about it."""
+
+    scans: list[Receipt]
+    per_day_s: float
+    moved_s: float
+    scatter_s: float
+
+
+def _trend(points: Sequence[tuple[Receipt, float]]) -> _Trend | None:
+    """The median slope of all pairs (Theil 1950, Sen 1968) of the last 90 days: a few odd points do not turn it."""
+    points = sorted(points, key=lambda point: point[0].captured_at)
+    points = [point for point in points if point[0].captured_at >= points[-1][0].captured_at - DRIFT_SPAN]
+    if len(points) < DRIFT_SCANS or points[-1][0].captured_at - points[0][0].captured_at < DRIFT_SHORTEST:
+        return None
+    scans = [receipt for receipt, _ in points]
+    points = [points[i] for i in np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).astype(int))]
+    day = np.array([receipt.captured_at.timestamp() for receipt, _ in points]) / 86_400
+    day -= day[0]
+    value = np.array([value for _, value in points])
+    one, other = np.triu_indices(len(points), 1)
+    apart = day[other] - day[one]
+    slopes = (value[other] - value[one])[apart > 0] / apart[apart > 0]
+    slope = float(np.median(slopes))
+    off = value - slope * day
+    scatter = float(np.quantile(np.abs(off - np.median(off)), 0.9))
+    return _Trend(scans, slope, slope * float(day[-1]), scatter)
+
+
+def _lag(receipt: Receipt) -> float:
+    """Seconds from a scan to the last change of its file."""
+    return receipt.source_modified - receipt.captured_at.timestamp()
+
+
+def _came(receipt: Receipt, scanner: Scanner) -> str | None:
+    """When its file was last changed, in local time to the minute; None where its date says nothing."""
+    if receipt.source_modified < NEVER_BEFORE.timestamp():
+        return None
+    return f"{datetime.fromtimestamp(receipt.source_modified, UTC).astimezone(scanner.zone):%Y-%m-%d %H:%M}"
+
+
+def _these(scanner: Scanner, scans: Sequence[Receipt]) -> str:
+    times = [r.device_time for r in scans]
+    span = (
+        f"of {min(times):%Y-%m-%d %H:%M}"
+        if len(scans) == 1
+        else f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M}"
+    )
+    return f"{len(scans)} scan{'s' if len(scans) > 1 else ''} of {scanner.id} ({span} by its clock)"
+
+
+def _line(scanner: Scanner, scans: Sequence[Receipt], what: str, reason: str, lasting: bool = False) -> str:
+    times = [r.device_time for r in scans]
+    until = "" if lasting else f" until: {max(times) + timedelta(minutes=1):%Y-%m-%d %H:%M},"
+    return f"- {{scanner: {scanner.id}, from: {min(times):%Y-%m-%d %H:%M},{until} {what}, reason: {reason}}}"
+
+
+def _doubt(kind: str, scans: Sequence[Receipt], seconds: float | None, sentence: str, entry: str) -> ClockDoubt:
+    advice = f"{sentence}. When that is so, write below `clock:`, with the real times: {entry}"
+    return ClockDoubt(kind, scans[0].scan_id, scans[-1].scan_id, len(scans), seconds, advice, entry)
+
+
+def in_words(seconds: float) -> str:
+    """A span as the project file spells it, to the minute where it is long: "430d 2h 5min"; seconds below an hour."""
+    left = round(seconds / 60) * 60 if seconds >= 3600 else round(seconds)
+    parts = []
+    for name, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        n, left = divmod(left, size)
+        parts += [f"{n}{name}"] if n else []
+    return " ".join(parts) or "0s"
