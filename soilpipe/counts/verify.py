@@ -22,7 +22,7 @@ from soilpipe.counts.truth import Truth, read_detections, read_truth
 from soilpipe.detections import DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
-from soilpipe.ingest.receipts import Receipt
+from soilpipe.ingest.receipts import Receipt, seal_of
 from soilpipe.schemas import SERIES
 from soilpipe.store import Store, StoreError
 
@@ -145,6 +145,12 @@ def _receipt_problems(truth: Truth) -> Iterator[Problem]:
                 "record",
                 layout.receipt(receipt.scan_id),
                 "does not tell the scan that it is called after; restore it from a backup",
+            )
+        elif receipt.seal is not None and receipt.seal != seal_of(receipt):
+            yield Problem(
+                "record",
+                layout.receipt(receipt.scan_id),
+                "is not as it was written (its seal is broken): it was edited or damaged; restore it from a backup",
             )
     known = {receipt.scan_id for receipt in receipts}
     for analysis_id, scans in truth.detected.items():

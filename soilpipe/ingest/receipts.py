@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.ingest.quality import Quality
-from soilpipe.store import Store, StoreError
+from soilpipe.store import Store, StoreError, canonical_json
 
 READERS = 8
 """Receipts read at once: nothing on a disk, all the difference on S3."""
@@ -60,6 +61,8 @@ class Receipt(FrozenModel):
     files: tuple[FileRecord, ...]
     checksum_from: str | None = None
     """Who told the same sha256 as was found: the name of a file beside it, or S3; None where nobody did."""
+    seal: str | None = None
+    """sha256 of the rest, by which `verify` finds one that was damaged or edited; None in receipts from before it."""
 
     @property
     def um_per_px(self) -> float | None:
@@ -68,8 +71,16 @@ class Receipt(FrozenModel):
 
 
 def write_receipt(store: Store, receipt: Receipt) -> None:
-    """The last step of a scan's ingest."""
-    store.write_json(layout.receipt(receipt.scan_id), receipt.model_dump(mode="json"))
+    """The last step of a scan's ingest. The receipt is written with its seal."""
+    sealed = receipt.model_copy(update={"seal": seal_of(receipt)})
+    store.write_json(layout.receipt(receipt.scan_id), sealed.model_dump(mode="json"))
+
+
+def seal_of(receipt: Receipt) -> str:
+    """The seal that fits: hex sha256 of everything else in it, as JSON. Fields that are null count for nothing, so
+    that a field added later breaks no seal."""
+    content = receipt.model_dump(mode="json", exclude={"seal"}, exclude_none=True)
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def read_receipt(store: Store, scan_id: str) -> Receipt:
@@ -97,7 +108,10 @@ def list_scan_ids(store: Store, scanner_id: str, year: int | None = None) -> lis
 def _read(store: Store, key: str) -> Receipt:
     remedy = "restore it from a backup, or delete it and run again while the scanner's file is in the inbox"
     try:
-        return Receipt.model_validate(store.read_json(key))
+        receipt = Receipt.model_validate(store.read_json(key))
+        if receipt.scan_id != key.rpartition("/")[2].removesuffix(".json"):
+            raise StoreError(f"{key} holds the receipt of {receipt.scan_id!r}; {remedy}")
+        return receipt
     except FileNotFoundError:
         raise
     except ValidationError as error:

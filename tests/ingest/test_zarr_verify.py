@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from soilpipe import layout
 from soilpipe.counts.series import build_series
 from soilpipe.counts.verify import verify
+from soilpipe.ingest.receipts import list_receipts
 
 
 @pytest.fixture
@@ -38,6 +39,23 @@ def test_a_flipped_bit_anywhere_in_a_written_scan_is_found(scanned, which: int, 
     broken[int(where * len(sound))] ^= 1 << bit
     scanned.store.write_bytes(entry.key, bytes(broken))
     assert [(problem.kind, problem.key) for problem in verify(scanned.project, scanned.store)] == [("scan", entry.key)]
+    scanned.store.write_bytes(entry.key, sound)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_its_receipt_is_found_or_changes_nothing_that_it_says(scanned, where: float, bit: int) -> None:
+    (entry,) = scanned.store.list(layout.RECEIPTS)
+    sound = scanned.store.read_bytes(entry.key)
+    broken = bytearray(sound)
+    broken[int(where * len(sound))] ^= 1 << bit
+    scanned.store.write_bytes(entry.key, bytes(broken))
+    if not any(problem.kind in ("record", "scan") for problem in verify(scanned.project, scanned.store)):
+        # White space, or the name of a field that is null: what is read is the same.
+        (read,) = list_receipts(scanned.store, "A20")
+        scanned.store.write_bytes(entry.key, sound)
+        (written,) = list_receipts(scanned.store, "A20")
+        assert read.model_copy(update={"seal": None}) == written.model_copy(update={"seal": None})
     scanned.store.write_bytes(entry.key, sound)
 
 
