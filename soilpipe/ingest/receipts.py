@@ -77,9 +77,12 @@ def write_receipt(store: Store, receipt: Receipt) -> None:
 
 
 def seal_of(receipt: Receipt) -> str:
-    """The seal that fits: hex sha256 of everything else in it, as JSON. Fields that are null count for nothing, so
-    that a field added later breaks no seal."""
-    content = receipt.model_dump(mode="json", exclude={"seal"}, exclude_none=True)
+    """The seal that fits: hex sha256 of everything else in it, as JSON.
+
+    ``captured_at`` is left out, since it follows from the device's time and the project file, and is made again from
+    them. Fields that are null count for nothing, so that a field added later breaks no seal.
+    """
+    content = receipt.model_dump(mode="json", exclude={"seal", "captured_at"}, exclude_none=True)
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
