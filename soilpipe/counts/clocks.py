@@ -28,7 +28,7 @@ import numpy as np
 from soilpipe.config import Scanner
 from soilpipe.counts.expected import smallest_gap
 from soilpipe.counts.slots import Slot
-from soilpipe.ingest.clock import NEVER_BEFORE, entry_for
+from soilpipe.ingest.clock import NEVER_BEFORE, at_present, entry_for
 from soilpipe.ingest.receipts import Receipt
 
 FAR = timedelta(days=1)
@@ -61,8 +61,8 @@ class ClockDoubt:
 def clock_doubts(
     scanner: Scanner, receipts: Sequence[Receipt], slots: Sequence[Slot], now: datetime
 ) -> list[ClockDoubt]:
-    """The signs, most serious first. ``receipts``: with the times by the present project file, as in `Truth`."""
-    looked_at = [receipt for receipt in receipts if not _said_right(scanner, receipt)]
+    """The signs, most serious first."""
+    looked_at = [at_present(receipt, scanner) for receipt in receipts if not _said_right(scanner, receipt)]
     believed = [r for r in looked_at if NEVER_BEFORE <= r.captured_at <= now + FAR]
     dated = [r for r in believed if r.source_modified >= NEVER_BEFORE.timestamp()]
     doubts = [*_resets(scanner, looked_at), *_ahead(scanner, dated), *_jumps(scanner, dated)]

@@ -189,7 +189,7 @@ def _reasons(*told: str | None) -> str | None:
 def _why_not_counted(receipt: Receipt, truth: Truth, broken: Mapping[str, str]) -> str | None:
     if receipt.scan_id in broken:
         return broken[receipt.scan_id]
-    if not truth.analysed(receipt.scan_id, truth.analysis_at(receipt.captured_at)):
+    if not truth.analysed(receipt.scan_id, truth.analysis_at(truth.times[receipt.scan_id])):
         return "not analysed yet"
     usable = receipt.quality.usable_fraction
     if usable is not None and usable < MIN_USABLE_FRACTION:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -12,7 +12,7 @@ from soilpipe import layout
 from soilpipe.analyses import PUBLICATIONS, Analysis, Publication, publications, published_analysis, read_analysis
 from soilpipe.config import Scanner
 from soilpipe.detections import DetectionFile, DetectionFileError, detected_scans, parse_detection_file
-from soilpipe.ingest.clock import at_present
+from soilpipe.ingest.clock import at_present, to_utc
 from soilpipe.ingest.quarantine import DECISIONS, Quarantined, open_quarantine, superseded_scans
 from soilpipe.ingest.receipts import Receipt, list_receipts
 from soilpipe.store import Entry, Store
@@ -24,12 +24,16 @@ READ_AHEAD = 256
 
 @dataclass(frozen=True)
 class Truth:
-    """What the store held of one scanner when it was read. Times are those that the project file gives now.
+    """What the store held of one scanner when it was read.
 
     receipts   of accepted scans that no decision put aside, by scan_id, in order of time
     refused    files in quarantine on which nobody has decided
     detected   the scans with a detection file, by analysis
     aside      receipts of scans that a decision put aside: kept, but in no series
+    times      when each scan was taken (UTC), by the project file of now: a receipt's own `captured_at` is what it was
+               taken for when it came, and counts for nothing here
+
+    The times of refused files are those of now as well.
     """
 
     receipts: Mapping[str, Receipt]
@@ -38,11 +42,12 @@ class Truth:
     analyses: Mapping[str, Analysis]
     detected: Mapping[str, frozenset[str]]
     aside: tuple[Receipt, ...] = ()
+    times: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def scans(self) -> list[tuple[str, datetime]]:
-        """(scan_id, captured_at) of every scan."""
-        return [(scan_id, receipt.captured_at) for scan_id, receipt in self.receipts.items()]
+        """(scan_id, when it was taken) of every scan that was not put aside, in order of time."""
+        return [(scan_id, self.times[scan_id]) for scan_id in self.receipts]
 
     def analysis_at(self, moment: datetime) -> Analysis | None:
         """The analysis published for a scan captured then."""
@@ -56,12 +61,13 @@ class Truth:
 def read_truth(store: Store, scanner: Scanner) -> Truth:
     """Everything but the detections themselves.
 
-    Here the time stored in receipts and refusals ends: everything made from this has the time by the present project
-    file, so that a new `timezone` or `clock:` entry moves scans without a receipt being written again.
+    Here the times stored in receipts and refusals end: everything made from this goes by the present project file, so
+    that a new `timezone` or `clock:` entry moves scans without a receipt being written again.
     """
     aside = superseded_scans(store, scanner.id)
-    moved = (at_present(receipt, scanner) for receipt in list_receipts(store, scanner.id))
-    listed = sorted(moved, key=lambda receipt: (receipt.captured_at, receipt.scan_id))
+    listed = list_receipts(store, scanner.id)
+    times = {r.scan_id: to_utc(r.device_time, scanner, r.source_modified) for r in listed}
+    listed.sort(key=lambda receipt: (times[receipt.scan_id], receipt.scan_id))
     published = tuple(publications(store, scanner.id))
     ids = dict.fromkeys(p.analysis_id for p in published)
     return Truth(
@@ -71,6 +77,7 @@ def read_truth(store: Store, scanner: Scanner) -> Truth:
         analyses={i: read_analysis(store, i) for i in ids},
         detected={i: detected_scans(store, i, scanner.id) for i in ids},
         aside=tuple(r for r in listed if r.scan_id in aside),
+        times=times,
     )
 
 

@@ -54,9 +54,9 @@ def list_undetected(
     ends = [moment for moment in (before, until) if moment is not None]
     end = min(ends, default=None)
     found = []
-    for receipt in truth.receipts.values():
-        analysis = truth.analysis_at(receipt.captured_at)
-        wanted = (since is None or receipt.captured_at >= since) and (end is None or receipt.captured_at < end)
-        if analysis is not None and wanted and not truth.analysed(receipt.scan_id, analysis):
-            found.append(Undetected(receipt.scan_id, receipt.captured_at, analysis.id))
+    for scan_id, captured_at in truth.scans:
+        analysis = truth.analysis_at(captured_at)
+        wanted = (since is None or captured_at >= since) and (end is None or captured_at < end)
+        if analysis is not None and wanted and not truth.analysed(scan_id, analysis):
+            found.append(Undetected(scan_id, captured_at, analysis.id))
     return tuple(sorted(found, key=lambda scan: (scan.captured_at, scan.scan_id)))

@@ -79,7 +79,7 @@ def verify(
         problems += _series_problems(project, store, scanner.id, truth)
         if since is None and sample is None:
             problems += _quarantine_problems(store, scanner.id)
-        receipts = [r for r in (*truth.receipts.values(), *truth.aside) if since is None or r.captured_at >= since]
+        receipts = [r for r in (*truth.receipts.values(), *truth.aside) if since is None or truth.times[r.scan_id] >= since]
         if sample is None:
             problems += _all_scan_problems(store, receipts, f"scans of {scanner.id}", told)
         else:
@@ -191,7 +191,7 @@ def _series_problems(project: Project, store: Store, scanner_id: str, truth: Tru
     present = set(_series_keys(store, scanner_id))
     as_of = stored_as_of(store, scanner_id)
     if as_of is None:
-        if truth.receipts:
+        if scanner_timetable(scanner, truth, datetime.now(UTC)).slots:
             yield Problem("series", scanner_id, "has scans but no series; run `soilpipe rebuild`")
         return
     slots = scanner_timetable(scanner, truth, as_of).slots

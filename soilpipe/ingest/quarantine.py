@@ -154,7 +154,8 @@ def open_quarantine(store: Store, scanner: Scanner) -> list[Quarantined]:
         names = frozenset(receipt.source_name for receipt in list_receipts(store, scanner.id))
     good_times = {at for scan, at in times.items() if scan not in aside}
     good_contents = {layout.parse_scan_id(scan).sha8 for scan in times if scan not in aside}
-    return [q for q in judged if q.conflicts_with or not _superseded(q, scanner, good_times, good_contents, names)]
+    conflicts = (SAME_TIME, SAME_CONTENT)
+    return [q for q in judged if q.code in conflicts or not _superseded(q, scanner, good_times, good_contents, names)]
 
 
 def _judged_anew(
@@ -166,13 +167,16 @@ def _judged_anew(
     """
     if q.conflicts_with is None or q.conflicts_with not in times or q.device_time is None:
         return q
-    one_time = times[q.conflicts_with] == to_utc(q.device_time, scanner, q.source_modified)
+    own = to_utc(q.device_time, scanner, q.source_modified)
+    one_time = times[q.conflicts_with] == own
     if q.code == SAME_CONTENT:
         return None if one_time else q
     if one_time:
         return q
     if any((o.sha256, o.device_time) == (q.sha256, q.device_time) and o.first_seen > q.first_seen for o in found):
         return None  # it was looked at again since, and that refusal tells what is wrong now
+    if any(at == own and layout.parse_scan_id(scan).sha8 == q.sha256[:8] for scan, at in times.items()):
+        return None  # it was taken since
     return q.model_copy(
         update={
             "conflicts_with": None,
