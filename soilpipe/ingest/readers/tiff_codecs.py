@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 
-from soilpipe.ingest.readers.base import damaged, truncated
+from soilpipe.ingest.readers.base import Refused, damaged, truncated
 from soilpipe.ingest.readers.jpeg_marks import walk
 from soilpipe.ingest.readers.sequential import Facts, SequentialReader
 from soilpipe.ingest.readers.zeros import CODED, zero_run
@@ -41,6 +41,8 @@ _DECODERS = {
 # Bytes of zeros that no encoder writes. Deflate has a checksum. zstd leaves a block as it is when packing saves less
 # than a 64th of its at most 128 KiB. A row of one or two bytes of black is zeros in PackBits, but never longer.
 _ZEROS = {LZW: CODED, PACKBITS: 260, ZSTD: 4096}
+# LZW ends in a code of at least 9 bits that is not zero. zstd steps over up to 512 bytes where nothing was like before.
+_MOST_ZEROS_AT_THE_END = {LZW: 1, PACKBITS: 7, ZSTD: 1023}
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,21 @@ def unpack(data: bytes | bytearray, layout: Layout, rows: int, where: str) -> np
 def unpack_jpeg(data: bytes, tables: bytes | None, layout: Layout, rows: int, ycbcr: bool, where: str) -> np.ndarray:
     """Like unpack, for a strip or tile that is a JPEG stream, its tables kept apart or not."""
     try:
-        stream = b"\xff\xd8" + _adobe(ycbcr) + _segments(tables or b"", where) + _segments(data, where)
+        stream = b"\xff\xd8" + _adobe(ycbcr) + _segments(tables or b"") + _segments(data)
         header = walk(stream)
+        if header.components != layout.samples or header.width != layout.width:
+            raise damaged("JPEG", f"it is {header.width} px wide, of {header.components} samples")
+        if not rows <= header.height <= layout.rows:
+            raise damaged("JPEG", f"it has {header.height} rows, not {rows}")
+        size = header.width, header.height
+        with SequentialReader(io.BytesIO(stream), "JPEG", size, Facts(), header.coded_end) as reader:
+            (samples,) = reader.samples(header.height)
+        if samples.shape[2] != layout.samples:
+            raise damaged("JPEG", f"it has {samples.shape[2]} samples a pixel")
     except struct.error as error:
         raise truncated(NAME, f"{where} is a JPEG that ends inside its header") from error
-    if header.components != layout.samples or header.width != layout.width:
-        raise damaged(NAME, f"{where} is a JPEG of {header.width} px and {header.components} samples")
-    if not rows <= header.height <= layout.rows:
-        raise damaged(NAME, f"{where} is a JPEG of {header.height} rows, not {rows}")
-    size = header.width, header.height
-    with SequentialReader(io.BytesIO(stream), f"{NAME} ({where})", size, Facts(), header.coded_end) as reader:
-        (samples,) = reader.samples(header.height)
-    if samples.shape[2] != layout.samples:
-        raise damaged(NAME, f"{where} is a JPEG of {samples.shape[2]} samples")
+    except Refused as refusal:
+        raise Refused(refusal.code, f"The {NAME} file is bad in {where}: {refusal.reason}", refusal.remedy) from None
     return samples[:rows]
 
 
@@ -109,6 +113,9 @@ def _check_zeros(data: bytes | bytearray, layout: Layout, where: str) -> None:
     hole = zero_run(data, 0, len(data), min(length, max(len(data), 1)))
     if hole is not None:
         raise damaged(NAME, f"{where} has a hole of zeros at its byte {hole}")
+    tail = len(data) - len(data.rstrip(b"\0"))
+    if tail > _MOST_ZEROS_AT_THE_END.get(layout.compression, tail):
+        raise truncated(NAME, f"{where} ends in {tail} zeros, without its end")
 
 
 def _adobe(ycbcr: bool) -> bytes:
@@ -116,10 +123,10 @@ def _adobe(ycbcr: bool) -> bytes:
     return b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes([ycbcr])
 
 
-def _segments(stream: bytes, where: str) -> bytes:
+def _segments(stream: bytes) -> bytes:
     """A stream without its SOI, without EOI if it is tables only, and without marks about colour or applications."""
     if stream and stream[:2] != b"\xff\xd8":
-        raise damaged(NAME, f"{where} is no JPEG stream, though the tags say so")
+        raise damaged("JPEG", "it does not begin with SOI")
     return b"".join(_each_segment(stream))
 
 
