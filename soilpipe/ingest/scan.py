@@ -16,20 +16,18 @@ from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.arrivals import Arrival, waiting
 from soilpipe.ingest.checksums import Told, check, confirmed_by, problems, told_checksums
-from soilpipe.ingest.clock import scan_times, shown_utc, to_utc
+from soilpipe.ingest.clock import shown_utc, to_utc
+from soilpipe.ingest.conflicts import Conflict, check_conflicts, check_twins, live_scans_at
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
 from soilpipe.ingest.quality import QualityMeter
 from soilpipe.ingest.quarantine import (
-    SAME_CONTENT,
-    SAME_TIME,
     Quarantined,
     quarantine,
     quarantined_as,
-    superseded_scans,
 )
 from soilpipe.ingest.readers import Reader, Refused, open_reader
-from soilpipe.ingest.receipts import FileRecord, Receipt, list_scan_ids, read_receipt, write_receipt
+from soilpipe.ingest.receipts import FileRecord, Receipt, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
 from soilpipe.store import Entry, Inbox, Store
 
@@ -70,14 +68,6 @@ class Candidate:
     accepted: bool = False
     again: bool = False
     told: tuple[Told, ...] = ()
-
-
-class _Conflict(Exception):  # noqa: N818 - no error: two files that cannot both be right
-    def __init__(self, scan_id: str, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.scan_id = scan_id
-        self.code = code
-        self.reason = reason
 
 
 def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arrival, now: datetime) -> Outcome:
@@ -137,15 +127,17 @@ def examine(
             else:
                 time_from = candidate.time_from
             if not candidate.accepted:
-                _check_conflicts(scanner, store, candidate, time, reader)
+                at = to_utc(time, scanner, candidate.entry.modified)
+                check_conflicts(scanner, store, candidate.sha256, at, reader)
             outcome = _take(project, scanner, store, candidate, reader, time, time_from, inbox)
         if outcome.kind == "accepted" and not candidate.accepted:
-            _check_twins(scanner, store, candidate, time)
+            scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
+            check_twins(scanner, store, scan_id, to_utc(time, scanner, candidate.entry.modified))
         return outcome
     except Refused as refusal:
         refused = _refusal(scanner, candidate, time, refusal.code, refusal.reason, refusal.remedy, None, now)
         kind: Kind = "refused"
-    except _Conflict as conflict:
+    except Conflict as conflict:
         accept = f"soilpipe quarantine accept {scanner.id}"
         remedy = (
             f"Neither is counted until a person has looked at both: `{accept} {candidate.sha256[:12]}` takes the file, "
@@ -209,47 +201,6 @@ def _time_in_file(reader: Reader, candidate: Candidate) -> datetime:
             "Rename the file by the pattern, correct `filename` in the project file, or accept it with its time.",
         )
     return reader.captured
-
-
-def _check_conflicts(scanner: Scanner, store: Store, candidate: Candidate, time: datetime, reader: Reader) -> None:
-    """Raises _Conflict when an accepted scan has the same content at another time, or the same time but other content.
-
-    The file is first read to its end: a broken copy of a good scan is refused as broken, and contradicts nothing.
-    """
-    own = to_utc(time, scanner, candidate.entry.modified)
-    aside = superseded_scans(store, scanner.id)
-    for scan_id, captured_at in scan_times(store, scanner, list_scan_ids(store, scanner.id)).items():
-        same_time = captured_at == own
-        if scan_id in aside or not (same_time or layout.parse_scan_id(scan_id).sha8 == candidate.sha256[:8]):
-            continue
-        same_content = read_receipt(store, scan_id).sha256 == candidate.sha256
-        if not (same_time or same_content):
-            continue
-        for _ in reader.bands(SHARD):
-            pass
-        if same_content:
-            raise _Conflict(
-                scan_id,
-                SAME_CONTENT,
-                f"Its content is that of scan {scan_id}, byte for byte, but its name says another time.",
-            )
-        raise _Conflict(scan_id, SAME_TIME, f"Its time is that of scan {scan_id}, but the picture is another one.")
-
-
-def _check_twins(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> None:
-    """Raises _Conflict when another run accepted other content for this time while this one was accepted."""
-    own = layout.make_scan_id(scanner.id, time, candidate.sha256)
-    for scan_id in live_scans_at(scanner, store, to_utc(time, scanner, candidate.entry.modified)):
-        if scan_id != own:
-            reason = f"Its time is that of scan {scan_id}, which arrived together with it; the pictures differ."
-            raise _Conflict(scan_id, SAME_TIME, reason)
-
-
-def live_scans_at(scanner: Scanner, store: Store, captured_at: datetime) -> list[str]:
-    """The accepted scans of one time that nobody has put aside: more than one only in a conflict."""
-    aside = superseded_scans(store, scanner.id)
-    times = scan_times(store, scanner, list_scan_ids(store, scanner.id))
-    return [scan_id for scan_id, at in times.items() if scan_id not in aside and at == captured_at]
 
 
 def _take(

@@ -8,6 +8,7 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.ingest import index as index_module
+from soilpipe.ingest import scan as scan_module
 from soilpipe.ingest.arrivals import find_arrivals
 from soilpipe.ingest.index import load_index, remember
 from soilpipe.ingest.receipts import list_receipts
@@ -69,3 +70,20 @@ def test_a_lost_receipt_of_any_year_is_noticed_while_its_file_is_there(bench, dr
     for receipt in list_receipts(bench.store, "A20"):
         bench.store.delete(layout.receipt(receipt.scan_id))
         assert [outcome.scan_id for outcome in bench.run()] == [receipt.scan_id]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_a_conflict_on_new_years_day_is_found_whatever_the_year_in_utc(zone: str, make_bench, draw, encode) -> None:
+    bench = make_bench(timezone=zone)
+    for seed, time in enumerate(("2023-12-31_23H00M", "2024-01-01_00H00M")):
+        bench.deliver(f"A20_{time}.png", encode(draw(seed=seed), ".png"))
+        bench.deliver(f"A20_{time}00S.png", encode(draw(seed=seed + 9), ".png"))
+    assert sorted(outcome.kind for outcome in bench.run()) == ["accepted", "accepted", "conflict", "conflict"]
+
+
+def test_one_of_two_runs_finds_the_conflict_in_the_years_around(make_bench, draw, encode, monkeypatch) -> None:
+    bench = make_bench(timezone="Pacific/Kiritimati")
+    monkeypatch.setattr(scan_module, "check_conflicts", lambda *_: None)
+    for seed, name in enumerate(("A20_2024-01-01_00H00M", "A20_2024-01-01_00H00M00S")):
+        bench.deliver(f"{name}.png", encode(draw(seed=seed), ".png"))
+    assert [outcome.kind for outcome in bench.run()] == ["accepted", "conflict"]

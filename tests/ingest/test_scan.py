@@ -176,7 +176,7 @@ def test_two_runs_that_accept_two_pictures_of_one_time_end_in_a_conflict(
     bench.deliver(SIX, good)
     bench.deliver("A20_2024-03-06_06H00M00S.png", encode(draw(seed=5), ".png"))
     # Both runs look for conflicts before either has written its receipt.
-    monkeypatch.setattr(scan_module, "_check_conflicts", lambda *_: None)
+    monkeypatch.setattr(scan_module, "check_conflicts", lambda *_: None)
     assert kinds(bench.run()) == ["accepted", "conflict"]
     assert len(open_quarantine(bench.store, bench.scanner)) == 1
 
