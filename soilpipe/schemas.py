@@ -69,7 +69,7 @@ SLOTS = _schema(
     _SLOT,
     _STATE,
     _field("scan_id", pa.string(), "the scan that took the slot; null without one"),
-    _field("captured_at", TIME, "when the scan was captured, by the device's clock and time zone", "UTC"),
+    _field("captured_at", TIME, "when the scan was taken: the device's clock, mended by the project file", "UTC"),
     _field("delay_s", pa.float64(), "captured_at minus slot; negative when the scan came before its slot", "s"),
     _DPI,
     _field("width_px", pa.int32(), "width of the scan as stored in the file", "px"),

@@ -79,7 +79,8 @@ def verify(
         problems += _series_problems(project, store, scanner.id, truth)
         if since is None and sample is None:
             problems += _quarantine_problems(store, scanner.id)
-        receipts = [r for r in (*truth.receipts.values(), *truth.aside) if since is None or truth.times[r.scan_id] >= since]
+        kept = (*truth.receipts.values(), *truth.aside)
+        receipts = [r for r in kept if since is None or truth.times[r.scan_id] >= since]
         if sample is None:
             problems += _all_scan_problems(store, receipts, f"scans of {scanner.id}", told)
         else:

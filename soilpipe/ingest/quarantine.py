@@ -155,7 +155,11 @@ def open_quarantine(store: Store, scanner: Scanner) -> list[Quarantined]:
     good_times = {at for scan, at in times.items() if scan not in aside}
     good_contents = {layout.parse_scan_id(scan).sha8 for scan in times if scan not in aside}
     conflicts = (SAME_TIME, SAME_CONTENT)
-    return [q for q in judged if q.code in conflicts or not _superseded(q, scanner, good_times, good_contents, names)]
+    return [
+        q
+        for q in judged
+        if q.conflicts_with or q.code in conflicts or not _superseded(q, scanner, good_times, good_contents, names)
+    ]
 
 
 def _judged_anew(

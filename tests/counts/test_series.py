@@ -229,6 +229,20 @@ def test_a_clock_that_goes_back_takes_nothing_back(season: Any) -> None:
     assert stored_as_of(season.store, "A20") == START + 72 * HOUR
 
 
+def test_a_scan_that_comes_weeks_later_fills_its_slot_and_the_counts_follow(season: Any) -> None:
+    season.publish(season.analysis())
+    for hours in (0, 12):
+        season.scan(START + hours * HOUR, [MITE])
+    build(season, START + 40 * HOUR)
+    assert list(table(season, "slots")["state"])[:3] == ["observed", "missing", "observed"]
+    assert counts(season, "Acari")[:3] == [1, None, 1] and counts(season, "Acari", "n_new")[2:3] == [None]
+    late = season.scan(START + 6 * HOUR, [MITE, MITE])
+    build(season, START + 1000 * HOUR)
+    slots = table(season, "slots")
+    assert list(slots["state"])[:3] == ["observed"] * 3 and slots["scan_id"][1] == late
+    assert counts(season, "Acari")[:3] == [1, 2, 1] and counts(season, "Acari", "n_new")[2:3] == [0]
+
+
 def test_complete_through_waits_for_what_is_pending(season: Any) -> None:
     season.publish(season.analysis())
     season.scan(START, [MITE])

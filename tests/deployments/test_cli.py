@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from deployments.commands.options import OptionError
 from deployments.commands.written import write_whole
 from deployments.demo import MARKER, DemoError, prepare
 from soilpipe.config import load_project
-from tests.flow_fixtures import make_project
+from soilpipe.ingest.arrivals import find_arrivals
+from soilpipe.ingest.scan import ingest_file
+from soilpipe.store import Store
+from tests.flow_fixtures import make_project, picture
 
 cli = CliRunner()
 COMMANDS = {
@@ -73,6 +77,27 @@ def test_status_ends_with_1_only_when_something_needs_a_person(tmp_path: Path) -
     assert fine.exit_code == 0
     assert missing.exit_code == 1
     assert "does not exist" in json.loads(missing.stdout)[1]["needs_person"][0]
+
+
+def test_status_shows_a_clock_that_was_reset_and_the_line_that_mends_it(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.put("A_2000-01-01_00H00M.jpg", picture(0))
+    loaded = load_project(project.file)
+    store, (scanner,), now = Store(loaded.store), loaded.scanners, datetime.now(UTC)
+    (arrival,) = find_arrivals(loaded, scanner, store, now).ready
+    assert ingest_file(loaded, scanner, store, arrival, now).kind == "accepted"
+
+    words = cli.invoke(app, ["status", "--project", str(project.file)])
+    (row,) = json.loads(cli.invoke(app, ["status", "--project", str(project.file), "--json"]).stdout)
+
+    assert words.exit_code == 1
+    assert row["clock"][0]["kind"] == "reset" and row["clock"][0]["sentence"] in row["needs_person"]
+    line = row["clock"][0]["entry"]
+    assert line in words.stdout and "from: 2000-01-01 00:00" in line
+    with project.file.open("a") as file:
+        file.write(f"\nclock:\n  {line}\n")
+    (row,) = json.loads(cli.invoke(app, ["status", "--project", str(project.file), "--json"]).stdout)
+    assert row["clock"] == [] and row["last_scan"] == "2026-02-02T02:40:00+00:00"
 
 
 def test_a_dry_run_says_what_would_be_done_and_makes_no_scan(tmp_path: Path) -> None:
