@@ -5,6 +5,7 @@ values     durations, times, sizes, ids, zones         places    inboxes, stores
 taxa       the taxa of a project                       checks    what scanners and sites must be to each other
 models     Project, Scanner, Site                      loading   from the file to a Project
 clock      faults of the devices' clocks               frozen    the base of the models
+slot_plans when scans are expected, through time
 """
 
 from __future__ import annotations

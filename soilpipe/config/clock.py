@@ -12,13 +12,13 @@ from itertools import combinations
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from soilpipe.config import values
 from soilpipe.config.clock_values import parse_device_end, parse_device_time, parse_drift, parse_shift
 from soilpipe.config.document import Findings
 from soilpipe.config.errors import Where, shown, suggestion
-from soilpipe.config.frozen import FrozenModel
+from soilpipe.config.frozen import FrozenModel, UtcTime
 
 EXAMPLE = (
     "- {scanner: A20, from: 2000-01-01 00:00, until: 2000-01-08 00:00, set: 2024-03-06 06:00, reason: empty battery}"
@@ -35,17 +35,10 @@ def parse_reason(value: object) -> str:
     return value.strip()
 
 
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone. Give a time zone aware datetime")
-    return moment.astimezone(UTC)
-
-
 DeviceEnd = Annotated[datetime, BeforeValidator(parse_device_end)]
 DeviceTime = Annotated[datetime, BeforeValidator(parse_device_time)]
 Shift = Annotated[timedelta, BeforeValidator(parse_shift)]
 Drift = Annotated[timedelta, BeforeValidator(parse_drift)]
-Moment = Annotated[datetime, AfterValidator(_aware)]
 
 
 class ClockEntry(FrozenModel):
@@ -66,8 +59,8 @@ class ClockEntry(FrozenModel):
     offset: Shift | None = None
     set_: DeviceTime | None = Field(default=None, alias="set")
     drift: Drift | None = None
-    arrived_from: Moment | None = None
-    arrived_until: Moment | None = None
+    arrived_from: UtcTime | None = None
+    arrived_until: UtcTime | None = None
     reason: Annotated[str, BeforeValidator(parse_reason)]
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from soilpipe.config.clock import read_clock
 from soilpipe.config.document import Document, Findings, read_document
 from soilpipe.config.errors import ConfigError, Where, suggestion
 from soilpipe.config.models import Project, Scanner, Site
+from soilpipe.config.slot_plans import WrittenPlans, parse_slot_plans
 from soilpipe.config.taxa import read_taxa
 
 Parser = Callable[[object], Any]
@@ -48,7 +49,7 @@ def scanner_keys(folder: Path) -> Mapping[str, Parser]:
         "depth_cm": values.parse_depth,
         "orientation": values.parse_orientation,
         "timezone": values.parse_timezone,
-        "slots": values.parse_slots,
+        "slots": parse_slot_plans,
         "late_after": values.parse_duration,
         "missing_after": values.parse_duration,
         "settle": values.parse_duration,
@@ -161,7 +162,10 @@ def _read_scanners(
 
 
 def _settle_moments(merged: dict[str, Any], where: Where, mapping: Mapping[str, Any], findings: Findings) -> None:
-    """Turn `from` and `until` into UTC, in the scanner's own zone; a date as `until` means the end of that day."""
+    """Turn `from`, `until` and the beginnings of plans into UTC, in the scanner's own zone.
+
+    A date as `until` means the end of that day.
+    """
     zone = _zone(merged)
     for key in ("from", "until"):
         moment = merged.get(key)
@@ -171,6 +175,13 @@ def _settle_moments(merged: dict[str, Any], where: Where, mapping: Mapping[str, 
             except ValueError as error:
                 findings.tell((*where, key) if key in mapping else (key,), str(error))
                 del merged[key]
+    plans = merged.get("slots")
+    if isinstance(plans, WrittenPlans):
+        try:
+            merged["earlier_slots"], merged["slots"] = plans.in_zone(zone)
+        except ValueError as error:
+            findings.tell((*where, "slots") if "slots" in mapping else ("slots",), str(error))
+            del merged["slots"]
 
 
 def _zone(scanner: Mapping[str, Any]) -> ZoneInfo:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -12,16 +13,17 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from soilpipe.config import places, values
 from soilpipe.config.clock import ClockEntry, check_apart, clock_snapshot
 from soilpipe.config.errors import ConfigError, Problem, shown, suggestion
-from soilpipe.config.frozen import FrozenModel
+from soilpipe.config.frozen import FrozenModel, UtcTime
+from soilpipe.config.slot_plans import EarlierSlots, SlotTimes
 from soilpipe.taxonomy import SOIL, Taxonomy
 
 DEFAULT_SLOTS = (time(0), time(6), time(12), time(18))
 
 
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone. Give a time zone aware datetime")
-    return moment.astimezone(UTC)
+def _in_order(plans: tuple[EarlierSlots, ...]) -> tuple[EarlierSlots, ...]:
+    if any(after.until <= before.until for before, after in pairwise(plans)):
+        raise ValueError("the plans of slots are not in order of time. Sort them by `until`")
+    return plans
 
 
 def _apart(entries: tuple[ClockEntry, ...]) -> tuple[ClockEntry, ...]:
@@ -37,8 +39,6 @@ Place = Annotated[str, BeforeValidator(places.parse_place)]
 Filename = Annotated[str, BeforeValidator(places.parse_filename)]
 Orientation = Annotated[int, BeforeValidator(values.parse_orientation)]
 DoneMarker = Annotated[str, BeforeValidator(places.parse_done_marker)]
-SlotTimes = Annotated[values.Slots, BeforeValidator(values.parse_slots)]
-UtcTime = Annotated[datetime, AfterValidator(_utc)]
 Latitude = Annotated[float, BeforeValidator(values.parse_latitude)]
 Longitude = Annotated[float, BeforeValidator(values.parse_longitude)]
 Dpi = Annotated[float, BeforeValidator(values.parse_dpi)]
@@ -46,6 +46,7 @@ WindowArea = Annotated[float, BeforeValidator(values.parse_window)]
 Depth = Annotated[float, BeforeValidator(values.parse_depth)]
 Pixels = Annotated[int, BeforeValidator(values.parse_pixels)]
 Boolean = Annotated[bool, BeforeValidator(values.parse_boolean)]
+EarlierPlans = Annotated[tuple[EarlierSlots, ...], AfterValidator(_in_order)]
 ClockEntries = Annotated[tuple[ClockEntry, ...], AfterValidator(_apart)]
 DetectorName = Annotated[str, BeforeValidator(places.parse_detector)]
 
@@ -64,6 +65,7 @@ class Scanner(FrozenModel):
     `until` is the first instant that does not belong to the scanner any more. `orientation`: degrees clockwise that
     turn a scan upright; pages show it so, boxes stay in the frame of the file. `dpi`: used where a file says none.
     `done_marker`: what is added to a file's name for the file that says it is whole, such as ".done".
+    `slots`: the plan of now, and `earlier_slots` those that held before it, in order of time.
     `clock`: what was wrong with the device's clock, from the list `clock:` at the top of the file.
     """
 
@@ -80,6 +82,7 @@ class Scanner(FrozenModel):
     orientation: Orientation = 0
     timezone: Zone
     slots: SlotTimes = DEFAULT_SLOTS
+    earlier_slots: EarlierPlans = ()
     late_after: Duration = timedelta(hours=2)
     missing_after: Duration = timedelta(hours=24)
     settle: Duration = timedelta(minutes=2)
@@ -91,6 +94,10 @@ class Scanner(FrozenModel):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+    def slots_at(self, moment: datetime) -> values.Slots:
+        """The plan of slots that holds at this moment."""
+        return next((plan.slots for plan in self.earlier_slots if moment < plan.until), self.slots)
 
 
 class Project(FrozenModel):
@@ -159,7 +166,7 @@ def _scanner_snapshot(scanner: Scanner) -> dict[str, Any]:
         "depth_cm": scanner.depth_cm,
         "orientation": scanner.orientation,
         "timezone": scanner.timezone,
-        "slots": _slots_snapshot(scanner.slots),
+        "slots": _plans_snapshot(scanner),
         "late_after": _seconds(scanner.late_after),
         "missing_after": _seconds(scanner.missing_after),
         "settle": _seconds(scanner.settle),
@@ -167,6 +174,14 @@ def _scanner_snapshot(scanner: Scanner) -> dict[str, Any]:
         "from": scanner.from_.isoformat() if scanner.from_ else None,
         "until": scanner.until.isoformat() if scanner.until else None,
     }
+
+
+def _plans_snapshot(scanner: Scanner) -> str | list[str] | list[dict[str, Any]]:
+    if not scanner.earlier_slots:
+        return _slots_snapshot(scanner.slots)
+    plans = [_slots_snapshot(slots) for slots in (*(plan.slots for plan in scanner.earlier_slots), scanner.slots)]
+    starts = [plan.until.isoformat() for plan in scanner.earlier_slots]
+    return [{"slots": plans[0]}, *({"from": at, "slots": plan} for at, plan in zip(starts, plans[1:], strict=True))]
 
 
 def _slots_snapshot(slots: values.Slots) -> str | list[str]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from soilpipe.config import Project, Scanner
+from soilpipe.config.values import Slots
 from soilpipe.schemas import SCANNERS, SITES, TAXA
 
 
@@ -49,10 +50,15 @@ def _scanner_row(scanner: Scanner) -> dict[str, object]:
 
 
 def slots_in_words(scanner: Scanner) -> str:
-    """The slots as one writes them in the project file."""
-    if isinstance(scanner.slots, str):
-        return scanner.slots
-    if isinstance(scanner.slots, timedelta):
-        seconds = scanner.slots.total_seconds()
+    """The slots as one writes them in the project file; earlier ones with the day until which they held."""
+    earlier = [f"{_in_words(plan.slots)} until {plan.until:%Y-%m-%d %H:%M} UTC" for plan in scanner.earlier_slots]
+    return "; ".join([*earlier, _in_words(scanner.slots)])
+
+
+def _in_words(slots: Slots) -> str:
+    if isinstance(slots, str):
+        return slots
+    if isinstance(slots, timedelta):
+        seconds = slots.total_seconds()
         return f"every {seconds / 60:g}min" if seconds % 60 == 0 else f"every {seconds:g}s"
-    return ", ".join(at.isoformat("seconds" if at.second else "minutes") for at in scanner.slots)
+    return ", ".join(at.isoformat("seconds" if at.second else "minutes") for at in slots)

@@ -87,10 +87,7 @@ def timetable(
     taken, unslotted = _take(scanner, scans)
     reset = [Unslotted(*scan, RESET) for scan in ordered if scan[1] < NEVER_BEFORE]
     unslotted = [*reset, *unslotted, *(Unslotted(*scan, FUTURE) for scan in ordered[len(reset) + len(scans) :])]
-    if isinstance(scanner.slots, str):
-        expected = sorted({*taken, *_own_slots(scanner, refused)})
-    else:
-        expected = sorted({*_expected(scanner, scans, as_of), *taken})
+    expected = sorted({*_expected(scanner, scans, as_of), *taken, *_own_slots(scanner, refused)})
     twins = twins_of(scans)
     slots = [_state(scanner, slot, taken.get(slot), as_of, twins) for slot in expected]
     return Timetable(tuple(_disputed(scanner, slots, refused)), tuple(unslotted))
@@ -105,7 +102,7 @@ def _expected(scanner: Scanner, scans: Sequence[tuple[str, datetime]], as_of: da
 
 def _nearest(scanner: Scanner, captured_at: datetime) -> datetime | None:
     """The slot nearest to a scan, within half the smallest gap; of two equally near ones the earlier."""
-    gap = smallest_gap(scanner)
+    gap = smallest_gap(scanner, captured_at)
     if gap is None:
         return captured_at
     near = expected_slots(scanner, captured_at - gap / 2, captured_at + gap / 2)
@@ -189,9 +186,9 @@ def _state(
 
 
 def _own_slots(scanner: Scanner, refused: Sequence[Refused]) -> list[datetime]:
-    """The slots that refused files of an irregular scanner would have had."""
+    """The slots that refused files would have had while the scanner was irregular."""
     times = (r.captured_at for r in refused if r.captured_at is not None and r.captured_at >= NEVER_BEFORE)
-    return [at for at in times if not _outside(scanner, at)]
+    return [at for at in times if smallest_gap(scanner, at) is None and not _outside(scanner, at)]
 
 
 def _disputed(scanner: Scanner, slots: Sequence[Slot], refused: Sequence[Refused]) -> list[Slot]:

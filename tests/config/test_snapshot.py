@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.config import ClockEntry, Project, Scanner, Site, load_project
+from soilpipe.config.slot_plans import EarlierSlots
 from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}z", fullmatch=True)
@@ -23,6 +24,12 @@ slots = st.one_of(
 )
 OWN = Taxonomy([Taxon("Invertebrata", "informal"), Taxon("Acari", "order", "Invertebrata", ("mite",))])
 PATTERNS = ["soil_scan", "iso", r"(?P<year>\d+)(?P<month>.)(?P<day>.)(?P<hour>.)(?P<minute>.)"]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[EarlierSlots, ...]:
+    ends = draw(st.sets(st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)), max_size=3))
+    return tuple(EarlierSlots(until=end, slots=draw(slots)) for end in sorted(ends))
 
 
 @st.composite
@@ -60,6 +67,7 @@ def projects(draw: st.DrawFn) -> Project:
             orientation=draw(st.sampled_from([0, 90, 180, 270])),
             timezone=draw(st.sampled_from(["Europe/Paris", "UTC"])),
             slots=draw(slots),
+            earlier_slots=draw(plans()),
             late_after=draw(spans),
             missing_after=draw(spans),
             settle=draw(spans),

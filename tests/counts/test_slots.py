@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.config import Scanner
+from soilpipe.config.slot_plans import EarlierSlots
 from soilpipe.counts.slots import (
     Timetable,
     complete_through,
@@ -265,6 +266,41 @@ def test_a_timetable_made_as_of_what_it_tells_is_the_same(
         after = timetable(scanner, scans, [], as_of + timedelta(minutes=later))
         missing = {slot.slot for slot in table.slots if slot.state == "missing"}
         assert missing <= {slot.slot for slot in after.slots if slot.state == "missing"}
+
+
+def test_a_new_plan_leaves_the_past_as_it_was() -> None:
+    change = DAY + 48 * HOUR
+    old = make_scanner(slots=(time(0), time(12)))
+    new = make_scanner(slots=6 * HOUR, earlier_slots=(EarlierSlots(until=change, slots=(time(0), time(12))),))
+    scans = [(f"scan{hours}", DAY + hours * HOUR) for hours in (0, 12, 24, 36, 48, 54, 60, 66)]
+    before, after = timetable(old, scans, [], change + 18 * HOUR), timetable(new, scans, [], change + 18 * HOUR)
+    past = [slot for slot in after.slots if slot.slot < change]
+    assert past == [slot for slot in before.slots if slot.slot < change] and len(past) == 4
+    assert [slot.scan_id for slot in after.slots] == [scan_id for scan_id, _ in scans] and after.unslotted == ()
+    assert len(before.unslotted) == 2
+
+
+def test_a_scanner_that_was_irregular_at_first_has_its_own_slots_then() -> None:
+    change = DAY + 24 * HOUR
+    scanner = make_scanner(earlier_slots=(EarlierSlots(until=change, slots="irregular"),))
+    refused = [Bad(DAY + 7 * HOUR), Bad(change + 7 * HOUR)]
+    table = timetable(scanner, [("a", DAY + HOUR), ("b", change + HOUR)], refused, change + 40 * HOUR)
+    told = [(slot.slot - DAY, slot.state) for slot in table.slots][:4]
+    states = ["observed", "quarantined", "observed", "quarantined"]
+    assert told == list(zip((HOUR, 7 * HOUR, 24 * HOUR, 30 * HOUR), states, strict=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(zone=ZONES, plans=st.tuples(SLOTS, SLOTS), change=MOMENTS, start=MOMENTS, days=st.integers(0, 5))
+def test_each_plan_holds_in_its_own_time(
+    zone: str, plans: tuple[Any, Any], change: datetime, start: datetime, days: int
+) -> None:
+    one, other = (make_scanner(timezone=zone, slots=slots) for slots in plans)
+    both = make_scanner(timezone=zone, slots=plans[1], earlier_slots=(EarlierSlots(until=change, slots=plans[0]),))
+    end = start + timedelta(days=days)
+    expected = [slot for slot in expected_slots(one, start, end) if slot < change]
+    expected += [slot for slot in expected_slots(other, start, end) if slot >= change]
+    assert expected_slots(both, start, end) == expected
 
 
 @pytest.mark.parametrize("state", ["observed", "late", "missing", "quarantined"])
