@@ -129,10 +129,11 @@ def rgb8(samples: np.ndarray, *, white_is_zero: bool = False) -> np.ndarray:
     """(h, w) or (h, w, 1..4) uint8 or uint16 → (h, w, 3) uint8, by the rule in the module's docstring."""
     if samples.ndim == 2:
         samples = samples[:, :, None]
-    if samples.dtype == np.uint16:
-        samples = (samples >> 8).astype(np.uint8)
     if samples.shape[2] in (2, 4):
         samples = samples[:, :, :-1]
+    if samples.dtype == np.uint16:
+        deep, samples = samples, np.empty(samples.shape, np.uint8)
+        np.right_shift(deep, 8, out=samples, casting="unsafe")
     if white_is_zero:
         samples = 255 - samples
     if samples.shape[2] == 1:
@@ -141,17 +142,27 @@ def rgb8(samples: np.ndarray, *, white_is_zero: bool = False) -> np.ndarray:
 
 
 def cut(blocks: Iterator[np.ndarray], rows: int) -> Iterator[np.ndarray]:
-    """Blocks of any heights, again as blocks of ``rows`` rows (the last may be lower)."""
-    held: list[np.ndarray] = []
-    height = 0
+    """Blocks of any heights, again as blocks of ``rows`` rows (the last may be lower).
+
+    Only one block of ``rows`` rows is held at a time, and none once it was given.
+    """
+    band: np.ndarray | None = None
+    filled = 0
     for block in blocks:
-        while height + len(block) >= rows:
-            take = rows - height
-            held.append(block[:take])
-            yield held[0] if len(held) == 1 else np.concatenate(held)
-            held, height, block = [], 0, block[take:]
-        if len(block):
-            held.append(block)
-            height += len(block)
-    if held:
-        yield held[0] if len(held) == 1 else np.concatenate(held)
+        while len(block):
+            if band is None and len(block) >= rows:
+                yield block[:rows]
+                block = block[rows:]
+                continue
+            if band is None:
+                band = np.empty((rows, *block.shape[1:]), block.dtype)
+            take = min(rows - filled, len(block))
+            band[filled : filled + take] = block[:take]
+            filled += take
+            block = block[take:]
+            if filled == rows:
+                whole, band, filled = band, None, 0
+                yield whole
+                del whole
+    if band is not None:
+        yield band[:filled]

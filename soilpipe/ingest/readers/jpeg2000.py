@@ -72,9 +72,11 @@ class Jpeg2000Reader:
         return decoding + row + 6 * one.height
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
+        rows = min(rows, self.height)
         blocks = self._whole() if self.whole else self._rows_of_tiles()
-        for band in cut(blocks, rows):
-            yield rgb8(band << (16 - self._grid.bits) if 8 < self._grid.bits < 16 else band)
+        shift = 16 - self._grid.bits if self._grid.bits > 8 else 0  # samples of 9 to 15 bits stand low in 16
+        pieces = (rgb8(piece << shift if shift else piece) for block in blocks for piece in cut(iter([block]), rows))
+        yield from cut(pieces, rows)
 
     def _whole(self) -> Iterator[np.ndarray]:
         self._file.seek(self._place[0])

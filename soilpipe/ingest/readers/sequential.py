@@ -13,13 +13,14 @@ from typing import BinaryIO, Self
 import numpy as np
 import pyvips
 
-from soilpipe.ingest.readers.base import damaged, rgb8, unsupported
+from soilpipe.ingest.readers.base import cut, damaged, rgb8, unsupported
 
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
 
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 _LOGGER = logging.getLogger("pyvips")
 _SLOW_BYTES, _STEP = 1024, 64
+_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ class SequentialReader:
             raise unsupported(self.format, f"{image.interpretation} pixels of {image.bands} samples ({image.format})")
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
-        for samples in self.samples(rows):
-            yield rgb8(samples)
+        rows = min(rows, self.height)
+        # Fetched by a few rows, since libvips and its copy for us hold as much again.
+        yield from cut(map(rgb8, self.samples(min(rows, _ROWS_AT_ONCE))), rows)
 
     def samples(self, rows: int) -> Iterator[np.ndarray]:
         """(r, width, 1..4) uint8 or uint16 as the file holds them, otherwise like bands."""

@@ -165,8 +165,9 @@ class TiffReader:
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
         blocks = self._plain_rows(rows) if self._by_offset else self._decoded_rows()
-        for band in cut(blocks, rows):
-            yield rgb8(band, white_is_zero=self._photometric == _GREY_WHITE_IS_ZERO)
+        rows = min(rows, self.height)
+        white_is_zero = self._photometric == _GREY_WHITE_IS_ZERO
+        yield from cut((rgb8(block, white_is_zero=white_is_zero) for block in blocks), rows)
 
     @property
     def _by_offset(self) -> bool:
