@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 BLOCK = 1 << 24  # above S3's smallest part of a multipart upload, 5 MiB
 Fields = tuple[str, int, float, str]  # key, size, modified, version
+
+
+class ChecksumError(OSError):
+    """What was received is not what the server has the checksum of."""
 
 
 class S3Files:
@@ -27,22 +33,60 @@ class S3Files:
         return f"{self._root}/{key}" if key else self._root
 
     def exists(self, key: str) -> bool:
-        return bool(self._fs.isfile(self._path(key)))
+        return self._head(key) is not None
+
+    def _head(self, key: str, **asked: str) -> dict[str, Any] | None:
+        """What the server says of an object, in one request: s3fs would look for a folder too where there is none."""
+        bucket, _, path = self._path(key).partition("/")
+        try:
+            told: dict[str, Any] = self._fs.call_s3("head_object", Bucket=bucket, Key=path, **asked)
+        except FileNotFoundError:
+            return None
+        return told
 
     def read(self, key: str) -> bytes:
         return bytes(self._fs.cat_file(self._path(key)))
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        with self._fs.open(self._path(key), "rb", block_size=BLOCK, cache_type="readahead") as file:
-            while block := file.read(BLOCK):
-                yield block
+        from botocore.exceptions import FlexibleChecksumError
+
+        try:
+            with self._fs.open(self._path(key), "rb", block_size=BLOCK, cache_type="readahead") as file:
+                while block := file.read(BLOCK):
+                    yield block
+        except FlexibleChecksumError as error:
+            raise ChecksumError(f"the bytes received are not those that its checksum is of: {error}") from error
+
+    def download(self, key: str, path: Path) -> None:
+        """Into a file. Bytes that do not fit the server's checksum too, if it is one that `sha256_kept` tells."""
+        try:
+            self._download(key, path)
+        except ChecksumError:
+            if self.sha256_kept(key) is None:
+                raise
+            self._unchecked()._download(key, path)
+
+    def _download(self, key: str, path: Path) -> None:
+        with path.open("wb") as file:
+            for block in self.blocks(key):
+                file.write(block)
+
+    def _unchecked(self) -> S3Files:
+        """The same objects, given out whatever checksum the server has of them."""
+        config = {**self._options.get("config_kwargs", {}), "response_checksum_validation": "when_required"}
+        return S3Files(self._url, {**self._options, "config_kwargs": config})
 
     def write(self, key: str, blocks: Iterator[bytes]) -> None:
-        # Shows only with commit(): one PUT, or the end of a multipart upload. (The file system's own transactions
-        # are shared by all threads that use it.)
+        first = next(blocks, b"")
+        second = next(blocks, None)
+        if second is None and len(first) <= BLOCK:
+            self._fs.pipe_file(self._path(key), first)
+            return
+        # Shows only with commit(), the end of a multipart upload. (The file system's own transactions are shared by
+        # all threads that use it.)
         file = self._fs.open(self._path(key), "wb", block_size=BLOCK, autocommit=False)
         try:
-            for block in blocks:
+            for block in chain((first,), () if second is None else (second,), blocks):
                 file.write(block)
             file.close()
             file.commit()
@@ -73,16 +117,13 @@ class S3Files:
                 yield _fields(name, info)
 
     def stat(self, key: str) -> Fields | None:
-        try:
-            return _fields(key, self._fs.info(self._path(key), refresh=True))
-        except FileNotFoundError:
-            return None
+        told = self._head(key)
+        return None if told is None else _fields(key, {**told, "size": told["ContentLength"]})
 
     def sha256_kept(self, key: str) -> str | None:
         """Hex; None where the server keeps none, or only one of the parts in which the object was uploaded."""
-        bucket, _, path = self._path(key).partition("/")
         try:
-            head = self._fs.call_s3("head_object", Bucket=bucket, Key=path, ChecksumMode="ENABLED")
+            head = self._head(key, ChecksumMode="ENABLED") or {}
         except OSError:
             return None  # not every server knows of checksums
         told = head.get("ChecksumSHA256", "")

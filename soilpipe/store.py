@@ -243,9 +243,7 @@ class Inbox:
         with temporary_folder() as folder:
             path = folder / ("download" + PurePosixPath(entry.key).suffix)
             try:
-                with path.open("wb") as file:
-                    for block in files.blocks(entry.key):
-                        file.write(block)
+                files.download(entry.key, path)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -267,8 +265,11 @@ class Inbox:
         """
         key = entry.key + suffix
         data = b""
+        files = _files_at(self.url, self._options)
         try:
-            for block in _files_at(self.url, self._options).blocks(key):
+            if files.stat(key) is None:
+                return None
+            for block in files.blocks(key):
                 data += block
                 if len(data) >= most:
                     break

@@ -7,7 +7,7 @@ before the receipt goes to paths that hold the content's hash, and a second run 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -84,7 +84,7 @@ def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arriv
         with inbox.open_local(arrival.entry) as path:
             candidate = Candidate(
                 name=arrival.name,
-                entry=entry or arrival.entry,
+                entry=replace(arrival.entry, changed=entry.changed) if entry else arrival.entry,
                 path=path,
                 sha256=sha256_of(path),
                 device_time=arrival.device_time,

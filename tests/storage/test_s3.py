@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from soilpipe.config import Project, Scanner, Site
 from soilpipe.ingest.arrivals import find_arrivals
@@ -19,30 +18,6 @@ from soilpipe.ingest.receipts import list_receipts
 from soilpipe.ingest.scan import ingest_file
 from soilpipe.store import Inbox, InboxError, Store
 from soilpipe.tiles import open_image
-
-
-@pytest.fixture(scope="module")
-def options() -> Iterator[dict]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    proxies = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
-    yield {
-        "key": "test",
-        "secret": "test",
-        "client_kwargs": {"endpoint_url": f"http://{host}:{port}", "region_name": "eu-west-1"},
-    }
-    os.environ.update(proxies)
-    server.stop()
-
-
-@pytest.fixture
-def bucket(options: dict, request: pytest.FixtureRequest) -> str:
-    import s3fs
-
-    name = request.node.name.replace("_", "-")[:60]
-    s3fs.S3FileSystem(**options).mkdir(name)
-    return name
 
 
 def test_a_store_on_s3_is_a_store(options: dict, bucket: str, tmp_path: Path) -> None:
