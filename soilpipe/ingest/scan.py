@@ -21,11 +21,7 @@ from soilpipe.ingest.conflicts import Conflict, check_conflicts, check_twins, li
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
 from soilpipe.ingest.quality import QualityMeter
-from soilpipe.ingest.quarantine import (
-    Quarantined,
-    quarantine,
-    quarantined_as,
-)
+from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as
 from soilpipe.ingest.readers import Reader, Refused, open_reader
 from soilpipe.ingest.receipts import FileRecord, Receipt, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
