@@ -215,9 +215,11 @@ def _take(
     meter = QualityMeter(dpi)
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
-    write_image(meter.watch(reader.bands(SHARD)), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
+    bands = meter.watch(reader.bands(SHARD))
+    digests = write_image(bands, shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
     quality, mask = meter.result()
-    files = (*describe_files(store, layout.scan_folder(scan_id), key, shape), write_mask(store, scan_id, mask))
+    image = describe_files(store, layout.scan_folder(scan_id), key, shape, digests)
+    files = (*image, write_mask(store, scan_id, mask))
     if project.keep_originals:
         original = layout.original(scan_id, PurePosixPath(candidate.name).suffix.lower() or ".bin")
         copied = store.put_file(candidate.path, original)

@@ -3,7 +3,7 @@
 A cell is 16 px of the scan reduced to about 300 dpi: 1.35 mm (64 px at 1200 dpi; also where the resolution is
 unknown). The mask is (rows, columns) uint8, one value a cell, 0 where animals can be seen, else why not:
 
-- SATURATED: more than half of its pixels are at the sensor's upper end.
+- SATURATED: half of its pixels or more are at the sensor's upper end.
 - FLAT: all of one colour that is not black, or in rows of one colour from side to side: a broken upload.
 - BAND: part of a dark band across the window, sharp enough to be seen all along: a lamp or a piece of the bar failed.
 - VEILED: the ground's fine detail, relative to its level, is less than a third of what is usual in this scan, in a

@@ -1,9 +1,10 @@
 """A scan as OME-Zarr 0.5, written in one pass over the source, whole shards at a time.
 
 Each band of rows goes into level 0; its 2 × 2 mean is gathered into level 1 until that holds a band of its own, and
-so on up: every level is written in bands of shard height, cut by Dask into blocks of exactly one shard. Blocks
-smaller than a shard would corrupt it without a word, since two threads would each read, change and write the whole
-shard (zarr-python issue 3682). While one band is compressed and written, the next is decoded.
+so on up: every level is written in bands of shard height, by one Dask task for each shard. Blocks smaller than a
+shard would corrupt it without a word, since two threads would each read, change and write the whole shard
+(zarr-python issue 3682). While one band is compressed and written, the next is decoded, and the one before is forced
+to disk and hashed.
 
 Everything is a function of the pixels: the same scan gives the same bytes, and a run that follows a killed one
 writes the same objects again.
@@ -11,11 +12,13 @@ writes the same objects again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
-import dask.array as da
+import cv2
+import dask
 import numpy as np
 import zarr
 from zarr.abc.store import ByteRequest
@@ -52,10 +55,11 @@ class _NothingBefore(WrapperStore[Any]):
 
 def write_image(
     bands: Iterable[np.ndarray], shape: tuple[int, int], store: Store, key: str, name: str, um_per_px: float | None
-) -> None:
+) -> dict[str, str]:
     """Write ``bands`` ((r, W, 3) uint8 from top to bottom, ``r = SHARD`` but for the last) below ``key``.
 
-    ``shape``: (height, width) px of level 0. ``um_per_px`` None: the metadata then has no unit.
+    ``shape``: (height, width) px of level 0. ``um_per_px`` None: the metadata then has no unit. Returns the sha256 of
+    every shard by its path relative to ``key``, read back from the store.
     """
     shapes = pyramid_shapes(*shape)
     for path, data in _metadata(shapes, name, um_per_px).items():
@@ -63,27 +67,37 @@ def write_image(
     group = zarr.open_group(_NothingBefore(store.zarr(key)), mode="r+", zarr_format=3)
     # An empty chunk that is not written could not be told from a lost one.
     arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
-    with store.told("write", key), ThreadPoolExecutor(1, "soilpipe-write") as background:
-        writing: Future[None] | None = None
-        for pieces in _pyramid(bands, shapes):
+    digests: dict[str, str] = {}
+    with (
+        store.told("write", key),
+        ThreadPoolExecutor(1, "soilpipe-settle") as settling,
+        ThreadPoolExecutor(1, "soilpipe-write") as background,
+    ):
+        writing: Future[list[str]] | None = None
+        settled: list[Future[None]] = []
+        for pieces in chain(_pyramid(bands, shapes), (None,)):
             if writing is not None:
-                writing.result()
-            writing = background.submit(_write_pieces, arrays, pieces)
-        if writing is not None:
-            writing.result()
+                settled.append(settling.submit(_settle, store, key, writing.result(), digests))
+            writing = None if pieces is None else background.submit(_write_pieces, arrays, pieces)
+        for future in settled:
+            future.result()
     store.sync(key)
+    return digests
 
 
-def describe_files(store: Store, folder: str, key: str, shape: tuple[int, int]) -> tuple[FileRecord, ...]:
+def describe_files(
+    store: Store, folder: str, key: str, shape: tuple[int, int], digests: Mapping[str, str] | None = None
+) -> tuple[FileRecord, ...]:
     """Every object of the image written at ``key``, with size and sha256, by path relative to ``folder``.
 
-    Raises MissingKeyError when one that must be there is not.
+    ``digests``: what `write_image` told; the rest is read. Raises MissingKeyError when one that must be there is not.
     """
     sizes = {entry.key: entry.size for entry in store.list(key)}
     records = []
     for path in sorted(_object_paths(pyramid_shapes(*shape))):
         whole = f"{key}/{path}"
-        sha256 = store.sha256(whole)
+        sha256 = (digests or {}).get(path) if whole in sizes else None
+        sha256 = sha256 or store.sha256(whole)
         records.append(FileRecord(path=whole.removeprefix(folder + "/"), size=sizes[whole], sha256=sha256))
     return tuple(records)
 
@@ -116,15 +130,35 @@ def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -
         raise ValueError(f"the bands held {given} rows of {shapes[0][0]}")
 
 
-def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> None:
-    sources, targets, regions = [], [], []
+def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> list[str]:
+    """Write every shard of the pieces; their paths."""
+    tasks, paths = [], []
+    write = dask.delayed(_write_shard, pure=False)
     for level, top, rows in pieces:
-        target = arrays[level]
-        channels = np.moveaxis(rows, 2, 0)  # a view: zarr copies it chunk by chunk, so that no whole copy is held
-        sources.append(da.from_array(channels, chunks=target.shards, name=False))
-        targets.append(target)
-        regions.append((slice(None), slice(top, top + len(rows)), slice(None)))
-    da.store(sources, targets, regions=regions, lock=False)
+        array = arrays[level]
+        _, height, width = array.shards
+        for left in range(0, rows.shape[1], width):
+            tasks.append(write(array, top, left, rows[:, left : left + width]))
+            paths.append(f"{level}/c/0/{top // height}/{left // width}")
+    dask.compute(tasks)
+    return paths
+
+
+def _write_shard(array: Any, top: int, left: int, block: np.ndarray) -> None:
+    """One whole shard (or what the image's border leaves of it), (h, w, 3) uint8."""
+    height, width = block.shape[:2]
+    channels = np.empty((3, height, width), np.uint8)
+    for channel in range(3):  # zarr would take the colours apart chunk by chunk, at half the speed
+        cv2.extractChannel(block, channel, channels[channel])
+    array[:, top : top + height, left : left + width] = channels
+
+
+def _settle(store: Store, key: str, paths: list[str], digests: dict[str, str]) -> None:
+    """Force shards to disk, and hash them as they lie there."""
+    for folder in sorted({path.rpartition("/")[0] for path in paths}):
+        store.sync(f"{key}/{folder}")
+    for path in paths:
+        digests[path] = store.sha256(f"{key}/{path}")
 
 
 def _object_paths(shapes: tuple[tuple[int, int], ...]) -> Iterator[str]:

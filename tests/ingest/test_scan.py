@@ -197,7 +197,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(bench, good: bytes, d
     path = bench.deliver(SIX, good)
     other = encode(draw(seed=9), ".png")
     real = scan_module.write_image
-    monkeypatch.setattr(scan_module, "write_image", lambda *a: (real(*a), path.write_bytes(other)))
+    monkeypatch.setattr(scan_module, "write_image", lambda *a: (real(*a), path.write_bytes(other))[0])
     (outcome,) = bench.run()
     assert outcome.kind == "vanished" and "changed while it was read" in outcome.reason
     assert list_receipts(bench.store, "A20") == [] and list_quarantine(bench.store, "A20") == []

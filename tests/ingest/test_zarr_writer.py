@@ -11,6 +11,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from ome_zarr_models.v05 import Image
 
+from soilpipe.ingest import zarr_writer
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, shard_side, write_image
 from soilpipe.store import MissingKeyError, Store
 from soilpipe.tiles import ZarrPixels, image_from_array, open_image, tile_grid
@@ -53,23 +54,33 @@ def test_every_pixel_of_every_level_reads_back(shape: tuple[int, int], store: St
         assert np.array_equal(pixels.read(0, level.height, 0, level.width), whole)
 
 
-def test_bands_are_written_in_blocks_of_one_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dask.array as da
+def test_every_task_writes_one_whole_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    real = zarr_writer._write_shard
 
-    stored = []
-    real = da.store
+    def spy(array: zarr.Array, top: int, left: int, block: np.ndarray) -> None:
+        written.append((array, top, left, block.shape))
+        real(array, top, left, block)
 
-    def spy(sources: list, targets: list, regions: list, **options: object) -> object:
-        stored.extend(zip(sources, targets, regions, strict=True))
-        return real(sources, targets, regions=regions, **options)
-
-    monkeypatch.setattr(da, "store", spy)
+    monkeypatch.setattr(zarr_writer, "_write_shard", spy)
     write(store, noise(4099, 2100))
-    for source, target, (_, rows, _) in stored:
-        assert rows.start % target.shards[1] == 0
-        assert rows.stop % target.shards[1] == 0 or rows.stop == target.shape[1]
-        for axis in (1, 2):
-            assert all(side == target.shards[axis] for side in source.chunks[axis][:-1])
+    for array, top, left, (height, width, _) in written:
+        for axis, start, size in ((1, top, height), (2, left, width)):
+            assert start % array.shards[axis] == 0
+            assert size == min(array.shards[axis], array.shape[axis] - start)
+    assert len({(array.name, top, left) for array, top, left, _ in written}) == len(written) == 3 * 2 + 2 + 1 + 1
+
+
+def test_the_digests_are_those_of_the_shards_as_they_lie_in_the_store(store: Store) -> None:
+    image = noise(2100, 1100)
+    digests = write_image(bands(image), image.shape[:2], store, KEY, SCAN, None)
+    shards = [entry.key for entry in store.list(KEY) if "/c/" in entry.key]
+    assert digests == {key.removeprefix(KEY + "/"): store.sha256(key) for key in shards}
+    told = describe_files(store, FOLDER, KEY, image.shape[:2], digests)
+    assert told == describe_files(store, FOLDER, KEY, image.shape[:2])
+    store.delete(shards[0])
+    with pytest.raises(MissingKeyError):
+        describe_files(store, FOLDER, KEY, image.shape[:2], digests)
 
 
 def test_a_black_picture_is_written_not_left_out(store: Store) -> None:
