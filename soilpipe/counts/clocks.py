@@ -6,12 +6,15 @@ whoever copied them kept older dates. What is told, and why not more:
 
 reset   a year before 2001. No soil scanner is so old, and clocks that lose their power begin there.
 ahead   the file is more than a day older than its picture. Less can be a wrong time zone of a memory card.
-jump    at least four files came one by one at the pace at which they were taken, but more than a day late. Files that
-        were collected come in heaps, which no clock explains, so a visit, a backlog or a month of silence is no jump.
+jump    at least four files came one by one at the pace at which they were taken, but more than a day late, and so from
+        one file to the next. Files that were collected come in heaps and a backlog shrinks as it is worked off, so a
+        visit, a weak line or a month of silence is no jump; and a jump behind files that come in heaps is not seen.
 drift   over at most 90 days, the files come ever later or earlier after their times, or, where that cannot be told, the
         scans after their slots: steadily, by 10 minutes or an eighth of the gap between slots in all. A bad clock
         crystal (100 ppm) is 9 s a day off and gets there in 10 weeks, when nothing is in a wrong slot yet; uploads and
         scans that take longer now and then do not grow steadily, and a clock change is one step.
+
+`python benchmarks/clocks.py` counts false alarms and what is seen, by the way in which files come.
 
 An entry with `offset: +0s` says that somebody has looked and the clock was right: its scans give no sign.
 """
@@ -33,10 +36,13 @@ from soilpipe.ingest.receipts import Receipt
 
 FAR = timedelta(days=1)
 JUMP_SCANS = 4
+LEVEL = timedelta(hours=3)
 DRIFT_SCANS = 12
 DRIFT_SPAN = timedelta(days=90)
 DRIFT_SHORTEST = timedelta(days=3)
 DRIFT_MOVED = timedelta(minutes=10)
+DRIFT_FASTEST = timedelta(minutes=5)
+"""A day. What comes ever later by more than this waits in a queue."""
 DRIFT_STEADY = 4
 """How many times what moved is larger than what scatters about the line."""
 MOST_POINTS = 300
@@ -109,17 +115,43 @@ def _ahead(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
 
 def _jumps(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
     ordered = sorted(dated, key=lambda r: (r.source_modified, r.captured_at))
-    for scans in _live_runs(ordered):
+    for scans in _fallen_back(ordered):
         behind = float(np.median([_lag(r) for r in scans]))
-        if len(scans) >= JUMP_SCANS and behind > FAR.total_seconds():
-            yield _doubt(
-                "jump",
-                scans,
-                -behind,
-                f"{_these(scanner, scans)} came one by one as if just taken, but {in_words(behind)} after the times "
-                "that they tell: the clock of the device was behind",
-                _line(scanner, scans, f"offset: +{in_words(behind)}", "the clock was behind"),
-            )
+        yield _doubt(
+            "jump",
+            scans,
+            -behind,
+            f"{_these(scanner, scans)} came one by one as if just taken, but {in_words(behind)} after the times "
+            "that they tell: the clock of the device was behind",
+            _line(scanner, scans, f"offset: +{in_words(behind)}", "the clock was behind"),
+        )
+
+
+def _fallen_back(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+    """Scans, in order of arrival, that came live but a day or more late, all at once so and about equally late.
+
+    A queue of files that is worked off comes late as well, but its delay begins with one file and shrinks with each.
+    """
+    far = FAR.total_seconds()
+    before: Receipt | None = None
+    for scans in _levels(ordered):
+        late = float(np.median([_lag(r) for r in scans]))
+        begins_at_once = before is None or abs(late - _lag(before)) > far
+        if late > far and begins_at_once and max(map(len, _live_runs(scans))) >= JUMP_SCANS:
+            yield scans
+        before = scans[-1]
+
+
+def _levels(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+    """The scans in runs that came about as late as the first of the run."""
+    level: list[Receipt] = []
+    for receipt in ordered:
+        if level and abs(_lag(receipt) - _lag(level[0])) > LEVEL.total_seconds():
+            yield level
+            level = []
+        level.append(receipt)
+    if level:
+        yield level
 
 
 def _live_runs(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
@@ -138,24 +170,18 @@ def _live_runs(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
 def _drift(
     scanner: Scanner, believed: Sequence[Receipt], dated: Sequence[Receipt], slots: Sequence[Slot]
 ) -> list[ClockDoubt]:
-    """Judged by the files where they come steadily enough to tell: it is then the clock, and not the schedule."""
+    """Judged by the files where they come steadily enough to tell, since it is then the clock and not the schedule."""
     gap = smallest_gap(scanner)
-    enough = min(DRIFT_MOVED, gap / 8) if gap is not None else DRIFT_MOVED
-    by_id = {receipt.scan_id: receipt for receipt in believed}
-    on_slot = [(by_id[s.scan_id], s.delay_s) for s in slots if s.scan_id in by_id and s.delay_s is not None]
+    enough = (min(DRIFT_MOVED, gap / 8) if gap is not None else DRIFT_MOVED).total_seconds()
     lags = _trend([(r, _lag(r)) for r in dated])
-    steady = lags is not None and lags.scatter_s <= enough.total_seconds() / DRIFT_STEADY
-    trend = lags if steady else _trend([(r, -delay) for r, delay in on_slot])
-    if (
-        trend is None
-        or abs(trend.moved_s) < enough.total_seconds()
-        or abs(trend.moved_s) < DRIFT_STEADY * trend.scatter_s
-    ):
+    by_files = lags is not None and (lags.moves(enough) or lags.scatter_s * DRIFT_STEADY <= enough)
+    trend = lags if by_files else _trend(_behind_slots(scanner, believed, slots))
+    if trend is None or not trend.moves(enough):
         return []
     loses = trend.per_day_s > 0
     what = (
         f"come {'ever later' if loses else 'ever earlier'} after the times that they tell"
-        if steady
+        if by_files
         else f"tell times {'ever earlier' if loses else 'ever later'} than their slots: its schedule drifts, or"
     )
     rate = f"{abs(trend.per_day_s):.1f}s a day"
@@ -164,7 +190,7 @@ def _drift(
             "drift",
             trend.scans,
             -trend.per_day_s,
-            f"{_these(scanner, trend.scans)} {what}{':' if steady else ''} the clock of the device "
+            f"{_these(scanner, trend.scans)} {what}{':' if by_files else ''} the clock of the device "
             f"{'loses' if loses else 'gains'} {rate} ({in_words(abs(trend.moved_s))} by now)",
             _line(scanner, trend.scans, f"drift: {'+' if loses else '-'}{rate}", "the clock drifts", lasting=True),
         )
@@ -179,6 +205,27 @@ class _Trend:
     per_day_s: float
     moved_s: float
     scatter_s: float
+
+    def moves(self, enough_s: float) -> bool:
+        """Whether that is a drift: enough, plain beside what scatters, and no faster than a clock can be wrong."""
+        slow = abs(self.per_day_s) <= DRIFT_FASTEST.total_seconds()
+        return slow and abs(self.moved_s) >= max(enough_s, DRIFT_STEADY * self.scatter_s)
+
+
+def _behind_slots(scanner: Scanner, believed: Sequence[Receipt], slots: Sequence[Slot]) -> list[tuple[Receipt, float]]:
+    """By how many seconds the time of each scan lies before its slot.
+
+    A clock that has drifted past half the gap puts scans into the next slot. Where slots are equally far apart, that
+    is followed, as if they had stayed with their own.
+    """
+    by_id = {receipt.scan_id: receipt for receipt in believed}
+    found = [(by_id[s.scan_id], -s.delay_s) for s in slots if s.scan_id in by_id and s.delay_s is not None]
+    gap = smallest_gap(scanner)
+    even = isinstance(scanner.slots, timedelta) or (gap is not None and gap * len(scanner.slots) == timedelta(days=1))
+    if gap is None or not even:
+        return found
+    behind = np.unwrap([seconds for _, seconds in found], period=gap.total_seconds())
+    return [(receipt, float(seconds)) for (receipt, _), seconds in zip(found, behind, strict=True)]
 
 
 def _trend(points: Sequence[tuple[Receipt, float]]) -> _Trend | None:

@@ -87,6 +87,16 @@ def test_files_that_a_visitor_collects_or_that_kept_the_dates_of_the_device_are_
     assert doubts(season) == []
 
 
+def test_a_queue_that_is_worked_off_or_grows_is_no_fault(season: Any) -> None:
+    season_of(season, 10)
+    silent = START + 10 * DAY
+    season_of(season, 15, start=silent, came=lambda at: max(silent + 6 * DAY + (at - silent) / 2, at + SLOW))
+    assert doubts(season) == []
+    grows = START + 30 * DAY
+    season_of(season, 20, start=grows, came=lambda at: at + SLOW + (at - grows) / 40)
+    assert doubts(season) == []
+
+
 def test_an_old_file_that_comes_weeks_later_is_no_fault(season: Any) -> None:
     season_of(season, 30, came=lambda at: at + (20 * DAY if at == START + 30 * HOUR else SLOW))
     assert doubts(season) == []
