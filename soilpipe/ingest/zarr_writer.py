@@ -12,6 +12,7 @@ writes the same objects again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -131,17 +132,35 @@ def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -
 
 
 def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> list[str]:
-    """Write every shard of the pieces; their paths."""
-    tasks, paths = [], []
-    write = dask.delayed(_write_shard, pure=False)
+    """Write every shard of the pieces, by threads or by the Dask cluster whose client is active; their paths."""
+    shards, paths = [], []
     for level, top, rows in pieces:
         array = arrays[level]
         _, height, width = array.shards
         for left in range(0, rows.shape[1], width):
-            tasks.append(write(array, top, left, rows[:, left : left + width]))
+            shards.append((array, top, left, rows[:, left : left + width]))
             paths.append(f"{level}/c/0/{top // height}/{left // width}")
-    dask.compute(tasks)
+    client = _active_client()
+    if client is None:
+        write = dask.delayed(_write_shard, pure=False)
+        dask.compute([write(*shard) for shard in shards])
+    else:
+        # Pixels go straight to the workers: within the graph they would pass through the scheduler too.
+        blocks = client.scatter([np.ascontiguousarray(shard[3]) for shard in shards], direct=True, hash=False)
+        tasks = zip(shards, blocks, strict=True)
+        client.gather([client.submit(_write_shard, *shard[:3], block, pure=False) for shard, block in tasks])
     return paths
+
+
+def _active_client() -> Any:
+    """The client of a Dask cluster, where one was opened in this process. Without one distributed is not imported."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        return distributed.default_client()
+    except ValueError:  # its word for: there is none
+        return None
 
 
 def _write_shard(array: Any, top: int, left: int, block: np.ndarray) -> None:

@@ -83,6 +83,22 @@ def test_the_digests_are_those_of_the_shards_as_they_lie_in_the_store(store: Sto
         describe_files(store, FOLDER, KEY, image.shape[:2], digests)
 
 
+def test_a_cluster_writes_the_same_bytes(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client, LocalCluster
+
+    def not_here(*_: object) -> None:
+        raise AssertionError("the shards were written in this process")
+
+    image = noise(2100, 2300)
+    write(store, image)
+    other = Store(tmp_path / "other")
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        monkeypatch.setattr(dask, "compute", not_here)
+        write(other, image)
+    files = describe_files(store, FOLDER, KEY, image.shape[:2])
+    assert describe_files(other, FOLDER, KEY, image.shape[:2]) == files
+
+
 def test_a_black_picture_is_written_not_left_out(store: Store) -> None:
     write(store, np.zeros((700, 600, 3), np.uint8))
     paths = [record.path for record in describe_files(store, FOLDER, KEY, (700, 600))]
