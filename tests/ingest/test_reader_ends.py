@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -219,3 +220,17 @@ def test_a_tiff_strip_of_another_length_than_its_rows_is_refused(draw, read) -> 
     (second,) = struct.unpack_from("<I", data, offsets + 4)
     with pytest.raises(Refused, match="begins inside another"):
         read(data[: offsets + 4] + struct.pack("<I", second + 1) + data[offsets + 8 :], ".tif")
+
+
+def test_pixels_left_over_in_a_png_are_told_even_where_warnings_are_silenced(draw, read) -> None:
+    data = pil(draw(240, 320), "PNG")
+    body = b"IHDR" + struct.pack(">II", 320, 200) + data[24:29]
+    lower = data[:12] + body + struct.pack(">I", zlib.crc32(body)) + data[33:]
+    root = logging.getLogger()
+    level = root.level
+    try:
+        root.setLevel(logging.CRITICAL)
+        with pytest.raises(Refused, match="Too much image data"):
+            read(lower, ".png")
+    finally:
+        root.setLevel(level)

@@ -19,8 +19,10 @@ pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again w
 
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 _LOGGER = logging.getLogger("pyvips")
+if _LOGGER.level == logging.NOTSET:
+    _LOGGER.setLevel(logging.WARNING)  # whatever else is silenced: what it warns of is needed below
 _SLOW_BYTES, _STEP = 1024, 64
-_ROWS_AT_ONCE = 256
+_BYTES_AT_ONCE, _FEWEST_ROWS = 1 << 21, 16
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ class SequentialReader:
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
         rows = min(rows, self.height)
-        # Fetched by a few rows, since libvips and its copy for us hold as much again.
-        yield from cut(map(rgb8, self.samples(min(rows, _ROWS_AT_ONCE))), rows)
+        # Fetched by a few rows, since libvips holds what is fetched about ten times.
+        row_bytes = self.width * self._image.bands * (2 if self._image.format == "ushort" else 1)
+        few = max(_FEWEST_ROWS, _BYTES_AT_ONCE // row_bytes)
+        yield from cut(map(rgb8, self.samples(min(rows, few))), rows)
 
     def samples(self, rows: int) -> Iterator[np.ndarray]:
         """(r, width, 1..4) uint8 or uint16 as the file holds them, otherwise like bands."""
