@@ -15,6 +15,7 @@ from soilpipe.counts.tables import scanner_timetable
 from soilpipe.counts.truth import Truth, read_truth
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.arrivals import Arrival, find_arrivals
+from soilpipe.ingest.clock import NEVER_BEFORE, shown_utc
 from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.schemas import STATES
@@ -80,7 +81,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         truth = Truth({}, (), (), {}, {})
     table = scanner_timetable(scanner, truth, now)
     needs += _nobodys(scanner, strangers)
-    needs += _refused(truth)
+    needs += _refused(scanner, truth)
     needs += _twins(scanner, truth)
     doubts = clock_doubts(scanner, list(truth.receipts.values()), table.slots, now)
     needs += [doubt.sentence for doubt in doubts]
@@ -130,7 +131,7 @@ def _wrong_clock(scanner: Scanner, table: Timetable, doubts: Sequence[ClockDoubt
     """Scans whose time can't be right: they have no counts, or stretch the series over years of missing slots."""
     for scan in table.unslotted:
         if scan.reason == FUTURE:
-            yield f"{scan.scan_id} has no slot and no counts: {scan.reason}"
+            yield f"{scan.scan_id} has no slot and no counts: {scan.reason}; mend the device's below `clock:`"
     if scanner.from_ is not None or isinstance(scanner.slots, str) or any(doubt.kind == "jump" for doubt in doubts):
         return
     times = [slot.captured_at for slot in table.slots if slot.captured_at is not None]
@@ -144,13 +145,24 @@ def _wrong_clock(scanner: Scanner, table: Timetable, doubts: Sequence[ClockDoubt
         )
 
 
-def _refused(truth: Truth) -> Iterator[str]:
+def _refused(scanner: Scanner, truth: Truth) -> Iterator[str]:
     for file in truth.refused:
         reason = file.reason.rstrip(".")
         if file.conflicts_with:
-            yield f"{file.source_name} contradicts {file.conflicts_with}: {reason}. {file.remedy}"
+            advice = f"{file.remedy}{_twice(scanner, file)}"
+            yield f"{file.source_name} contradicts {file.conflicts_with}: {reason}. {advice}"
         else:
             yield f"{file.source_name} was refused ({file.code}): {reason}. {file.remedy} (`soilpipe quarantine list`)"
+
+
+def _twice(scanner: Scanner, conflict: Quarantined) -> str:
+    """Further advice on a conflict at a time to which clocks are reset, as they are at every loss of power."""
+    if conflict.device_time is None or shown_utc(conflict.device_time, scanner) >= NEVER_BEFORE:
+        return ""
+    return (
+        " When the clock began again there more than once, give each time an entry of its own below `clock:`, with "
+        "`arrived_from` and `arrived_until`"
+    )
 
 
 def _silent(scanner: Scanner, table: Timetable, now: datetime) -> Iterator[str]:

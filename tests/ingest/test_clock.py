@@ -151,6 +151,8 @@ def test_conflicts_of_an_earlier_year_vanish_and_the_files_can_be_taken(two_rese
     autumn = [bench.autumn + step * 6 * HOUR for step in range(3)]
     assert rebuilt(bench) == {}
     kept = stored(bench, "quarantine", "receipts")
+    (status,) = project_status(bench.project, bench.store, bench.now)
+    assert sum("`arrived_from` and `arrived_until`" in need for need in status.needs_person) == 3
     declare(bench, *bench.entries)
     assert sorted(rebuilt(bench)) == spring
     assert [q.conflicts_with for q in open_quarantine(bench.store, bench.scanner)] == [None] * 3
