@@ -71,11 +71,12 @@ def test_a_file_still_written_to_under_an_old_time_is_not_taken(bench, draw, enc
     image = encode(draw(), ".tif")
     path = bench.deliver(SIX.replace("png", "tif"), image)
 
-    def meanwhile(*args: object) -> None:
-        real(*args)
+    def meanwhile(*args: object, **keys: object) -> object:
+        written = real(*args, **keys)
         status = path.stat()
         path.write_bytes(image)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return written
 
     real = scan_module.write_image
     monkeypatch.setattr(scan_module, "write_image", meanwhile)

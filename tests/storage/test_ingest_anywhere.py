@@ -162,7 +162,13 @@ def test_a_file_that_goes_away_or_changes_stops_nobody(place, monkeypatch) -> No
     place.inbox.delete(SIX)
     assert ingest_file(place.project, place.scanner, place.store, first, now).kind == "vanished"
     real = scan_module.write_image
-    monkeypatch.setattr(scan_module, "write_image", lambda *a: (real(*a), place.deliver(NOON, GOOD)))
+
+    def meanwhile(*args: object, **keys: object) -> object:
+        written = real(*args, **keys)
+        place.deliver(NOON, GOOD)
+        return written
+
+    monkeypatch.setattr(scan_module, "write_image", meanwhile)
     outcome = ingest_file(place.project, place.scanner, place.store, second, now)
     assert outcome.kind == "vanished" and "changed while it was read" in outcome.reason
     assert list_receipts(place.store, "A20") == [] and list_quarantine(place.store, "A20") == []
