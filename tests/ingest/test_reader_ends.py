@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from soilpipe.ingest.readers import Refused, open_reader
+from soilpipe.ingest.readers import Refused, open_reader, zeros
 
 HOLE = 4096
 
@@ -234,3 +234,21 @@ def test_pixels_left_over_in_a_png_are_told_even_where_warnings_are_silenced(dra
             read(lower, ".png")
     finally:
         root.setLevel(level)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "PNG", "JPEG 2000 tiles"])
+def test_borders_of_the_pieces_a_file_is_looked_at_in_do_not_matter(
+    kind: str, draw, read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suffix, _, encode = KINDS[kind]
+    data = encode(draw(100, 120))
+    good = read(data, suffix)
+    at = len(data) // 2
+    hole = data[:at] + bytes(HOLE) + data[at + HOLE :]
+    for window in (4096, 5000, 5001):
+        monkeypatch.setattr(zeros, "_WINDOW", window)
+        assert np.array_equal(read(data, suffix), good)
+        with pytest.raises(Refused):
+            read(hole, suffix)
+    assert zeros.zero_run(b"\1" * 4990 + bytes(1024) + b"\1", 0, 6015) == 4990
+    assert zeros.zero_run(b"\1" * 4990 + bytes(1023) + b"\1", 0, 6014) is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from soilpipe.ingest.readers.base import damaged, plausible_dpi, truncated, unsupported
 from soilpipe.ingest.readers.exif import Exif, read_exif
-from soilpipe.ingest.readers.zeros import zero_run
+from soilpipe.ingest.readers.zeros import windows, zero_run
 
 NAME = "JPEG"
 
@@ -156,7 +156,8 @@ def _pass_scan(data: bytes | mmap.mmap, start: int, header: JpegHeader, body: by
     """Look at one scan; the position of the marker after it."""
     scan = _read_scan(header, body)
     header.scans += 1
-    found = _MARKER.search(data, start)
+    pieces = windows(data, start, len(data), overlap=1)
+    found = next((mark for mark in (_MARKER.search(data, *piece) for piece in pieces) if mark), None)
     if found is None:
         raise truncated(NAME, "it ends inside its image data, without an end mark (EOI)")
     header.coded_end = found.start()

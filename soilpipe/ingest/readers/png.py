@@ -11,6 +11,7 @@ from pathlib import Path
 from soilpipe.ingest.readers.base import Limits, damaged, plausible_dpi, truncated
 from soilpipe.ingest.readers.exif import Exif, read_exif
 from soilpipe.ingest.readers.sequential import Facts, SequentialReader
+from soilpipe.ingest.readers.zeros import windows
 
 NAME = "PNG"
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -58,9 +59,7 @@ def _walk(data: mmap.mmap) -> _Header:
         if end > len(data):
             raise truncated(NAME, f"it ends inside its {name} chunk at byte {position}")
         (checksum,) = struct.unpack(">I", data[end - 4 : end])
-        with memoryview(data) as view, view[position + 4 : end - 4] as checked:
-            wrong = zlib.crc32(checked) != checksum
-        if wrong:
+        if _crc(data, position + 4, end - 4) != checksum:
             raise damaged(NAME, f"the checksum of its {name} chunk at byte {position} is wrong")
         body = position + 8
         if header is None:
@@ -82,6 +81,14 @@ def _walk(data: mmap.mmap) -> _Header:
     if not header.data_bytes:
         raise truncated(NAME, "it has no image data (IDAT)")
     return header
+
+
+def _crc(data: mmap.mmap, start: int, stop: int) -> int:
+    crc = 0
+    for first, last in windows(data, start, stop, overlap=0):
+        with memoryview(data) as view, view[first:last] as piece:
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def _image_header(body: bytes) -> _Header:
