@@ -123,11 +123,10 @@ def test_plain_tiff_is_refused_at_any_cut_and_where_its_directory_is_gone(bigtif
     assert not read(data[:-HOLE] + bytes(HOLE), ".tif")[-1].any()
 
 
-@pytest.mark.parametrize("size", [(1500, 1400), (3000, 2800)])
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"JPEG grey"}))
-def test_black_is_no_hole(kind: str, size: tuple[int, int], draw, read) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_black_is_no_hole(kind: str, draw, read) -> None:
     suffix, _, encode = KINDS[kind]
-    image = np.zeros((*size, 3), np.uint8)
+    image = np.zeros((1500, 1400, 3), np.uint8)
     assert not read(encode(image), suffix).any()
     image[:200, :300] = draw(200, 300)
     assert not read(encode(image), suffix)[300:].any()
