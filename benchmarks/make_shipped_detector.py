@@ -18,11 +18,10 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,11 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from soilpipe.detect.training import Recipe, train_detector
 from soilpipe.detect.weights import SHIPPED
-from soilpipe.simulate import SeasonSpec, write_season
+from soilpipe.simulate import SeasonSpec, join_truths, write_season
 from soilpipe.taxonomy import SOIL
 
 FIRST_DAY = datetime(2024, 3, 1, tzinfo=UTC)
 SLOT = timedelta(hours=6)
+DAY = timedelta(days=1)
 TAXA = (
     "Collembola", "Protura", "Diplura", "Formicidae", "Coleoptera", "Diptera", "Symphyla", "Pauropoda", "Diplopoda",
     "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
@@ -50,8 +50,8 @@ def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
     for kind, count in (("T", arguments.seasons), (VALIDATION, arguments.val_seasons)):
         for number in range(count):
             rng = np.random.default_rng([arguments.seed, ord(kind), number])
-            scans = arguments.scans
-            times = tuple(FIRST_DAY + SLOT * slot for slot in range(scans))
+            # Two scans a day, six hours apart: from the fourth day on, each has references at 6, 24, 48 and 72 hours.
+            times = tuple(FIRST_DAY + DAY * (scan // 2) + SLOT * (scan % 2) for scan in range(arguments.scans))
             crowd = arguments.crowd * float(np.exp(rng.uniform(np.log(0.2), np.log(1.8))))
             specs.append(
                 SeasonSpec(
@@ -88,42 +88,8 @@ def simulate(arguments: argparse.Namespace) -> None:
         for done, _ in enumerate(pool.map(_write, jobs), start=1):
             if done % 10 == 0 or done == len(specs):
                 print(f"simulated {done} of {len(specs)} seasons, {time.monotonic() - began:.0f} s", flush=True)
-    truths = {
-        spec.scanner_id: json.loads((arguments.folder / spec.scanner_id / "truth.json").read_text()) for spec in specs
-    }
-    labels = merged(truths)
-    (arguments.folder / "labels.json").write_text(json.dumps(labels))
-    print(f"{len(labels['images'])} scans, {len(labels['annotations'])} animals", flush=True)
-
-
-def merged(truths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One COCO file over the seasons, file names below their folders, ids numbered anew."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    categories: Sequence[Any] = []
-    for folder, truth in truths.items():
-        if categories and truth["categories"] != categories:
-            raise SystemExit(f"{folder}: the seasons differ in their categories; simulate them all anew")
-        categories = truth["categories"]
-        new_id = {image["id"]: len(images) + index + 1 for index, image in enumerate(truth["images"])}
-        images += [
-            {**image, "id": new_id[image["id"]], "file_name": f"{folder}/{image['file_name']}"}
-            for image in truth["images"]
-        ]
-        annotations += [
-            {
-                "id": len(annotations) + index + 1,
-                "image_id": new_id[annotation["image_id"]],
-                **{key: annotation[key] for key in ("category_id", "bbox", "iscrowd", "scans_present")},
-            }
-            for index, annotation in enumerate(truth["annotations"])
-        ]
-    return {
-        "info": {"simulated": True, "generator": "loam"},
-        "images": images,
-        "categories": list(categories),
-        "annotations": annotations,
-    }
+    path = join_truths(arguments.folder, [spec.scanner_id for spec in specs])
+    print(f"{path} over {len(specs)} seasons", flush=True)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -146,7 +112,7 @@ def train(arguments: argparse.Namespace) -> None:
         taxa=arguments.taxa,
         val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
         recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
-                      learning_rate=arguments.learning_rate),
+                      learning_rate=arguments.learning_rate, light=1.0),
         device=arguments.device,
         warm_start=arguments.warm_start,
         workers=arguments.workers,
@@ -162,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
     parser.add_argument("--seasons", type=int, default=120, help="training seasons")
     parser.add_argument("--val-seasons", type=int, default=24, help="validation seasons, for the threshold")
-    parser.add_argument("--scans", type=int, default=10, help="scans a season, six hours apart")
+    parser.add_argument("--scans", type=int, default=10, help="scans a season, two a day")
     parser.add_argument("--size", type=int, default=1536, help="height and width of a scan, px at 1200 dpi")
     parser.add_argument("--crowd", type=float, default=150.0, help="animals per 100 cm2 in training, in the middle")
     parser.add_argument("--val-crowd", type=float, default=20.0, help="animals per 100 cm2 in validation")

@@ -1,6 +1,6 @@
 """What detectors are worth on seasons of the generator that no detector is trained on (`peat`).
 
-    python benchmarks/seasons.py [--seasons 6] [--detector FOLDER]
+    python benchmarks/seasons.py [--seasons 6] [--seed N] [--detector FOLDER]
 
 Prints one table: AP50 for any taxon over all animals, over those that moved in, and over those that rest (there in
 three scans before or more), the mean over taxa, F1 and the count error, for the detector with and without the
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.weights import SHIPPED, load_detector
-from soilpipe.simulate import SeasonSpec, write_season
+from soilpipe.simulate import SeasonSpec, join_truths, write_season
 
 FIRST = datetime(2025, 5, 1, tzinfo=UTC)
 SLOT = timedelta(hours=6)
@@ -39,7 +38,7 @@ def season(
     spec = SeasonSpec(
         scanner_id=f"{generator}{number:03d}",
         generator=generator,
-        seed=900_000 + number,
+        seed=arguments.seed + number,
         times=tuple(FIRST + SLOT * slot for slot in range(arguments.scans)),
         height_px=arguments.size,
         width_px=arguments.size,
@@ -48,31 +47,6 @@ def season(
     )
     place = folder / spec.scanner_id
     return write_season(spec, place, extension="jpg", quality=92), place
-
-
-def joined(truths: Sequence[tuple[Path, Path]], folder: Path) -> Path:
-    """One COCO file over several seasons, file names below `folder`."""
-    images, annotations, categories = [], [], []
-    for truth, place in truths:
-        read = json.loads(truth.read_text())
-        categories = read["categories"]
-        first_image, first_annotation = len(images), len(annotations)
-        ids = {image["id"]: first_image + index + 1 for index, image in enumerate(read["images"])}
-        images += [
-            image | {"id": ids[image["id"]], "file_name": f"{place.name}/{image['file_name']}"}
-            for image in read["images"]
-        ]
-        annotations += [
-            label | {"id": first_annotation + index + 1, "image_id": ids[label["image_id"]]}
-            for index, label in enumerate(read["annotations"])
-        ]
-    path = folder / "labels.json"
-    path.write_text(
-        json.dumps(
-            {"info": {"simulated": True}, "images": images, "categories": categories, "annotations": annotations}
-        )
-    )
-    return path
 
 
 def row(name: str, judged: Evaluation) -> str:
@@ -94,9 +68,10 @@ def row(name: str, judged: Evaluation) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seasons", type=int, default=6, help="test seasons")
-    parser.add_argument("--scans", type=int, default=10, help="scans a season, six hours apart")
+    parser.add_argument("--scans", type=int, default=20, help="scans a season, six hours apart")
     parser.add_argument("--size", type=int, default=1280, help="height and width of a scan, px at 1200 dpi")
     parser.add_argument("--crowd", type=float, default=80.0, help="animals per 100 cm2")
+    parser.add_argument("--seed", type=int, default=910_000, help="of the first season; seasons looked at are spent")
     parser.add_argument("--detector", type=Path, default=SHIPPED, help="a folder with weights and card")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here as well")
     arguments = parser.parse_args()
@@ -105,7 +80,7 @@ def main() -> None:
         folder = Path(scratch)
         tests = [season(folder, "peat", number, arguments) for number in range(arguments.seasons)]
         training = [season(folder, "loam", number, arguments) for number in range(2)]
-        labels = joined(tests, folder)
+        labels = join_truths(folder, [place.name for _, place in tests])
         tuned_on = [
             LabelledScan(scene.scan, scene.references, scene.registrations, scene.image.boxes[~scene.image.crowd])
             for truth, place in training

@@ -1,8 +1,8 @@
 """Random training crops, cut and changed in batches on the training device.
 
 All samples lie on the device as uint8, where they fit. A crop is cut with an affine map (scale, quarter turns,
-mirrored or not) in one `grid_sample` for the batch, then its brightness and its difference are changed independently.
-What is drawn comes from one seeded numpy generator on the CPU, so the crops are the same on every device.
+mirrored or not), then its light is changed (`soilpipe.detect.light`). What is drawn comes from one seeded numpy
+generator on the CPU, so the crops are the same on every device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from torch.nn import functional
 
 from soilpipe.detect.dataset import OUTSIDE, Sample
+from soilpipe.detect.light import change_light
 from soilpipe.detect.network import Head
 
 SCALES = (0.75, 1.35)
 UNSCALED = 0.4  # share of crops that keep their pixels as they are: no blur from resampling
-DROP_DIFFERENCE = 0.15  # share of crops without difference: first scans, and animals that rest
 VISIBLE = 0.4  # an animal cut by the crop's border counts when this share of its box is inside, else it is ignored
 
 
@@ -49,6 +49,7 @@ class CropSampler:
 
     `length_range`: px at the pass's scale; the animals that this pass is to learn, on which crops are centred.
     `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number).
+    `light`: how far the light is changed, as the `strength` of `change_light`.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class CropSampler:
         centred: float,
         device: torch.device,
         rng: np.random.Generator,
+        light: float = 1.0,
     ) -> None:
         self._crop = crop
+        self._light = light
         self._centred = centred
         self._device = device
         self._rng = rng
@@ -99,7 +102,7 @@ class CropSampler:
         """The next `count` crops."""
         places = [self._place() for _ in range(count)]
         pixels = self._cut(places)
-        self._jitter(pixels)
+        change_light(pixels, self._rng, self._light)
         parts = [self._animals_in(index, place) for index, place in enumerate(places)]
         return Crops(
             pixels.round_().to(torch.uint8),
@@ -136,45 +139,42 @@ class CropSampler:
         return _Place(int(sample), y, x, zoom, turn)
 
     def _cut(self, places: Sequence[_Place]) -> torch.Tensor:
-        """(n, 7, crop, crop) float32, 0..255."""
-        size, crop = self._window, self._crop
-        windows = torch.empty((len(places), 7, size, size), dtype=torch.uint8, device=self._outside.device)
-        windows[:] = self._outside
-        maps = np.zeros((len(places), 2, 3), np.float32)
+        """(n, 7, crop, crop) float32, 0..255. What keeps its scale is copied; only the rest is interpolated."""
+        crop = self._crop
+        pixels = torch.empty((len(places), 7, crop, crop), device=self._device)
+        scaled = [index for index, place in enumerate(places) if place.zoom != 1.0]
         for index, place in enumerate(places):
-            image = self._images[place.sample]
-            top, left = math.floor(place.y - size / 2), math.floor(place.x - size / 2)
-            y0, y1 = max(top, 0), min(top + size, image.shape[1])
-            x0, x1 = max(left, 0), min(left + size, image.shape[2])
-            if y0 < y1 and x0 < x1:
-                windows[index, :, y0 - top : y1 - top, x0 - left : x1 - left] = image[:, y0:y1, x0:x1]
-            maps[index, :, :2] = place.turn * (crop / (place.zoom * size))
-            maps[index, :, 2] = (2 * (place.x - left) / size - 1, 2 * (place.y - top) / size - 1)
-        grid = functional.affine_grid(
-            torch.from_numpy(maps).to(self._device), [len(places), 7, crop, crop], align_corners=False
-        )
-        return functional.grid_sample(
-            windows.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
+            if place.zoom == 1.0:
+                pixels[index] = _turned(self._window_at(place, crop), place.turn)
+        if scaled:
+            size = self._window
+            maps = np.zeros((len(scaled), 2, 3), np.float32)
+            windows = torch.empty((len(scaled), 7, size, size), device=self._device)
+            for row, place in enumerate(places[index] for index in scaled):
+                windows[row] = self._window_at(place, size)
+                top, left = math.floor(place.y - size / 2), math.floor(place.x - size / 2)
+                maps[row, :, :2] = place.turn * (crop / (place.zoom * size))
+                maps[row, :, 2] = (2 * (place.x - left) / size - 1, 2 * (place.y - top) / size - 1)
+            grid = functional.affine_grid(
+                torch.from_numpy(maps).to(self._device), [len(scaled), 7, crop, crop], align_corners=False
+            )
+            pixels[scaled] = functional.grid_sample(
+                windows, grid, mode="bilinear", padding_mode="border", align_corners=False
+            )
+        return pixels
 
-    def _jitter(self, pixels: torch.Tensor) -> None:
-        """Gain and offset of the picture, of its colours, and of the difference, in place; some lose the difference."""
-        rng, count = self._rng, len(pixels)
-        gain = np.exp(rng.normal(0, 0.2, (count, 1))) * np.exp(rng.normal(0, 0.06, (count, 3)))
-        offset = rng.normal(0, 10, (count, 1)) + rng.normal(0, 2, (count, 3))
-        contrast = np.exp(rng.normal(0, 0.25, (count, 1)))
-        drift = rng.normal(0, 2, (count, 3))
-        dropped = rng.random(count) < DROP_DIFFERENCE
-
-        def on_device(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(values.astype(np.float32)).to(self._device)[:, :, None, None]
-
-        picture, difference, valid = pixels[:, :3], pixels[:, 3:6], pixels[:, 6:]
-        picture.mul_(on_device(gain)).add_(on_device(offset)).clamp_(0, 255)
-        difference.sub_(128).mul_(on_device(contrast)).add_(on_device(drift) + 128).clamp_(1, 255)
-        seen = (valid > 254.5) & ~torch.from_numpy(dropped).to(self._device)[:, None, None, None]
-        valid.copy_(seen * 255.0)
-        difference.copy_(torch.where(seen, difference, 128.0))
+    def _window_at(self, place: _Place, size: int) -> torch.Tensor:
+        """(7, size, size) uint8 around a place, `OUTSIDE` beyond the image."""
+        image = self._images[place.sample]
+        top, left = math.floor(place.y - size / 2), math.floor(place.x - size / 2)
+        y0, y1 = max(top, 0), min(top + size, image.shape[1])
+        x0, x1 = max(left, 0), min(left + size, image.shape[2])
+        if (y1 - y0, x1 - x0) == (size, size):
+            return image[:, y0:y1, x0:x1]
+        window = self._outside.expand(7, size, size).clone()
+        if y0 < y1 and x0 < x1:
+            window[:, y0 - top : y1 - top, x0 - left : x1 - left] = image[:, y0:y1, x0:x1]
+        return window
 
     def _animals_in(self, index: int, place: _Place) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """boxes (m, 4) in the crop, labels, whole length in px of the crop, ignored."""
@@ -216,6 +216,15 @@ _TURNS = [
     for sx in (1, -1)
     for sy in (1, -1)
 ]
+
+
+def _turned(window: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
+    """(7, s, s) as the crop shows it: the pixel at (x, y) from its middle is the window's at turn @ (x, y)."""
+    swapped = turn[0, 0] == 0
+    along_x, along_y = turn[0].sum(), turn[1].sum()
+    flipped = [axis for axis, sign in ((1, along_y), (2, along_x)) if sign < 0]
+    window = window.flip(flipped) if flipped else window
+    return window.transpose(1, 2) if swapped else window
 
 
 def _inside(value: float, side: int, margin: float) -> float:

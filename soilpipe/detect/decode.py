@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from soilpipe.detect.network import STRIDE
+from soilpipe.detect.network import STRIDE, Answer
 
 SIDE_RAW_MIN, SIDE_RAW_MAX = -6.0, 4.3
 SIDE_UNIT = 16.0  # px: what a raw side of 0 means
@@ -29,38 +29,37 @@ class Peaks:
     """Local maxima of the heatmap of one pass over one scan, before they are boxes.
 
     cells   (n, 2) int64, y x of the heatmap cell, counted from the scan's origin
-    logits  (n, taxa) float32
+    heat    (n,) float32 logits: how surely it is an animal
+    taxon   (n, taxa) float32 logits
     sides   (n, 4) float32, raw left, top, right, bottom
     """
 
     cells: np.ndarray
-    logits: np.ndarray
+    heat: np.ndarray
+    taxon: np.ndarray
     sides: np.ndarray
 
     def __len__(self) -> int:
         return len(self.cells)
-
-    @property
-    def best(self) -> np.ndarray:
-        """(n,) float32: the logit of the best taxon."""
-        return self.logits.max(axis=1) if len(self) else np.zeros(0, np.float32)
 
     def strongest(self, most: int) -> Peaks:
         """At most `most`, by score, then y, then x; in that order.
 
         The order is total, so the strongest of all tiles are found among the strongest of each tile.
         """
-        order = np.lexsort((self.cells[:, 1], self.cells[:, 0], -self.best.astype(np.float64)))[:most]
-        return Peaks(self.cells[order], self.logits[order], self.sides[order])
+        order = np.lexsort((self.cells[:, 1], self.cells[:, 0], -self.heat.astype(np.float64)))[:most]
+        return Peaks(self.cells[order], self.heat[order], self.taxon[order], self.sides[order])
 
 
 def join(parts: list[Peaks], taxa: int) -> Peaks:
     """The peaks of all tiles together."""
     if not parts:
-        return Peaks(np.zeros((0, 2), np.int64), np.zeros((0, taxa), np.float32), np.zeros((0, 4), np.float32))
+        none = np.zeros(0, np.float32)
+        return Peaks(np.zeros((0, 2), np.int64), none, none.reshape(0, taxa), none.reshape(0, 4))
     return Peaks(
         np.concatenate([part.cells for part in parts]),
-        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.heat for part in parts]),
+        np.concatenate([part.taxon for part in parts]),
         np.concatenate([part.sides for part in parts]),
     )
 
@@ -75,16 +74,15 @@ def logit(probability: float) -> float:
 
 
 def find_peaks(
-    heat: Tensor, sides: Tensor, threshold: float, core: tuple[int, int, int, int], origin: tuple[int, int]
+    answer: Answer, index: int, threshold: float, core: tuple[int, int, int, int], origin: tuple[int, int]
 ) -> Peaks:
-    """Cells of one window at or above `threshold` (a score) that are 3 x 3 local maxima over all taxa.
+    """Cells of one window at or above `threshold` (a score) that are 3 x 3 local maxima of the heatmap.
 
-    heat (taxa, h, w) float32 logits and sides (4, h, w) of one window; `core` y0, y1, x0, x1 in cells of the window:
-    only peaks there are returned, their neighbours may lie outside it; `origin` y, x: the window's first cell in the
-    scan. The maximum over taxa is searched, so that one animal between two taxa is one peak. Of equal neighbours the
+    `index`: which window of the answer; `core` y0, y1, x0, x1 in cells of the window: only peaks there are returned,
+    their neighbours may lie outside it; `origin` y, x: the window's first cell in the scan. Of equal neighbours the
     first in raster order is the peak, wherever the window lies.
     """
-    score = heat.amax(dim=0)
+    score = answer.heat[index, 0]
     y0, y1, x0, x1 = core
     found = torch.nonzero(score[y0:y1, x0:x1] >= logit(threshold))
     y, x = found[:, 0] + y0, found[:, 1] + x0
@@ -100,8 +98,9 @@ def find_peaks(
     y, x = y[peak], x[peak]
     return Peaks(
         cells=torch.stack([y + origin[0], x + origin[1]], dim=1).cpu().numpy(),
-        logits=heat[:, y, x].T.contiguous().float().cpu().numpy(),
-        sides=sides[:, y, x].T.contiguous().float().cpu().numpy(),
+        heat=here[peak].float().cpu().numpy(),
+        taxon=answer.taxon[index][:, y, x].T.contiguous().float().cpu().numpy(),
+        sides=answer.sides[index][:, y, x].T.contiguous().float().cpu().numpy(),
     )
 
 
@@ -120,8 +119,8 @@ def peak_boxes(peaks: Peaks, factor: float, height: int, width: int) -> np.ndarr
 
 
 def scores_of(peaks: Peaks) -> np.ndarray:
-    """(n,) float32: the score of the best taxon, 0..1."""
-    return (1.0 / (1.0 + np.exp(-peaks.best.astype(np.float64)))).astype(np.float32)
+    """(n,) float32, 0..1: how surely it is an animal, of whatever taxon."""
+    return (1.0 / (1.0 + np.exp(-peaks.heat.astype(np.float64)))).astype(np.float32)
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:

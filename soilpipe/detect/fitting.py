@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,15 @@ import torch
 from torch import Tensor
 
 from soilpipe.detect import losses
-from soilpipe.detect.crops import Crops, CropSampler
+from soilpipe.detect.crops import CropSampler
 from soilpipe.detect.dataset import Sample
-from soilpipe.detect.network import CentrePointNetwork, Head
+from soilpipe.detect.network import ANSWERS, CentrePointNetwork, Head
 from soilpipe.detect.predict import COARSE
 from soilpipe.detect.weights import load_detector
 from soilpipe.errors import SoilpipeError
 
 TELL_EVERY = 25  # steps
+PARTS = ("heat", "box", "taxon")  # of the loss
 
 
 class TrainingError(SoilpipeError):
@@ -34,7 +38,10 @@ class TrainingError(SoilpipeError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `ema` None: 0.99, and 0.999 from 4,000 steps on. `coarse_share`: of the crops of a batch."""
+    """How to train. `ema` None: 0.99, and 0.999 from 4,000 steps on. `coarse_share`: of the crops of a batch.
+
+    `light`: how far the light of crops is changed: 1 for scanners and soils never seen, 0.5 where they are much alike.
+    """
 
     steps: int = 2500
     batch: int = 8
@@ -45,6 +52,7 @@ class Recipe:
     clip: float = 10.0
     centred: float = 0.5
     coarse_share: float = 0.25
+    light: float = 0.5
     ema: float | None = None
     seed: int = 0
 
@@ -70,7 +78,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The trained network (eval mode, CPU), the passes it is good for, and (steps, 3) of heat, box and total loss."""
+    """The trained network (eval mode, CPU), the passes it is good for, and its losses.
+
+    curve: (told, 5) float32: step, then the PARTS, then what was minimised.
+    """
 
     network: CentrePointNetwork
     heads: tuple[Head, ...]
@@ -118,6 +129,7 @@ def fit(
             centred=recipe.centred,
             device=device,
             rng=rng,
+            light=recipe.light,
         )
     if not samplers["coarse"].animals:
         del samplers["coarse"]
@@ -133,25 +145,29 @@ def fit(
         lr=recipe.learning_rate,
         fused=device.type == "cuda",
     )
-    shares = _shares(recipe, "coarse" in samplers)
-    curve = np.zeros((recipe.steps, 3), np.float32)
+    curve = np.zeros((recipe.steps, len(PARTS) + 1), np.float32)
     network.train()
-    for step in range(recipe.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
-        crops = {head: samplers[head].draw(count) for head, count in shares.items()}
-        heat, box = _losses(network, crops, sizes, len(taxa), device)
-        loss = heat + losses.BOX_WEIGHT * box
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimiser.step()
-        _average(averaged, network, min(recipe.decay, (1 + step) / (10 + step)))
-        if step % TELL_EVERY == 0 or step + 1 == recipe.steps:  # reading a loss waits for the device
-            curve[step] = _read(heat, box, loss, step)
-            if progress:
-                progress(step + 1, recipe.steps, {"heat": float(curve[step, 0]), "box": float(curve[step, 1])})
-    told = curve[:, 2] > 0
+    with _drawing_thread(device) as drawing:  # draws the next batch while this one is learned
+        draw = partial(_draw, samplers, sizes, _shares(recipe, "coarse" in samplers), device)
+        coming = drawing.submit(draw)
+        for step in range(recipe.steps):
+            drawn = coming.result()
+            if step + 1 < recipe.steps:
+                coming = drawing.submit(draw)
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(step)
+            parts = _losses(network, drawn, device)
+            loss = parts[0] + losses.BOX_WEIGHT * parts[1] + losses.TAXON_WEIGHT * parts[2]
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimiser.step()
+            _average(averaged, network, min(recipe.decay, (1 + step) / (10 + step)))
+            if step % TELL_EVERY == 0 or step + 1 == recipe.steps:  # reading a loss waits for the device
+                curve[step] = _read((*parts, loss), step)
+                if progress:
+                    progress(step + 1, recipe.steps, dict(zip(PARTS, curve[step].tolist(), strict=False)))
+    told = curve[:, -1] > 0
     return Fitted(averaged.cpu(), tuple(samplers), np.column_stack([np.flatnonzero(told) + 1, curve[told]]))
 
 
@@ -162,28 +178,52 @@ def _shares(recipe: Recipe, coarse: bool) -> dict[Head, int]:
     return {"fine": recipe.batch - of_coarse, "coarse": of_coarse}
 
 
-def _losses(
-    network: CentrePointNetwork,
-    crops: Mapping[Head, Crops],
+Batch = dict[Head, tuple[Tensor, losses.Targets]]
+"""For each pass the pixels of its crops, and what is to be answered for them."""
+
+
+@contextmanager
+def _drawing_thread(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """A thread beside the one that learns. On a CPU it takes one of the cores away: more threads than cores wait."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, threads - 1))
+    try:
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(max(1, threads - 1))
+
+
+def _draw(
+    samplers: Mapping[Head, CropSampler],
     sizes: Mapping[Head, losses.SizeRange],
-    taxa: int,
+    shares: Mapping[Head, int],
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Heat and box loss, summed over the passes in proportion to their crops."""
-    pixels = torch.cat([part.pixels for part in crops.values()])
+) -> Batch:
+    batch: Batch = {}
+    for head, count in shares.items():
+        crops = samplers[head].draw(count)
+        batch[head] = crops.pixels, losses.make_targets(crops, sizes[head]).to(device)
+    return batch
+
+
+def _losses(network: CentrePointNetwork, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The losses in the order of PARTS, summed over the passes in proportion to their crops."""
+    pixels = torch.cat([part for part, _ in batch.values()])
     with torch.autocast(device.type, torch.bfloat16, enabled=_bf16(device)):
         features = network.features(pixels)
         answers = {
             head: network.head(head)(part)
-            for head, part in zip(crops, features.split([len(part.pixels) for part in crops.values()]), strict=True)
+            for head, part in zip(batch, features.split([len(part) for part, _ in batch.values()]), strict=True)
         }
-    heat, box = torch.zeros((), device=device), torch.zeros((), device=device)
-    for head, part in crops.items():
-        targets = losses.make_targets(part, taxa, sizes[head]).to(device)
-        share = len(part.pixels) / len(pixels)
-        heat = heat + share * losses.heat_loss(answers[head][0], targets)
-        box = box + share * losses.box_loss(answers[head][1], targets)
-    return heat, box
+    heat, box, taxon = (torch.zeros((), device=device) for _ in PARTS)
+    for head, (part, targets) in batch.items():
+        share = len(part) / len(pixels)
+        heat = heat + share * losses.heat_loss(answers[head].heat, targets)
+        box = box + share * losses.box_loss(answers[head].sides, targets)
+        taxon = taxon + share * losses.taxon_loss(answers[head].taxon, targets)
+    return heat, box, taxon
 
 
 def _bf16(device: torch.device) -> bool:
@@ -207,8 +247,8 @@ def _average(averaged: CentrePointNetwork, network: CentrePointNetwork, decay: f
     torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-def _read(heat: Tensor, box: Tensor, loss: Tensor, step: int) -> tuple[float, float, float]:
-    values = float(heat.detach()), float(box.detach()), float(loss.detach())
+def _read(parts: Sequence[Tensor], step: int) -> list[float]:
+    values = [float(part.detach()) for part in parts]
     if not all(math.isfinite(value) for value in values):
         raise TrainingError(
             f"the loss is no longer a number at step {step + 1}. A lower learning_rate, or a look at the labels, helps"
@@ -222,8 +262,12 @@ def begin_from(network: CentrePointNetwork, taxa: tuple[str, ...], folder: Path 
     given, wanted = other.network.state_dict(), network.state_dict()
     for name, tensor in wanted.items():
         if ".out." in name:
-            rows = [(taxa.index(taxon), other.info.taxa.index(taxon)) for taxon in taxa if taxon in other.info.taxa]
-            rows += [(len(taxa) + side, len(other.info.taxa) + side) for side in range(4)]
+            rows = [(row, row) for row in range(ANSWERS)]
+            rows += [
+                (ANSWERS + taxa.index(taxon), ANSWERS + other.info.taxa.index(taxon))
+                for taxon in taxa
+                if taxon in other.info.taxa
+            ]
             for mine, its in rows:
                 if tensor[mine].shape == given[name][its].shape:
                     tensor[mine] = given[name][its].to(tensor.device)

@@ -1,7 +1,8 @@
 """What the network is to answer for a batch of crops, and how far its answer is off.
 
-Heatmap: penalty-reduced focal loss ("Objects as Points", Zhou et al. 2019). Boxes: GIoU loss on the distances to the
-sides, at the cells around each centre, weighted by its Gaussian ("Training-Time-Friendly Network", Liu et al. 2020).
+Heatmap of animals: penalty-reduced focal loss ("Objects as Points", Zhou et al. 2019). Boxes: GIoU loss on the
+distances to the sides, at the cells around each centre, weighted by its Gaussian ("Training-Time-Friendly Network",
+Liu et al. 2020). Taxa: cross entropy, at the same cells with the same weights.
 Gaussians are as wide and high as the box asks: sigma = max(0.8, 0.7 side / 6) cells.
 """
 
@@ -19,6 +20,7 @@ from soilpipe.detect.decode import sides_px
 from soilpipe.detect.network import STRIDE
 
 BOX_WEIGHT = 2.0
+TAXON_WEIGHT = 0.5
 AROUND = 0.6  # cells where an animal's Gaussian is at least this high learn its box
 CORE = 0.5  # of an animal of the wrong size: cells where its Gaussian is at least this high are not held against
 
@@ -43,9 +45,9 @@ class SizeRange:
 
 @dataclass(frozen=True)
 class Targets:
-    """heat (n, taxa, h, w) 0..1; counted (n, 1, h, w) bool: cells that count; then for each of k cells that learn a
-    box: crop, y, x (k,) int64, box (k, 4) px of the crop, weight (k,) (1 in sum for each animal); animals: their
-    number."""
+    """heat (n, 1, h, w) 0..1; counted (n, 1, h, w) bool: cells that count; then for each of k cells that learn a box
+    and a taxon: crop, y, x (k,) int64, boxes (k, 4) px of the crop, taxa (k,) int64, weight (k,) (1 in sum for each
+    animal); animals: their number."""
 
     heat: Tensor
     counted: Tensor
@@ -53,6 +55,7 @@ class Targets:
     y: Tensor
     x: Tensor
     boxes: Tensor
+    taxa: Tensor
     weight: Tensor
     animals: int
 
@@ -69,12 +72,13 @@ class Targets:
             y=moved(self.y),
             x=moved(self.x),
             boxes=moved(self.boxes),
+            taxa=moved(self.taxa),
             weight=moved(self.weight),
             animals=self.animals,
         )
 
 
-def make_targets(crops: Crops, taxa: int, size: SizeRange) -> Targets:
+def make_targets(crops: Crops, size: SizeRange) -> Targets:
     """Targets of one pass, made on the CPU while a GPU is at work.
 
     Crowds, animals mostly outside the crop and those near the border of size do not count anywhere in their box;
@@ -85,7 +89,7 @@ def make_targets(crops: Crops, taxa: int, size: SizeRange) -> Targets:
     owned = size.owned(crops.length) & ~crops.ignored
     blank = crops.ignored | (size.near(crops.length) & ~owned)
     other = ~owned & ~blank
-    heat = torch.zeros((count * taxa, cells, cells))
+    heat = torch.zeros((count, cells, cells))
     counted = torch.ones((count, cells, cells), dtype=torch.bool)
     if blank.any():
         counted &= ~_covered(crops.boxes[blank], crops.crop[blank], count, cells)
@@ -98,15 +102,24 @@ def make_targets(crops: Crops, taxa: int, size: SizeRange) -> Targets:
     labels = _index(crops.labels[owned])
     gaussians = _gaussians(crops.boxes[owned], cells)
     if len(boxes):
-        where = (batch * taxa + labels)[:, None, None].expand_as(gaussians)
+        where = batch[:, None, None].expand_as(gaussians)
         heat.scatter_reduce_(0, where, gaussians, "amax")
-    heat = heat.view(count, taxa, cells, cells)
-    counted |= heat.amax(dim=1) == 1  # the centre of an animal always counts
-    nearest = heat.amax(dim=1)[batch]
+    counted |= heat == 1  # the centre of an animal always counts
+    nearest = heat[batch]
     animal, y, x = torch.nonzero((gaussians >= AROUND) & (gaussians >= nearest), as_tuple=True)
     weight = gaussians[animal, y, x]
     total = torch.zeros(max(len(boxes), 1)).index_add_(0, animal, weight)
-    return Targets(heat, counted[:, None], batch[animal], y, x, boxes[animal], weight / total[animal], len(boxes))
+    return Targets(
+        heat[:, None],
+        counted[:, None],
+        batch[animal],
+        y,
+        x,
+        boxes[animal],
+        labels[animal],
+        weight / total[animal],
+        len(boxes),
+    )
 
 
 def _index(values: np.ndarray) -> Tensor:
@@ -152,6 +165,14 @@ def box_loss(raw: Tensor, targets: Targets) -> Tensor:
     centre = torch.stack([targets.x, targets.y], dim=1).float().add(0.5).mul(STRIDE)
     given = torch.cat([centre - sides[:, :2], centre + sides[:, 2:]], dim=1)
     return ((1 - giou(given, targets.boxes)) * targets.weight).sum() / targets.animals
+
+
+def taxon_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Mean cross entropy over animals; logits (n, taxa, h, w)."""
+    if not targets.animals:
+        return logits.sum() * 0.0
+    here = logits.float()[targets.crop, :, targets.y, targets.x]
+    return (functional.cross_entropy(here, targets.taxa, reduction="none") * targets.weight).sum() / targets.animals
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:

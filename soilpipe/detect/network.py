@@ -1,9 +1,11 @@
-"""The centre-point network: one heatmap per taxon, and the distances from the centre to the sides of the box.
+"""The centre-point network: a heatmap of animals, their taxon, and the distances from the centre to the box's sides.
 
-Method: "Objects as Points" (Zhou et al. 2019), boxes by distances to the sides as in "Training-Time-Friendly Network"
-(Liu et al. 2020). A stride-2 stem, one residual block a level down to stride 32, an additive top-down path back to
-stride 4, and two heads on that shared trunk: `fine` is used on the scan at the model's um/px and finds short animals,
-`coarse` on the same scan at a quarter of that scale, where a long animal fits the receptive field.
+Method: "Objects as Points" (Zhou et al. 2019), but one heatmap for animals of all taxa and the taxon beside it: whether
+something is an animal is learned from all of them, and an animal between two taxa is one peak. Boxes by distances to
+the sides as in "Training-Time-Friendly Network" (Liu et al. 2020). A stride-2 stem, one residual block a level down to
+stride 32, an additive top-down path back to stride 4, and two heads on that shared trunk: `fine` is used on the scan at
+the model's um/px and finds short animals, `coarse` on the same scan at a quarter of that scale, where a long animal
+fits the receptive field.
 
 Pixels come as uint8 and are normalised in here, so that whoever calls cannot get it wrong.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ CHANNELS = 7  # R, G, B, 128 + difference of each, valid
 STRIDE = 4  # px per heatmap cell
 TOTAL_STRIDE = 32  # px per cell of the deepest level: window origins and sizes are multiples of it
 SMALLEST_INPUT = 384  # px: below it PyTorch takes other kernels for the deepest layers, whose last bits differ
+ANSWERS = 5  # of a cell, before those for each taxon: animal or not, and four sides
 PRIOR = 0.01  # what a fresh network answers everywhere: most cells hold no animal
 
 Head = Literal["fine", "coarse"]
@@ -63,33 +66,44 @@ class DownBlock(nn.Module):
         return functional.relu(y, inplace=True)
 
 
+class Answer(NamedTuple):
+    """What the network says for each cell, float32.
+
+    heat   (n, 1, h, w)     logits: is here the centre of an animal
+    sides  (n, 4, h, w)     raw left, top, right, bottom; `decode.sides_px` makes px of them
+    taxon  (n, taxa, h, w)  logits: of which taxon, if it is one
+    """
+
+    heat: Tensor
+    sides: Tensor
+    taxon: Tensor
+
+
 class PredictionHead(nn.Module):
-    """(n, pyramid, h, w) to heatmap logits (n, taxa, h, w) and raw sides (n, 4, h, w)."""
+    """(n, pyramid, h, w) to an Answer."""
 
     def __init__(self, inputs: int, taxa: int) -> None:
         super().__init__()
         self.taxa = taxa
         self.trunk = ConvUnit(inputs, inputs, 3)
-        self.out = nn.Conv2d(inputs, taxa + 4, 1)
+        self.out = nn.Conv2d(inputs, ANSWERS + taxa, 1)
         nn.init.normal_(self.out.weight, std=0.01)
-        bias = torch.zeros(taxa + 4)
-        bias[:taxa] = -math.log((1 - PRIOR) / PRIOR)
+        bias = torch.zeros(ANSWERS + taxa)
+        bias[0] = -math.log((1 - PRIOR) / PRIOR)
         self.out.bias = nn.Parameter(bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Answer:
         x = self.trunk(x)
         # The answer itself is float32 even under autocast: bf16 makes neighbouring peaks equal, and so doubles.
         with torch.autocast(x.device.type, enabled=False):
             y = self.out(x.float())
-        return y[:, : self.taxa], y[:, self.taxa :]
+        return Answer(y[:, :1], y[:, 1:ANSWERS], y[:, ANSWERS:])
 
 
 class CentrePointNetwork(nn.Module):
     """The trunk and its two heads, for `taxa` classes.
 
-    forward(pixels, head): pixels (n, 7, H, W) uint8 with H and W multiples of 32, in
-        -> heatmap logits (n, taxa, H/4, W/4) float32,
-           raw sides (n, 4, H/4, W/4) float32: left, top, right, bottom; `decode.sides_px` makes px of them.
+    forward(pixels, head): pixels (n, 7, H, W) uint8 with H and W multiples of 32, to an Answer of H/4 x W/4 cells.
     """
 
     def __init__(
@@ -125,9 +139,9 @@ class CentrePointNetwork(nn.Module):
                 x = self.smooth[level - 1](x)
         return x
 
-    def forward(self, pixels: Tensor, head: Head = "fine") -> tuple[Tensor, Tensor]:
-        features = self.features(pixels)
-        return self.head(head)(features)
+    def forward(self, pixels: Tensor, head: Head = "fine") -> Answer:
+        answer: Answer = self.head(head)(self.features(pixels))
+        return answer
 
     def head(self, name: Head) -> PredictionHead:
         """The head of that name."""

@@ -24,6 +24,7 @@ from soilpipe.detect.network import (
     SMALLEST_INPUT,
     STRIDE,
     TOTAL_STRIDE,
+    Answer,
     CentrePointNetwork,
     Head,
     receptive_halo,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from soilpipe.background import Registration
     from soilpipe.tiles import ScanImage
 
-ALGORITHM = "centre-point-1"  # what is not in the weights: scales, ownership, decoding; part of the analysis
+ALGORITHM = "centre-point-2"  # what is not in the weights: scales, ownership, decoding; part of the analysis
 HALO = receptive_halo()
 LARGEST_CORE = 2048  # px; the larger the core, the less is read and computed twice; memory grows with its square
 GPU_BATCH = 4  # windows at once
@@ -132,10 +133,8 @@ def find_peaks(
             if index + 1 < len(batches):
                 coming = reader.submit(read, batches[index + 1])
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                heat, sides = network(pixels, head)
-            found += [
-                _owned(heat[i], sides[i], tile, windows, threshold).strongest(most + 1) for i, tile in enumerate(tiles)
-            ]
+                answer = network(pixels, head)
+            found += [_owned(answer, i, tile, windows, threshold).strongest(most + 1) for i, tile in enumerate(tiles)]
     joined = decode.join(found, network.taxa)
     if len(joined) > most:
         warnings.warn(
@@ -146,9 +145,7 @@ def find_peaks(
     return joined.strongest(most)
 
 
-def _owned(
-    heat: torch.Tensor, sides: torch.Tensor, tile: Tile, windows: InputWindows, threshold: float
-) -> decode.Peaks:
+def _owned(answer: Answer, index: int, tile: Tile, windows: InputWindows, threshold: float) -> decode.Peaks:
     """The peaks in the core of one tile; cells that begin beyond the image are nobody's."""
     top, left = tile.window[0], tile.window[2]
     y0, y1, x0, x1 = tile.core
@@ -159,7 +156,7 @@ def _owned(
         (x0 - left) // STRIDE,
         max(-(-(x1 - left) // STRIDE), 0),
     )
-    return decode.find_peaks(heat, sides, threshold, core, (top // STRIDE, left // STRIDE))
+    return decode.find_peaks(answer, index, threshold, core, (top // STRIDE, left // STRIDE))
 
 
 class CentrePointDetector:
@@ -245,7 +242,7 @@ class CentrePointDetector:
             )
             boxes.append(decode.peak_boxes(peaks, windows.factor, height, width))
             scores.append(decode.scores_of(peaks))
-            labels.append(peaks.logits.argmax(axis=1).astype(np.int64))
+            labels.append(peaks.taxon.argmax(axis=1).astype(np.int64))
         if len(boxes) == 2:
             kept = decode.settle_border(
                 boxes[0],

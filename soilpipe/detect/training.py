@@ -279,7 +279,7 @@ def plot_losses(fitted: Fitted, path: Path) -> None:
         return
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot()
-    for column, label in ((1, "heatmap"), (2, "boxes (1 - GIoU)")):
+    for column, label in ((1, "heatmap"), (2, "boxes (1 - GIoU)"), (3, "taxa")):
         axes.plot(fitted.curve[:, 0], fitted.curve[:, column], label=label, linewidth=1)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()

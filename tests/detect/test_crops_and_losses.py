@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from soilpipe.detect import losses
+from soilpipe.detect import crops, losses
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.crops import Crops, CropSampler
 from soilpipe.detect.dataset import Sample, build_samples
@@ -30,18 +30,28 @@ def sampler(samples: list[Sample], seed: int = 0, head: str = "fine") -> CropSam
 
 
 def test_the_boxes_of_a_crop_lie_on_its_animals_however_it_was_turned(samples: list[Sample]) -> None:
-    crops = sampler(samples).draw(24)
-    assert crops.pixels.shape == (24, 7, 128, 128) and crops.pixels.dtype == torch.uint8
+    drawn = sampler(samples).draw(24)
+    assert drawn.pixels.shape == (24, 7, 128, 128) and drawn.pixels.dtype == torch.uint8
     checked = 0
-    for index, box, ignored in zip(crops.crop, crops.boxes, crops.ignored, strict=True):
+    for index, box, ignored in zip(drawn.crop, drawn.boxes, drawn.ignored, strict=True):
         x0, y0, x1, y1 = np.round(box).astype(int)
         if ignored or min(x1 - x0, y1 - y0) < 6 or box.min() < 1 or box.max() > 127:
             continue
-        red = crops.pixels[index, 0].numpy().astype(int)
+        red = drawn.pixels[index, 0].numpy().astype(int)
         inside = red[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
         rim = np.concatenate([red[max(y0 - 3, 0), x0:x1], red[min(y1 + 2, 127), x0:x1]])
         checked += int(np.median(inside) > np.median(rim) + 40)
     assert checked > 20
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_turn_without_scaling_copies_the_pixels_that_interpolation_would_give(turn: int) -> None:
+    window = torch.arange(7 * 64, dtype=torch.float32).view(7, 8, 8)
+    matrix = torch.zeros(1, 2, 3)
+    matrix[0, :, :2] = torch.from_numpy(crops._TURNS[turn])
+    grid = torch.nn.functional.affine_grid(matrix, [1, 7, 8, 8], align_corners=False)
+    expected = torch.nn.functional.grid_sample(window[None], grid, align_corners=False)[0]
+    torch.testing.assert_close(crops._turned(window, crops._TURNS[turn]), expected, atol=1e-3, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_crops(samples: list[Sample]) -> None:
@@ -78,14 +88,14 @@ def one(box: list[float], label: int = 0, ignored: bool = False, length: float |
 
 
 def test_an_animal_is_asked_for_at_its_centre_and_nowhere_else() -> None:
-    targets = losses.make_targets(one([20, 28, 40, 36], label=1), 2, ANY)
-    assert torch.nonzero(targets.heat == 1).tolist() == [[1, 1, 8, 7]]
+    targets = losses.make_targets(one([20, 28, 40, 36], label=1), ANY)
+    assert torch.nonzero(targets.heat == 1).tolist() == [[1, 0, 8, 7]] and set(targets.taxa.tolist()) == {1}
     assert targets.heat[0].sum() == 0 and targets.animals == 1 and targets.counted.all()
     assert targets.weight.sum() == pytest.approx(1.0)
 
 
 def test_the_right_answer_has_no_box_loss_and_a_wrong_one_has() -> None:
-    targets = losses.make_targets(one([20, 28, 40, 36]), 1, ANY)
+    targets = losses.make_targets(one([20, 28, 40, 36]), ANY)
     raw = torch.zeros(2, 4, 16, 16)
     for y, x in zip(targets.y.tolist(), targets.x.tolist(), strict=True):
         centre = torch.tensor([x + 0.5, y + 0.5]) * 4
@@ -95,14 +105,21 @@ def test_the_right_answer_has_no_box_loss_and_a_wrong_one_has() -> None:
     assert losses.box_loss(raw + 1.0, targets) > 0.3
 
 
+def test_the_right_taxon_costs_least() -> None:
+    targets = losses.make_targets(one([20, 28, 40, 36], label=1), ANY)
+    right = torch.zeros(2, 3, 16, 16)
+    right[:, 1] = 20.0
+    assert losses.taxon_loss(right, targets) < 1e-3 < losses.taxon_loss(-right, targets)
+
+
 def test_heat_loss_is_least_for_the_right_answer() -> None:
-    targets = losses.make_targets(one([20, 28, 40, 36]), 1, ANY)
+    targets = losses.make_targets(one([20, 28, 40, 36]), ANY)
     right = torch.where(targets.heat == 1, 9.0, -9.0)
     assert losses.heat_loss(right, targets) < 1e-3 < losses.heat_loss(-right, targets)
 
 
 def test_what_does_not_count_costs_nothing_either_way() -> None:
-    targets = losses.make_targets(one([20, 28, 40, 36], ignored=True), 1, ANY)
+    targets = losses.make_targets(one([20, 28, 40, 36], ignored=True), ANY)
     assert targets.animals == 0 and not targets.counted[1, 0, 7:9, 5:10].any() and targets.counted[0].all()
     claim = torch.full((2, 1, 16, 16), -9.0)
     claim[1, 0, 8, 7] = 9.0
@@ -111,9 +128,9 @@ def test_what_does_not_count_costs_nothing_either_way() -> None:
 
 def test_animals_of_the_other_pass_are_ground_but_for_their_centre_and_near_the_border_nothing() -> None:
     small = losses.SizeRange(0.0, 20.0, 1.3)
-    near = losses.make_targets(one([20, 28, 44, 36]), 1, small)
+    near = losses.make_targets(one([20, 28, 44, 36]), small)
     assert near.animals == 0 and not near.counted[1, 0, 7:9, 5:11].any()
-    clearly = losses.make_targets(one([4, 28, 60, 36]), 1, small)
+    clearly = losses.make_targets(one([4, 28, 60, 36]), small)
     assert not clearly.counted[1, 0, 8, 8] and clearly.counted[1, 0, 8, 1]
 
 

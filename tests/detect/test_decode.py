@@ -10,38 +10,47 @@ import torch
 
 from soilpipe.detect import decode
 from soilpipe.detect.decode import Peaks, find_peaks, overlaps, peak_boxes, settle_border
+from soilpipe.detect.network import Answer
 
 CORE = (0, 8, 0, 8)
 
 
+def answer_of(heat: torch.Tensor, taxa: int = 2) -> Answer:
+    """One window with that heatmap (h, w); the taxon is the second in the columns from 5 on, else the first."""
+    taxon = torch.zeros(1, taxa, *heat.shape)
+    taxon[:, 1, :, 5:] = 1.0
+    return Answer(heat[None, None], torch.zeros(1, 4, *heat.shape), taxon)
+
+
 def peaks_of(heat: torch.Tensor, threshold: float = 0.5, core: tuple[int, int, int, int] = CORE) -> Peaks:
-    return find_peaks(heat, torch.zeros(4, *heat.shape[1:]), threshold, core, (10, 20))
+    return find_peaks(answer_of(heat), 0, threshold, core, (10, 20))
 
 
-def test_a_peak_is_a_local_maximum_over_all_taxa_in_the_cells_of_the_scan() -> None:
-    heat = torch.full((2, 8, 8), -5.0)
-    heat[0, 3, 4], heat[1, 3, 5], heat[1, 6, 1] = 2.0, 3.0, 1.0
+def test_a_peak_is_a_local_maximum_with_its_taxon_in_the_cells_of_the_scan() -> None:
+    heat = torch.full((8, 8), -5.0)
+    heat[3, 4], heat[3, 5], heat[6, 1] = 2.0, 3.0, 1.0
     peaks = peaks_of(heat)
     assert peaks.cells.tolist() == [[13, 25], [16, 21]]
-    assert peaks.logits.argmax(axis=1).tolist() == [1, 1]
+    assert peaks.heat.tolist() == [3.0, 1.0]
+    assert peaks.taxon.argmax(axis=1).tolist() == [1, 0]
 
 
 def test_of_equal_neighbours_the_first_is_the_peak_wherever_the_window_begins() -> None:
-    heat = torch.full((1, 8, 8), -5.0)
-    heat[0, 2:4, 2:5] = 1.0
+    heat = torch.full((8, 8), -5.0)
+    heat[2:4, 2:5] = 1.0
     assert peaks_of(heat).cells.tolist() == [[12, 22]]
-    assert find_peaks(heat[:, 1:, 2:], torch.zeros(4, 7, 6), 0.5, (0, 7, 0, 6), (11, 22)).cells.tolist() == [[12, 22]]
+    assert find_peaks(answer_of(heat[1:, 2:]), 0, 0.5, (0, 7, 0, 6), (11, 22)).cells.tolist() == [[12, 22]]
 
 
 def test_a_peak_outside_the_core_still_silences_its_neighbour_inside() -> None:
-    heat = torch.full((1, 8, 8), -5.0)
-    heat[0, 4, 3], heat[0, 4, 4] = 2.0, 1.0
+    heat = torch.full((8, 8), -5.0)
+    heat[4, 3], heat[4, 4] = 2.0, 1.0
     assert len(peaks_of(heat, core=(0, 8, 4, 8))) == 0
 
 
 def test_the_threshold_is_reached_by_equality_and_its_ends_mean_all_and_nothing() -> None:
-    heat = torch.full((1, 8, 8), -5.0)
-    heat[0, 4, 4] = 0.0
+    heat = torch.full((8, 8), -5.0)
+    heat[4, 4] = 0.0
     assert len(peaks_of(heat, 0.5)) == 1
     assert len(peaks_of(heat, 0.0)) > 1
     assert len(peaks_of(heat, 1.0)) == 0
@@ -51,7 +60,9 @@ def test_the_threshold_is_reached_by_equality_and_its_ends_mean_all_and_nothing(
 
 
 def test_boxes_lie_around_the_centre_of_their_cell_and_within_the_image() -> None:
-    peaks = Peaks(np.array([[1, 2]]), np.zeros((1, 1), np.float32), np.zeros((1, 4), np.float32))
+    peaks = Peaks(
+        np.array([[1, 2]]), np.zeros(1, np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 4), np.float32)
+    )
     assert peak_boxes(peaks, 2.0, 1000, 1000).tolist() == [[0, 0, 52, 44]]
     assert peak_boxes(peaks, 2.0, 40, 50).tolist() == [[0, 0, 50, 40]]
 
@@ -59,10 +70,13 @@ def test_boxes_lie_around_the_centre_of_their_cell_and_within_the_image() -> Non
 def test_the_strongest_are_the_same_however_the_peaks_are_ordered() -> None:
     rng = np.random.default_rng(0)
     peaks = Peaks(
-        rng.integers(0, 50, (40, 2)), rng.integers(0, 4, (40, 1)).astype(np.float32), np.zeros((40, 4), np.float32)
+        rng.integers(0, 50, (40, 2)),
+        rng.integers(0, 4, 40).astype(np.float32),
+        np.zeros((40, 1), np.float32),
+        np.zeros((40, 4), np.float32),
     )
     order = rng.permutation(40)
-    shuffled = Peaks(peaks.cells[order], peaks.logits[order], peaks.sides[order])
+    shuffled = Peaks(peaks.cells[order], peaks.heat[order], peaks.taxon[order], peaks.sides[order])
     np.testing.assert_array_equal(peaks.strongest(15).cells, shuffled.strongest(15).cells)
 
 

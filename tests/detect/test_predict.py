@@ -85,16 +85,16 @@ def whole(folded: CentrePointNetwork, windows: Windows) -> decode.Peaks:
     """The peaks of one call of the network on the whole padded image, without any tile."""
     height, width = (max(-(-side // 32) * 32, SMALLEST_INPUT) for side in (windows.height, windows.width))
     with torch.inference_mode():
-        heat, sides = folded(torch.from_numpy(windows.read(0, height, 0, width))[None], "fine")
+        answer = folded(torch.from_numpy(windows.read(0, height, 0, width))[None], "fine")
     core = (0, -(-windows.height // 4), 0, -(-windows.width // 4))
-    return decode.find_peaks(heat[0], sides[0], 0.5, core, (0, 0)).strongest(10**6)
+    return decode.find_peaks(answer, 0, 0.5, core, (0, 0)).strongest(10**6)
 
 
 def assert_same(a: decode.Peaks, b: decode.Peaks) -> None:
     assert len(a) == len(b) > 0
     np.testing.assert_array_equal(a.cells, b.cells)
-    np.testing.assert_array_equal(a.logits.view(np.int32), b.logits.view(np.int32))
-    np.testing.assert_array_equal(a.sides.view(np.int32), b.sides.view(np.int32))
+    for one, other in ((a.heat, b.heat), (a.taxon, b.taxon), (a.sides, b.sides)):
+        np.testing.assert_array_equal(one.view(np.int32), other.view(np.int32))
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

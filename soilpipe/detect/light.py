@@ -1,0 +1,72 @@
+"""The light of training crops: other lamps, sensors, soils and focus than those of the scans at hand.
+
+Of a crop the picture and its difference are known, so the background is as well. One tone curve, one change of colour
+and one focus are laid on both, as another scanner would see both, and the difference is taken again; what differs
+between two scans of one scanner (noise, a drift in gain) is laid on the difference alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+DROPPED = 0.15  # share of crops without difference: first scans, and animals that rest
+REFOCUSED = 0.4  # share of batches that are blurred or sharpened
+GREY = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601)
+
+
+def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0) -> None:
+    """Change (n, 7, h, w) float32 crops, 0..255, in place. What is drawn comes from `rng` alone.
+
+    `strength`: 1 for scanners and soils never seen; less where training shows what is to come; 0 leaves the light.
+    """
+    count, device = len(pixels), pixels.device
+
+    def drawn(values: np.ndarray) -> Tensor:
+        """(n,) or (n, 3) to (n, 1 or 3, 1, 1) on the device."""
+        return torch.from_numpy(values.astype(np.float32).reshape(count, -1)).to(device)[:, :, None, None]
+
+    gamma = drawn(np.exp(rng.normal(0, 0.25 * strength, count)))
+    gain = drawn(np.exp(rng.normal(0, 0.2 * strength, (count, 1))) * np.exp(rng.normal(0, 0.08 * strength, (count, 3))))
+    offset = drawn(rng.normal(0, 8 * strength, (count, 1)) + rng.normal(0, 2 * strength, (count, 3)))
+    colour = drawn(1 + strength * (rng.uniform(0.1, 1.5, count) - 1))
+    noise = drawn(rng.uniform(0, 5 * strength, count) * (rng.random(count) < 0.5))
+    contrast = drawn(np.exp(rng.normal(0, 0.15 * strength, count)))
+    drift = drawn(rng.normal(0, 2 * strength, (count, 3)))
+    dropped = drawn(rng.random(count) < DROPPED) > 0
+    focus = strength * rng.uniform(-0.8, 0.8) if rng.random() < REFOCUSED else 0.0
+    start = int(rng.integers(_NOISE.numel()))
+
+    picture, difference, valid = pixels[:, :3], pixels[:, 3:6], pixels[:, 6:]
+    seen = (valid > 254.5) & ~dropped
+    both = torch.cat([picture, picture - (difference - 128)]).clamp_(0, 255)  # the scan, then its background
+    twice = (2, 1, 1, 1)
+    if focus:
+        both += focus * (_smooth(both) - both)
+    grey = (both * both.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+    both = torch.lerp(grey, both, colour.repeat(twice)).clamp_(0, 255)
+    both = both.div_(255).pow_(gamma.repeat(twice)).mul_(255 * gain.repeat(twice)).add_(offset.repeat(twice))
+    scan, background = both[:count], both[count:]
+    scan += noise * _noise(scan, start)
+    picture.copy_(scan.clamp(0, 255))
+    difference.copy_(torch.where(seen, ((scan - background) * contrast + drift + 128).clamp_(1, 255), 128.0))
+    valid.copy_(seen * 255.0)
+
+
+_NOISE = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+
+
+def _noise(like: Tensor, start: int) -> Tensor:
+    """Normal noise of the shape of `like`, read from a fixed pool: drawing it anew takes as long as a training step."""
+    wanted = like.numel()
+    repeats = -(-(start + wanted) // _NOISE.numel())
+    return _NOISE.repeat(repeats)[start : start + wanted].view(like.shape).to(like.device)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """A 3 x 3 binomial blur of each channel."""
+    line = x.new_tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(x.shape[1], 1, 3, 3)
+    return functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
