@@ -87,6 +87,7 @@ class QualityMeter:
         for band in bands:
             self._look(band)
             yield band
+            del band  # not to be held while the next is decoded
 
     def result(self) -> tuple[Quality, np.ndarray]:
         """After the last band: the quality, and the mask (`window_mask`), (rows, columns) uint8."""

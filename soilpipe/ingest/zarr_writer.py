@@ -108,27 +108,53 @@ Piece = tuple[int, int, np.ndarray]  # level, first row, (r, w, 3) uint8
 
 def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -> Iterator[list[Piece]]:
     """For each source band, what it completes: rows of whole shards, at every level."""
-    held: list[list[np.ndarray]] = [[] for _ in shapes]
-    written = [0] * len(shapes)
+    gathered = [_Gathered(*shape) for shape in shapes]
     given = 0
     for band in bands:
         pieces: list[Piece] = []
         given += len(band)
         rows = band
-        for level, (height, _) in enumerate(shapes):
-            held[level].append(rows)
-            waiting = sum(len(part) for part in held[level])
-            if waiting < shard_side(height) and written[level] + waiting < height:
+        for level, level_rows in enumerate(gathered):
+            top = level_rows.written
+            complete = level_rows.add(rows)
+            if complete is None:
                 break
-            rows = held[level][0] if len(held[level]) == 1 else np.concatenate(held[level])
-            pieces.append((level, written[level], rows))
-            written[level] += len(rows)
-            held[level] = []
+            pieces.append((level, top, complete))
             if level + 1 < len(shapes):
-                rows = halve(rows)
+                rows = halve(complete)
+        del band, rows  # the pieces have what is still needed; the next band is decoded while these are written
         yield pieces
-    if written != [height for height, _ in shapes]:
+        del pieces
+    if [rows.written for rows in gathered] != [height for height, _ in shapes]:
         raise ValueError(f"the bands held {given} rows of {shapes[0][0]}")
+
+
+class _Gathered:
+    """Rows of one level, until they make a row of shards."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.written = 0
+        self._height, self._width = height, width
+        self._rows: np.ndarray | None = None
+        self._filled = 0
+
+    def add(self, rows: np.ndarray) -> np.ndarray | None:
+        """A whole row of shards (the last may be lower), or None. It must not be given more than one needs."""
+        wanted = min(shard_side(self._height), self._height - self.written)
+        if self._rows is None and len(rows) == wanted:
+            self.written += wanted
+            return rows
+        if self._rows is None:
+            self._rows = np.empty((wanted, self._width, 3), np.uint8)
+        if self._filled + len(rows) > wanted:
+            raise ValueError(f"a band of {len(rows)} rows does not fit {wanted - self._filled} rows of a shard")
+        self._rows[self._filled : self._filled + len(rows)] = rows
+        self._filled += len(rows)
+        if self._filled < wanted:
+            return None
+        complete, self._rows, self._filled = self._rows, None, 0
+        self.written += wanted
+        return complete
 
 
 def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> list[str]:
