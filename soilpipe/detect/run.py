@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ import numpy as np
 from soilpipe import layout
 from soilpipe.analyses import Analysis
 from soilpipe.background import Registration, choose_references, register
-from soilpipe.config import Project
+from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detector
 from soilpipe.detect.measure import measure
 from soilpipe.detections import detection_table, read_detection_file, write_detection_file
 from soilpipe.errors import SoilpipeError
+from soilpipe.ingest.clock import scan_times, to_utc
 from soilpipe.ingest.quarantine import superseded_scans
 from soilpipe.ingest.receipts import Receipt, list_scan_ids, read_receipt
 from soilpipe.store import Store
@@ -59,7 +59,7 @@ def detect_scan(
             f"the pixels of {receipt.scan_id} are not in the store {store.root}: they have expired or were removed. "
             "Restore its image.zarr, or leave the scan undetected under this analysis"
         )
-    references = _references(store, receipt, analysis, scale) if detector.info.uses_difference else []
+    references = _references(project, store, receipt, analysis, scale) if detector.info.uses_difference else []
     registrations = [register(scan, reference) for reference in references]
     found = detector.detect(scan, references, registrations, threshold=analysis.threshold)
     names = [_name(project, label) for label in found.taxa]
@@ -96,12 +96,14 @@ def _open(store: Store, scan_id: str, um_per_px: float) -> ScanImage | None:
         return None
 
 
-def _references(store: Store, receipt: Receipt, analysis: Analysis, um_per_px: float) -> list[ScanImage]:
+def _references(
+    project: Project, store: Store, receipt: Receipt, analysis: Analysis, um_per_px: float
+) -> list[ScanImage]:
     """Those that the scan's file under this analysis names; without a file, those that suit and have their pixels."""
     try:
         named = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
     except FileNotFoundError:
-        return _choose(store, receipt, um_per_px)
+        return _choose(store, project.scanner(receipt.scanner_id), receipt, um_per_px)
     images = []
     for reference in named:
         image = _open(store, reference["scan_id"], um_per_px)
@@ -115,20 +117,18 @@ def _references(store: Store, receipt: Receipt, analysis: Analysis, um_per_px: f
     return images
 
 
-def _choose(store: Store, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
+def _choose(store: Store, scanner: Scanner, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
     """By the times in the ids, so that only the receipts of those chosen are read, however many years there are.
 
-    Those times are the device's own; only what lies between them counts here.
+    Times are as the project file mends them now: before a mended clock fault, the scan of 24 hours ago is that of then.
     """
     put_aside = superseded_scans(store, receipt.scanner_id)
-    times = {
-        scan_id: _device_time(scan_id)
-        for scan_id in list_scan_ids(store, receipt.scanner_id)
-        if scan_id not in put_aside
-    }
+    own = to_utc(receipt.device_time, scanner, receipt.source_modified)
+    ids = [scan_id for scan_id in list_scan_ids(store, receipt.scanner_id) if scan_id not in put_aside]
+    times = {scan_id: time for scan_id, time in scan_times(store, scanner, ids).items() if time < own}
     suited: dict[str, ScanImage | None] = {}
     while True:
-        chosen = choose_references(_device_time(receipt.scan_id), list(times.items()))
+        chosen = choose_references(own, list(times.items()))
         for scan_id in chosen:
             if scan_id not in suited:
                 suited[scan_id] = _suitable(store, receipt, scan_id, um_per_px)
@@ -139,15 +139,11 @@ def _choose(store: Store, receipt: Receipt, um_per_px: float) -> list[ScanImage]
             del times[scan_id]
 
 
-def _device_time(scan_id: str) -> datetime:
-    return layout.parse_scan_id(scan_id).device_time.replace(tzinfo=UTC)
-
-
 def _suitable(store: Store, receipt: Receipt, scan_id: str, um_per_px: float) -> ScanImage | None:
     """The pixels of an earlier scan of the same dpi and size; None when it is another, or its pixels are gone."""
     other = read_receipt(store, scan_id)
     same = (other.dpi, other.width_px, other.height_px) == (receipt.dpi, receipt.width_px, receipt.height_px)
-    return _open(store, scan_id, um_per_px) if same and other.captured_at < receipt.captured_at else None
+    return _open(store, scan_id, um_per_px) if same else None
 
 
 def _name(project: Project, label: str) -> tuple[str, str | None, str | None]:

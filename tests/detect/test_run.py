@@ -174,6 +174,23 @@ def test_only_earlier_scans_of_the_same_dpi_and_size_whose_pixels_are_there_serv
     assert detector.shown[0][0] == tuple(receipt.scan_id for receipt in good)
 
 
+def test_a_scan_of_a_reset_clock_is_compared_with_those_before_the_reset(project, store, tmp_path) -> None:
+    good = [accept(store, hours, picture(k)) for k, hours in enumerate((6, 24), 1)]
+    years = (NOON - datetime(2000, 1, 1, tzinfo=UTC)) / timedelta(hours=1)
+    scan = accept(store, years, picture(9))
+    entry = {"from": datetime(2000, 1, 1), "until": datetime(2000, 1, 2), "set": NOON.replace(tzinfo=None)}
+    lines = "".join(f", {key}: {value:%Y-%m-%d %H:%M}" for key, value in entry.items())
+    mended = tmp_path / "mended.yaml"
+    clock = f"clock:\n  - {{scanner: {SCANNER}{lines}, reason: empty battery}}"
+    mended.write_text(TEMPLATE.replace("\nclock:\n", f"\n{clock}\n"), encoding="utf-8")
+    detector = FixedDetector()
+    detect_scan(project, store, scan, detector, analysis(detector))
+    assert detector.shown[0][0] == (), "by its own clock it is the first scan there is"
+    store.delete(layout.detection_file(analysis(detector).id, scan.scan_id))
+    detect_scan(load_project(mended), store, scan, detector, analysis(detector))
+    assert detector.shown[1][0] == tuple(receipt.scan_id for receipt in good)
+
+
 def test_a_moved_scanner_is_told_in_the_file(project, store) -> None:
     for k, hours in enumerate((6, 24), 1):
         accept(store, hours, np.ascontiguousarray(picture(k)[::-1]))
