@@ -42,7 +42,14 @@ def ingest_arrivals(run: Run, batch: Sequence[Arrival]) -> None:
             run.tell("ingest", str(run.problems.found[-1]), "error", run.tried, len(run.ready))
         else:
             note = f"{arrival.name} {SETTLED.get(outcome.kind, outcome.kind)}"
-            run.tell("ingest", note, "info", run.tried, len(run.ready))
+            doubt = outcome.reason if outcome.kind == "accepted" else None
+            run.tell(
+                "ingest",
+                f"{note}, but {doubt}" if doubt else note,
+                "warning" if doubt else "info",
+                run.tried,
+                len(run.ready),
+            )
 
 
 def detect_undetected(run: Run) -> None:

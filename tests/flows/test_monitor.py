@@ -94,3 +94,15 @@ def test_runs_and_tasks_have_names_that_a_person_can_read(project: TinyProject) 
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
         assert run.name.startswith(f"A {datetime.now(UTC):%Y-}")
+
+
+def test_a_checksum_file_that_cannot_be_read_is_told_and_stops_nothing(
+    project: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = project.put_scan(0)
+    scan.with_name(f"{scan.name}.sha256").write_text("what is this?\n")
+
+    assert project.run().is_completed()
+
+    told = "".join(capsys.readouterr())
+    assert f"{scan.name} taken in, but" in told and ".sha256" in told
