@@ -171,6 +171,7 @@ def make_file(folder: Path, name: str, dpi: int) -> Path:
     suffix, write = FORMATS[name]
     path = folder / f"{name.replace(' ', '_')}_{dpi}{suffix}"
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name("unfinished" + suffix)
         write(unfinished, dpi)
         unfinished.rename(path)
