@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
+from flows import run
+from flows.progress import Step
 from tests.flow_fixtures import FIRST, TinyProject
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -97,12 +99,14 @@ def test_runs_and_tasks_have_names_that_a_person_can_read(project: TinyProject) 
 
 
 def test_a_checksum_file_that_cannot_be_read_is_told_and_stops_nothing(
-    project: TinyProject, capsys: pytest.CaptureFixture[str]
+    project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = project.put_scan(0)
     scan.with_name(f"{scan.name}.sha256").write_text("what is this?\n")
+    told: list[Step] = []
+    monkeypatch.setattr(run, "tell", lambda _, step: told.append(step))
 
     assert project.run().is_completed()
 
-    told = "".join(capsys.readouterr())
-    assert f"{scan.name} taken in, but" in told and ".sha256" in told
+    (doubt,) = (step for step in told if step.level == "warning")
+    assert doubt.note.startswith(f"{scan.name} taken in, but") and ".sha256" in doubt.note
