@@ -7,6 +7,7 @@ before the receipt goes to paths that hold the content's hash, and a second run 
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from typing import Literal
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
+from soilpipe.ingest.ahead import ahead
 from soilpipe.ingest.arrivals import Arrival, waiting
 from soilpipe.ingest.checksums import Told, check, confirmed_by, problems, told_checksums
 from soilpipe.ingest.clock import shown_utc, to_utc
@@ -215,8 +217,8 @@ def _take(
     meter = QualityMeter(dpi)
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
-    bands = meter.watch(reader.bands(SHARD))
-    digests = write_image(bands, shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
+    with closing(ahead(reader.bands(SHARD))) as bands:  # however it ends, nothing reads on after it
+        digests = write_image(meter.watch(bands), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
     quality, mask = meter.result()
     image = describe_files(store, layout.scan_folder(scan_id), key, shape, digests)
     files = (*image, write_mask(store, scan_id, mask))
