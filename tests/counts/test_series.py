@@ -1,4 +1,4 @@
-"""The tables: a gap is not a zero, the same truth gives the same bytes, and nothing is told back."""
+"""What stands in the tables: a gap is not a zero, and nothing is claimed that was not seen."""
 
 from __future__ import annotations
 
@@ -11,32 +11,9 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.analyses import published_analysis
-from soilpipe.counts import series
-from soilpipe.counts.series import SeriesError, build_series, stored_as_of
-from soilpipe.counts.verify import rebuild, verify
 from soilpipe.parquet import from_parquet, metadata_of
 from soilpipe.schemas import COUNTS, DETECTIONS, SLOTS, STATES
-
-START = datetime(2024, 3, 6, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-MITE = ("Acari", (100, 100, 120, 120))
-SPRINGTAIL = ("Collembola", (300, 300, 340, 320))
-
-
-def table(season: Any, name: str, year: int = 2024, scanner_id: str = "A20") -> pd.DataFrame:
-    data = season.store.read_bytes(layout.series_file(name, scanner_id, year))
-    frame = from_parquet(data).to_pandas()
-    return frame
-
-
-def counts(season: Any, taxon: str, column: str = "n_total", year: int = 2024) -> list[int | None]:
-    frame = table(season, "counts", year)
-    values = frame[frame["taxon"] == taxon][column]
-    return [None if pd.isna(value) else int(value) for value in values]
-
-
-def build(season: Any, at: datetime, scanner_id: str = "A20") -> Any:
-    return build_series(season.project, season.store, scanner_id, at)
+from tests.counts.built import HOUR, MITE, SPRINGTAIL, START, build, counts, table
 
 
 def test_a_gap_is_not_a_zero(season: Any) -> None:
@@ -191,58 +168,6 @@ def test_the_year_is_that_of_the_slot_in_utc_and_what_stays_stays_over_new_year(
     assert counts(season, "Acari", "n_stationary", 2024) == [0, 0, 1, 1, 1, 1, 1]
 
 
-def test_running_twice_changes_no_byte(season: Any) -> None:
-    season.publish(season.analysis())
-    season.scan(START, [MITE])
-    season.scan(START + 6 * HOUR, [SPRINGTAIL])
-    assert build(season, START + 7 * HOUR).changed
-    before = season.files()
-    assert build(season, START + 7 * HOUR).changed == ()
-    assert build(season, START + 11 * HOUR).changed == ()
-    assert season.files() == before
-
-
-def test_rebuilt_from_nothing_it_is_the_same_bytes_whenever_that_is(season: Any, make_scanner: Any) -> None:
-    season.refresh(make_scanner(until=START + 48 * HOUR))
-    season.publish(season.analysis())
-    for hours in (0, 6, 18, 30):
-        season.scan(START + hours * HOUR, [MITE, SPRINGTAIL])
-    build(season, START + 100 * HOUR)
-    season.scan(START + 36 * HOUR, [MITE])  # comes days later
-    build(season, START + 101 * HOUR)
-    before = season.files()
-    for key in before:
-        if key.startswith("series/"):
-            season.store.delete(key)
-    rebuild(season.project, season.store, START + 5000 * HOUR)
-    assert season.files() == before
-    assert verify(season.project, season.store) == []
-
-
-def test_a_clock_that_goes_back_takes_nothing_back(season: Any) -> None:
-    season.publish(season.analysis())
-    season.scan(START, [MITE])
-    build(season, START + 72 * HOUR)
-    before = season.files()
-    assert build(season, START + 10 * HOUR).as_of == START + 72 * HOUR
-    assert season.files() == before
-    assert stored_as_of(season.store, "A20") == START + 72 * HOUR
-
-
-def test_a_scan_that_comes_weeks_later_fills_its_slot_and_the_counts_follow(season: Any) -> None:
-    season.publish(season.analysis())
-    for hours in (0, 12):
-        season.scan(START + hours * HOUR, [MITE])
-    build(season, START + 40 * HOUR)
-    assert list(table(season, "slots")["state"])[:3] == ["observed", "missing", "observed"]
-    assert counts(season, "Acari")[:3] == [1, None, 1] and counts(season, "Acari", "n_new")[2:3] == [None]
-    late = season.scan(START + 6 * HOUR, [MITE, MITE])
-    build(season, START + 1000 * HOUR)
-    slots = table(season, "slots")
-    assert list(slots["state"])[:3] == ["observed"] * 3 and slots["scan_id"][1] == late
-    assert counts(season, "Acari")[:3] == [1, 2, 1] and counts(season, "Acari", "n_new")[2:3] == [0]
-
-
 def test_complete_through_waits_for_what_is_pending(season: Any) -> None:
     season.publish(season.analysis())
     season.scan(START, [MITE])
@@ -250,64 +175,6 @@ def test_complete_through_waits_for_what_is_pending(season: Any) -> None:
     assert build(season, START + 12 * HOUR).complete_through == START
     assert set(table(season, "counts")["complete_through"]) == {pd.Timestamp(START)}
     assert build(season, START + 30 * HOUR).complete_through == START + 12 * HOUR
-
-
-def test_a_scan_that_arrives_during_the_build_is_in_it(season: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    season.publish(season.analysis())
-    season.scan(START, [MITE])
-    honest, calls = series.scanner_tables, []
-
-    def interrupted(*args: Any) -> Any:
-        if not calls:
-            season.scan(START + 6 * HOUR, [SPRINGTAIL])
-        calls.append(1)
-        return honest(*args)
-
-    monkeypatch.setattr(series, "scanner_tables", interrupted)
-    build(season, START + 6 * HOUR)
-    assert len(calls) == 2
-    assert counts(season, "Collembola") == [0, 1]
-
-
-def test_a_truth_that_never_rests_is_told(season: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    season.publish(season.analysis())
-    season.scan(START, [MITE])
-    honest = series.scanner_tables
-    scans = iter(range(1000))
-
-    def restless(*args: Any) -> Any:
-        season.receipt(START + next(scans) * timedelta(seconds=1), content="again")
-        return honest(*args)
-
-    monkeypatch.setattr(series, "scanner_tables", restless)
-    with pytest.raises(SeriesError, match="A20 changed in each of 20 attempts"):
-        build(season, START)
-
-
-def test_a_damaged_detection_file_costs_its_own_slot_only(season: Any) -> None:
-    analysis = season.analysis()
-    season.publish(analysis)
-    season.scan(START, [MITE])
-    broken = season.scan(START + 6 * HOUR, [MITE])
-    key = layout.detection_file(analysis, broken)
-    season.store.write_bytes(key, season.store.read_bytes(key)[:-40])
-    summary = build(season, START + 6 * HOUR)
-    assert len(summary.problems) == 1 and key in summary.problems[0]
-    assert counts(season, "Acari") == [1, None]
-    assert key in table(season, "slots")["reason"].iloc[1]
-
-
-def test_a_year_that_follows_from_nothing_any_more_is_removed(season: Any, make_scanner: Any) -> None:
-    season.publish(season.analysis())
-    season.scan(datetime(2023, 12, 31, 18, tzinfo=UTC), [MITE])
-    season.scan(datetime(2024, 1, 1, tzinfo=UTC), [MITE])
-    build(season, datetime(2024, 1, 1, tzinfo=UTC))
-    assert season.store.exists(layout.series_file("slots", "A20", 2023))
-    season.refresh(make_scanner(from_=datetime(2024, 1, 1, tzinfo=UTC)))
-    summary = build(season, datetime(2024, 1, 1, tzinfo=UTC))
-    assert layout.series_file("slots", "A20", 2023) in summary.changed
-    assert not season.store.exists(layout.series_file("slots", "A20", 2023))
-    assert [u.scan_id[:12] for u in summary.unslotted] == ["A20-20231231"]
 
 
 def test_a_slot_is_published_for_by_the_time_of_its_scan(season: Any) -> None:
