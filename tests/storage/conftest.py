@@ -135,6 +135,20 @@ class Place:
         return {key: self.store.read_bytes(key) for key in entries}
 
 
+def project_at(inbox: str, store: str, options: dict, folder: Path) -> Project:
+    """One scanner, A20, with that inbox and store; `options` of both are those of the server."""
+    scanner = Scanner(id="A20", site="wood", inbox=inbox, inbox_options=options, timezone="Europe/Paris")
+    return Project(
+        project="casca",
+        path=folder / "soilpipe.yaml",
+        store=store,
+        storage_options=options,
+        timezone="Europe/Paris",
+        sites=(Site(id="wood"),),
+        scanners=(scanner,),
+    )
+
+
 @pytest.fixture(params=["disk", "moto", "rclone"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     options: dict = {}
@@ -145,14 +159,4 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     inbox = f"{root}/inbox/A20"
     if request.param == "disk":
         Path(inbox).mkdir(parents=True)
-    scanner = Scanner(id="A20", site="wood", inbox=inbox, inbox_options=options, timezone="Europe/Paris")
-    project = Project(
-        project="casca",
-        path=tmp_path / "soilpipe.yaml",
-        store=f"{root}/store",
-        storage_options=options,
-        timezone="Europe/Paris",
-        sites=(Site(id="wood"),),
-        scanners=(scanner,),
-    )
-    return Place(project, s3=bool(options))
+    return Place(project_at(inbox, f"{root}/store", options, tmp_path), s3=bool(options))

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from soilpipe.config import Project, Scanner, Site
 from soilpipe.ingest.arrivals import find_arrivals
 from soilpipe.ingest.receipts import list_receipts
 from soilpipe.ingest.scan import ingest_file
 from soilpipe.store import Inbox, InboxError, Store
 from soilpipe.tiles import open_image
+from tests.storage.conftest import project_at
 
 
 def test_a_store_on_s3_is_a_store(options: dict, bucket: str, tmp_path: Path) -> None:
@@ -60,16 +60,8 @@ def test_an_inbox_without_a_bucket_does_not_exist(options: dict) -> None:
 
 def test_a_scan_goes_from_an_s3_inbox_to_an_s3_store(options: dict, bucket: str, tmp_path: Path) -> None:
     inbox = f"s3://{bucket}/inbox/A20"
-    scanner = Scanner(id="A20", site="wood", inbox=inbox, inbox_options=options, timezone="Europe/Paris")
-    project = Project(
-        project="casca",
-        path=tmp_path / "soilpipe.yaml",
-        store=f"s3://{bucket}/store",
-        storage_options=options,
-        timezone="Europe/Paris",
-        sites=(Site(id="wood"),),
-        scanners=(scanner,),
-    )
+    project = project_at(inbox, f"s3://{bucket}/store", options, tmp_path)
+    (scanner,) = project.scanners
     store = Store(project.store, project.storage_options)
     image = np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)
     source = Store(inbox, options)
