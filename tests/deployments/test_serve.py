@@ -109,7 +109,8 @@ def test_serve_runs_what_is_due_and_follows_the_scanner_list(tmp_path: Path) -> 
 
     with served(project, port) as process:
         both = wait_for(lambda: _deployments(port, 2), "deployments", process)
-        ask(port, f"deployments/{both['A']['id']}/create_flow_run")
+        # While SQLite is locked the server answers 503, which says to ask again.
+        wait_for(lambda: ask(port, f"deployments/{both['A']['id']}/create_flow_run"), "run asked for", process)
         wait_for(lambda: list((project.store / "series").rglob("A.parquet")), "series of A", process)
         wait_for(lambda: "COMPLETED" in _states(port), "completed run", process)
         due = wait_for(lambda: _scheduled(port, both["A"]["id"]), "scheduled runs", process)
