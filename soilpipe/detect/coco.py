@@ -2,7 +2,8 @@
 
 Beyond plain COCO an image entry may carry `scanner_id` and `date_captured` (ISO, with its offset; UTC where none is
 given), by which earlier images of the same scanner become references; `dpi`; and `labelled: false` for an image that
-nobody has looked at, which then only serves as a reference. An annotation may carry `scans_present`: in how many
+nobody has looked at, which then only serves as a reference; and, where it is a window of a scan, `origin`: [x, y], the
+corner of the window in px of the scan: only windows of one place are compared. An annotation may carry `scans_present`: in how many
 scans before this one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated.
 """
 
@@ -10,63 +11,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from soilpipe.errors import SoilpipeError
-from soilpipe.taxonomy import Taxonomy, TaxonomyError
+from soilpipe.detect.label_taxa import is_background, nearest_taxon, taxa_with_examples, with_taxa
+from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Outline, Where, only
 
-
-class LabelError(SoilpipeError):
-    """A label file that cannot be used: every problem with its id, in one message."""
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image and the animals that people, or the simulation, marked in it.
-
-    boxes          (n, 4) float32, x_min y_min x_max y_max, px of the file, half-open, clipped to the image
-    labels         (n,) int64, index into the categories of its `LabelSet`
-    crowd          (n,) bool: a region of animals not told apart: neither right nor wrong
-    scans_present  (n,) int64: consecutive scans before this one in which it sat at this place; -1 unknown
-    captured_at    UTC, or None
-    """
-
-    file_name: str
-    path: Path
-    width: int
-    height: int
-    dpi: float | None
-    scanner_id: str | None
-    captured_at: datetime | None
-    labelled: bool
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    scans_present: np.ndarray
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """All images of one label file, in its order; `source` is the file's name."""
-
-    source: str
-    categories: tuple[str, ...]
-    images: tuple[LabelledImage, ...]
-    simulated: bool
-
-    @property
-    def labelled(self) -> tuple[LabelledImage, ...]:
-        """The images that somebody has looked at."""
-        return tuple(image for image in self.images if image.labelled)
-
-
-Where = Callable[[LabelledImage], bool]
+__all__ = [
+    "LabelError",
+    "LabelSet",
+    "LabelledImage",
+    "Where",
+    "is_background",
+    "nearest_taxon",
+    "only",
+    "read_labels",
+    "taxa_with_examples",
+    "with_taxa",
+]
 
 
 def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
@@ -154,7 +120,7 @@ def _image(
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         problems.append(f"image {name}: width {width!r} and height {height!r} must be whole numbers of px")
         return None
-    boxes, labels, crowd, present = [], [], [], []
+    boxes, labels, crowd, present, outlines = [], [], [], [], []
     for annotation in annotations:
         told = f"annotation {annotation.get('id')} ({name})"
         if annotation.get("category_id") not in category_index:
@@ -169,6 +135,7 @@ def _image(
         labels.append(category_index[annotation["category_id"]])
         crowd.append(bool(annotation.get("iscrowd", 0)))
         present.append(int(annotation.get("scans_present", -1)))
+        outlines.append(_outline(annotation.get("segmentation")))
     return LabelledImage(
         file_name=name,
         path=folder / name,
@@ -182,7 +149,21 @@ def _image(
         labels=np.array(labels, np.int64),
         crowd=np.array(crowd, bool),
         scans_present=np.array(present, np.int64),
+        outlines=tuple(outlines) if any(outlines) else (),
     )
+
+
+def _outline(segmentation: Any) -> Outline:
+    """The polygons of a mask, those that are any; run lengths are not read."""
+    rings: list[np.ndarray] = []
+    for ring in segmentation if isinstance(segmentation, list) else ():
+        try:
+            points = np.array(ring, np.float32).reshape(-1, 2)
+        except (TypeError, ValueError):
+            continue
+        if len(points) >= 3 and np.isfinite(points).all():
+            rings.append(points)
+    return tuple(rings)
 
 
 def _box(annotation: Mapping[str, Any], width: int, height: int) -> tuple[float, float, float, float] | str:
@@ -222,6 +203,16 @@ def _dpi(entry: Mapping[str, Any], name: str, problems: list[str]) -> float | No
     return float(dpi)
 
 
+def _origin(entry: Mapping[str, Any], name: str, problems: list[str]) -> tuple[int, int] | None:
+    origin = entry.get("origin")
+    if origin is None:
+        return None
+    if not (isinstance(origin, list) and len(origin) == 2 and all(isinstance(value, int) for value in origin)):
+        problems.append(f"image {name}: origin {origin!r} is not [x, y] in whole px")
+        return None
+    return origin[0], origin[1]
+
+
 def _time(entry: Mapping[str, Any], name: str, problems: list[str]) -> datetime | None:
     text = entry.get("date_captured")
     if not text or not entry.get("scanner_id"):
@@ -232,93 +223,3 @@ def _time(entry: Mapping[str, Any], name: str, problems: list[str]) -> datetime 
         problems.append(f"image {name}: date_captured {text!r} is not an ISO time")
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def only(labels: LabelSet, where: Where | None) -> LabelSet:
-    """The images that `where` keeps stay labelled; the others still serve as references."""
-    if where is None:
-        return labels
-    return replace(
-        labels,
-        images=tuple(image if where(image) else replace(image, labelled=False) for image in labels.images),
-    )
-
-
-def with_taxa(labels: LabelSet, taxa: tuple[str, ...], taxonomy: Taxonomy | None, *, strict: bool = True) -> LabelSet:
-    """The same labels as indices into `taxa`.
-
-    A category counts as the taxon of its name, else as the nearest of its ancestors in `taxonomy` that is among
-    `taxa`. Background categories of the taxonomy are no animals and are left out. LabelError names the categories
-    that have animals and fit none of the taxa; when not `strict`, such animals become crowds: they count neither way.
-    """
-    target: dict[int, int] = {}
-    left_out: set[int] = set()
-    lost = []
-    used = {int(label) for image in labels.labelled for label in image.labels[~image.crowd]}
-    for index, category in enumerate(labels.categories):
-        found = nearest_taxon(category, taxa, taxonomy)
-        if found is not None:
-            target[index] = taxa.index(found)
-        elif is_background(category, taxonomy):
-            left_out.add(index)
-        elif index in used:
-            lost.append(category)
-    if lost and strict:
-        raise LabelError(
-            f"{labels.source}: the categories {', '.join(lost)} are none of the taxa {', '.join(taxa)} and lie below "
-            "none of them. Name them in the taxonomy, or train a single class"
-        )
-
-    def translated(image: LabelledImage) -> LabelledImage:
-        if not image.labelled:
-            return image
-        keep = np.array([int(label) not in left_out for label in image.labels], bool)
-        return replace(
-            image,
-            boxes=image.boxes[keep],
-            labels=np.array([target.get(int(label), 0) for label in image.labels[keep]], np.int64),
-            crowd=image.crowd[keep] | np.array([int(label) not in target for label in image.labels[keep]], bool),
-            scans_present=image.scans_present[keep],
-        )
-
-    return replace(labels, categories=taxa, images=tuple(translated(image) for image in labels.images))
-
-
-def nearest_taxon(category: str, taxa: tuple[str, ...], taxonomy: Taxonomy | None) -> str | None:
-    """Which of `taxa` a category counts as: its own name, else its nearest ancestor among them, else None."""
-    if category in taxa:
-        return category
-    if taxonomy is None or category not in taxonomy:
-        return None
-    name = taxonomy.find(category).name
-    known = {taxonomy.find(taxon).name: taxon for taxon in taxa if taxon in taxonomy}
-    return next((known[above] for above in (name, *taxonomy.ancestors(name)) if above in known), None)
-
-
-def is_background(category: str, taxonomy: Taxonomy | None) -> bool:
-    """Whether the taxonomy knows the category as no animal (roots, litter)."""
-    return taxonomy is not None and category in taxonomy and taxonomy.find(category).background
-
-
-def taxa_with_examples(labels: LabelSet, taxonomy: Taxonomy | None) -> tuple[str, ...]:
-    """The taxa that the labels hold animals of: in the taxonomy's order and spelling, or as the file lists them.
-
-    What has no example but crowds is left out: a detector cannot report a zero of what it never saw. With a taxonomy,
-    LabelError names the categories that it does not know.
-    """
-    used = sorted({int(label) for image in labels.labelled for label in image.labels[~image.crowd]})
-    names = [labels.categories[index] for index in used]
-    if taxonomy is None:
-        return tuple(names)
-    found, unknown = set(), []
-    for name in names:
-        try:
-            taxon = taxonomy.find(name)
-        except TaxonomyError as error:
-            unknown.append(str(error))
-            continue
-        if not taxon.background:
-            found.add(taxon.name)
-    if unknown:
-        raise LabelError(f"{labels.source}: {'; '.join(unknown)}. Name them in the taxonomy, or train a single class")
-    return tuple(name for name in taxonomy.names if name in found)

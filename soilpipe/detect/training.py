@@ -192,14 +192,8 @@ def _animals_only(labels: LabelSet, taxonomy: Taxonomy) -> LabelSet:
     animal = np.array([not is_background(category, taxonomy) for category in labels.categories], bool)
 
     def merged(image: LabelledImage) -> LabelledImage:
-        keep = animal[image.labels]
-        return replace(
-            image,
-            boxes=image.boxes[keep],
-            labels=np.zeros(int(keep.sum()), np.int64),
-            crowd=image.crowd[keep],
-            scans_present=image.scans_present[keep],
-        )
+        kept = image.select(animal[image.labels])
+        return replace(kept, labels=np.zeros_like(kept.labels))
 
     return replace(labels, categories=(ROOT,), images=tuple(merged(image) for image in labels.images))
 

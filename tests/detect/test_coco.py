@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from soilpipe.detect.coco import LabelError, nearest_taxon, only, read_labels, taxa_with_examples, with_taxa
@@ -133,3 +134,19 @@ def test_an_image_that_nobody_looked_at_is_not_ground_without_animals(labelled: 
 def test_simulated_labels_say_so(labelled: Labelled) -> None:
     assert not read(labelled()).simulated
     assert read(labelled(change=lambda data: data["info"].update(simulated=True))).simulated
+
+
+def test_masks_stay_with_their_animals(labelled: Labelled) -> None:
+    """Also where other animals of the image are left out."""
+    mask = [[10, 20, 30, 20, 30, 44], "no polygon"]
+
+    def change(data: dict[str, Any]) -> None:
+        data["categories"][0]["name"] = "root"
+        data["annotations"][1]["segmentation"] = mask
+
+    labels = read(labelled(images=1, animals=4, change=change))
+    image = with_taxa(labels, ("springtail",), SOIL).images[0]
+    assert image.labels.tolist() == [0, 0] and len(image.outlines) == 2
+    assert [points.tolist() for points in image.outlines[0]] == [[[10, 20], [30, 20], [30, 44]]]
+    assert image.outlines[1] == ()
+    assert image.select(np.array([False, True])).outlines == ((),)
