@@ -14,6 +14,7 @@ QUARANTINE = "quarantine"
 DETECTIONS = "detections"
 SERIES = "series"
 RECORDS = "records"
+LABELS = "labels"
 
 _SCAN_ID = re.compile(r"(?P<scanner>[A-Za-z0-9_-]+)-(?P<time>[0-9]{8}T[0-9]{6})-(?P<sha8>[0-9a-f]{8})")
 
@@ -160,6 +161,26 @@ def records_prefix(kind: str) -> str:
 def record(kind: str, name: str) -> str:
     """One append-only record."""
     return f"{records_prefix(kind)}/{name}.json"
+
+
+def label_draws_prefix() -> str:
+    """The folder of the draws: which tiles people were to look at."""
+    return f"{LABELS}/draws"
+
+
+def label_draw(draw_id: str) -> str:
+    """One draw of tiles; append-only."""
+    return f"{label_draws_prefix()}/{draw_id}.json"
+
+
+def label_files_prefix() -> str:
+    """The folder of what people marked in tiles."""
+    return f"{LABELS}/annotations"
+
+
+def label_file(name: str) -> str:
+    """What one import brought; append-only."""
+    return f"{label_files_prefix()}/{name}.json"
 
 
 def index(scanner_id: str) -> str:

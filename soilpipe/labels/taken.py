@@ -1,0 +1,166 @@
+"""All labels of a store as one COCO file with its images, as `soilpipe.detect.coco` reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from soilpipe.config import Project
+from soilpipe.errors import SoilpipeError
+from soilpipe.ingest.clock import at_present
+from soilpipe.ingest.receipts import Receipt, read_receipt
+from soilpipe.labels.records import LabellingError, Place, Tile, TileLabel, all_tiles, newest_labels, read_draws
+from soilpipe.store import Store
+from soilpipe.taxonomy import Taxonomy
+from soilpipe.tiles import open_image
+
+ENOUGH = 30
+"""Random tiles that somebody must have looked at before a judgement on them counts as `local`."""
+
+Which = Literal["all", "random"]
+
+
+def random_tiles_looked_at(store: Store) -> int:
+    """How many tiles of the random halves somebody has looked at; a place that two draws hit counts once."""
+    tiles = all_tiles(read_draws(store).values())
+    return len({tile.place for tile, _ in _looked_at(tiles, newest_labels(store).values(), "random")})
+
+
+def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:
+    """Write `folder`/labels.json and the PNGs that it names, below `folder`; the path of the labels.
+
+    Read it with ``read_labels(path, path.parent)``. Images are the tiles that somebody has looked at, cut from the
+    scans at full resolution; of several labels of one place the newest counts, whoever made it. `which`: all of them,
+    or only those of the random halves of the draws, the only ones that figures may be told from.
+
+    An image entry has `scanner_id` and `date_captured` (UTC, by the present project file), `dpi`, `scan_id`,
+    `origin` ([x0, y0]: its corner in the scan, px), `tile_id`, `how`, `inclusion_probability`, `labelled_by`,
+    `labelled_at`. The earlier scans that a tile is compared with stand beside it, cut at the same place, with
+    `labelled: false`; `soilpipe.detect.dataset` finds them by scanner, origin, size and time.
+
+    Returns None where nobody has looked at a tile of that kind. Tiles whose scan has lost its pixels are named in
+    `info.left_out`; LabellingError when that leaves none.
+    """
+    tiles = all_tiles(read_draws(store).values())
+    chosen = _newest_by_place(_looked_at(tiles, newest_labels(store).values(), which))
+    if not chosen:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = _Writer(project, store, folder)
+    for tile, label in chosen:
+        writer.add_labelled(tile, label)
+    if not writer.images:
+        raise LabellingError(
+            f"none of the {len(chosen)} labelled tiles can be cut from its scan: {writer.left_out[0]}. Restore the "
+            f"image.zarr of the labelled scans in {store.root}"
+        )
+    for tile, _ in chosen:
+        for reference in tile.references:
+            writer.add_reference(tile, reference)
+    path = folder / "labels.json"
+    path.write_text(json.dumps(writer.coco(which), indent=1, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def _looked_at(tiles: Mapping[str, Tile], labels: Iterable[TileLabel], which: Which) -> list[tuple[Tile, TileLabel]]:
+    found = [(tiles[label.tile_id], label) for label in labels if label.tile_id in tiles]
+    return [(tile, label) for tile, label in found if which == "all" or tile.how == "random"]
+
+
+def _newest_by_place(found: Iterable[tuple[Tile, TileLabel]]) -> list[tuple[Tile, TileLabel]]:
+    """One label a place, in the order of the places, so that the tiles of a scan come together."""
+    newest: dict[Place, tuple[Tile, TileLabel]] = {}
+    for tile, label in found:
+        before = newest.get(tile.place)
+        if before is None or (before[1].at, before[1].by) <= (label.at, label.by):
+            newest[tile.place] = (tile, label)
+    return [newest[place] for place in sorted(newest)]
+
+
+class _Writer:
+    """Gathers the COCO file while tiles are cut; one scan is open at a time."""
+
+    def __init__(self, project: Project, store: Store, folder: Path) -> None:
+        self._project, self._store, self._folder = project, store, folder
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.left_out: list[str] = []
+        self._categories: dict[str, int] = {}
+        self._written: set[Place] = set()
+        self._times: set[tuple[Any, ...]] = set()
+        self._receipts: dict[str, Receipt] = {}
+
+    def add_labelled(self, tile: Tile, label: TileLabel) -> None:
+        more = {"tile_id": tile.tile_id, "how": tile.how, "inclusion_probability": tile.inclusion_probability}
+        more |= {"labelled_by": label.by, "labelled_at": label.at.isoformat()}
+        if not self._image(tile.place, more):
+            return
+        for box in label.boxes:
+            name = _first_animal(self._project.taxonomy) if box.crowd else box.name
+            x, y = round(box.x_min - tile.x0, 2), round(box.y_min - tile.y0, 2)
+            w, h = round(box.x_max - box.x_min, 2), round(box.y_max - box.y_min, 2)
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": len(self.images),
+                    "category_id": self._categories.setdefault(name, len(self._categories) + 1),
+                    "bbox": [x, y, w, h],
+                    "area": round(w * h, 2),
+                    "iscrowd": int(box.crowd),
+                }
+            )
+
+    def add_reference(self, tile: Tile, scan_id: str) -> None:
+        """The same place of an earlier scan; nothing when that is labelled itself, or has no pixels any more."""
+        place = (scan_id, *tile.place[1:])
+        if place not in self._written:
+            self._image(place, {"labelled": False})
+
+    def _image(self, place: Place, more: Mapping[str, Any]) -> bool:
+        scan_id, x0, y0, x1, y1 = place
+        try:
+            receipt = self._receipt(scan_id)
+            image = open_image(self._store, scan_id, receipt.um_per_px or 1.0)
+            pixels = image.levels[0].read(y0, y1, x0, x1)
+        except (FileNotFoundError, ValueError, SoilpipeError) as error:
+            self.left_out.append(f"{scan_id} x {x0} y {y0}: {error}")
+            return False
+        name = f"{scan_id}-x{x0}-y{y0}-{x1 - x0}x{y1 - y0}.png"
+        done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        assert done
+        (self._folder / name).write_bytes(data.tobytes())
+        self._written.add(place)
+        entry = {"id": len(self.images) + 1, "file_name": name, "width": x1 - x0, "height": y1 - y0}
+        entry |= {"scan_id": scan_id, "scanner_id": receipt.scanner_id, "origin": [x0, y0], "dpi": receipt.dpi}
+        # Two scans of one scanner and time cannot be told apart as references: the second goes without a time.
+        key = (receipt.scanner_id, *place[1:], receipt.captured_at)
+        if key not in self._times:
+            entry["date_captured"] = receipt.captured_at.isoformat()
+        self._times.add(key)
+        self.images.append(entry | dict(more))
+        return True
+
+    def _receipt(self, scan_id: str) -> Receipt:
+        if scan_id not in self._receipts:
+            receipt = read_receipt(self._store, scan_id)
+            self._receipts[scan_id] = at_present(receipt, self._project.scanner(receipt.scanner_id))
+        return self._receipts[scan_id]
+
+    def coco(self, which: Which) -> dict[str, Any]:
+        info = {"description": f"labels of {self._project.project}, {which} tiles", "simulated": False}
+        return {
+            "info": info | {"left_out": self.left_out},
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": [{"id": number, "name": name} for name, number in self._categories.items()],
+        }
+
+
+def _first_animal(taxonomy: Taxonomy) -> str:
+    """What a crowd is filed under, which the format asks for; nobody said what the animals are."""
+    return next(taxon.name for taxon in taxonomy if not taxon.background)
