@@ -6,7 +6,7 @@ detection is matched with depends on better ones only, and one matching serves e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,13 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.decode import overlaps
 
 THRESHOLDS = np.round(np.arange(0.05, 0.955, 0.01), 2)
+RECALLS = np.linspace(0, 1, 101)
+AT_ONCE = 4_000_000  # pairs of a detection and a label that are compared in one go: bounds the memory
+
+Near = Sequence[tuple[np.ndarray, np.ndarray]]
+"""For each detection the labels that it touches (indices) and how much (IoU, or nearness of the centres)."""
+Agree = Callable[[int, np.ndarray], np.ndarray]
+"""(detection, labels) -> mask: whether a label may be taken by this detection at all."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +57,68 @@ def match(
     """
     order = np.argsort(-detections.scores, kind="stable")
     found = detections.boxes[order]
-    likeness = _mutual_centres(found, boxes) if centres else overlaps(found, boxes)
-    if labels is not None:
-        likeness[detections.labels[order][:, None] != labels[None, :]] = 0
+    named = detections.labels[order]
+    agree: Agree | None = None if labels is None else lambda row, columns: labels[columns] == named[row]
     least = 1e-9 if centres else iou
+    matched, put_aside = pair(near(found, boxes, least=least, centres=centres), ignored, least=least, agree=agree)
+    put_aside |= (matched < 0) & inside_any(found, boxes[ignored])
+    return Matches(detections.scores[order], matched >= 0, put_aside, int((~ignored).sum()))
+
+
+def near(found: np.ndarray, boxes: np.ndarray, *, least: float, centres: bool = False) -> Near:
+    """Which of the (m, 4) boxes each of the (n, 4) detections touches with at least this likeness, and how much.
+
+    Compared in pieces, so that tens of thousands of labels need no more memory than a few.
+    """
+    likeness = _mutual_centres if centres else overlaps
+    rows = max(1, AT_ONCE // max(1, len(boxes)))
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(found), rows):
+        for row in likeness(found[start : start + rows], boxes):
+            columns = np.flatnonzero(row >= least)
+            pairs.append((columns, row[columns]))
+    return pairs
+
+
+def pair(
+    pairs: Near, ignored: np.ndarray, *, least: float, agree: Agree | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which label each detection takes, detections in the order of the falling score.
+
+    (n,) int64, -1 for none; and (n,) bool: it takes none, but touches one of those `ignored`, (m,) bool.
+    """
     free = ~ignored
-    correct = np.zeros(len(order), bool)
-    put_aside = np.zeros(len(order), bool)
-    for row in np.flatnonzero((likeness >= least).any(axis=1)):
-        candidates = np.where(free, likeness[row], 0.0)
-        best = int(candidates.argmax())
-        if candidates[best] >= least:
-            correct[row] = True
+    matched = np.full(len(pairs), -1, np.int64)
+    put_aside = np.zeros(len(pairs), bool)
+    for row, (columns, likeness) in enumerate(pairs):
+        enough = likeness >= least
+        if agree is not None:
+            enough &= agree(row, columns)
+        if not enough.any():
+            continue
+        columns, likeness = columns[enough], likeness[enough]
+        open_ = free[columns]
+        if open_.any():
+            best = int(columns[open_][likeness[open_].argmax()])
+            matched[row] = best
             free[best] = False
         else:
-            put_aside[row] = bool((likeness[row][ignored] >= least).any())
-    if ignored.any():
-        put_aside |= ~correct & _inside_any(found, boxes[ignored])
-    return Matches(detections.scores[order], correct, put_aside, int((~ignored).sum()))
+            put_aside[row] = bool(ignored[columns].any())
+    return matched, put_aside
 
 
-def _inside_any(found: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """(n,) bool: at least half of the detection lies in one of the regions, as COCO treats crowds."""
-    lower = np.maximum(found[:, None, :2], regions[None, :, :2])
-    upper = np.minimum(found[:, None, 2:], regions[None, :, 2:])
-    shared = np.prod(np.clip(upper - lower, 0, None), axis=2)
-    area = np.prod(found[:, 2:] - found[:, :2], axis=1)[:, None]
-    return np.asarray((shared >= 0.5 * np.maximum(area, 1e-9)).any(axis=1))
+def inside_any(found: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """(n,) bool: at least half of the detection lies in one of the (m, 4) regions, as COCO treats crowds."""
+    inside = np.zeros(len(found), bool)
+    rows = max(1, AT_ONCE // max(1, len(regions)))
+    for start in range(0, len(found) if len(regions) else 0, rows):
+        some = found[start : start + rows]
+        lower = np.maximum(some[:, None, :2], regions[None, :, :2])
+        upper = np.minimum(some[:, None, 2:], regions[None, :, 2:])
+        shared = np.prod(np.clip(upper - lower, 0, None), axis=2)
+        area = np.prod(some[:, 2:] - some[:, :2], axis=1)[:, None]
+        inside[start : start + rows] = (shared >= 0.5 * np.maximum(area, 1e-9)).any(axis=1)
+    return inside
 
 
 def _mutual_centres(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -133,9 +175,15 @@ def average_precision(matches: Matches) -> float:
     if not matches.truths:
         return float("nan")
     counted = ~matches.ignored
-    right = np.cumsum(matches.correct[counted])
-    claimed = np.arange(1, len(right) + 1)
-    recall, precision = right / matches.truths, right / claimed
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, np.linspace(0, 1, 101), side="left")
-    return float(np.where(at < len(precision), np.append(precision, 0)[np.minimum(at, len(precision))], 0).mean())
+    right = np.cumsum(matches.correct[counted], dtype=float)
+    return interpolated_precision(right, np.arange(1.0, len(right) + 1), matches.truths)
+
+
+def interpolated_precision(right: np.ndarray, claimed: np.ndarray, truths: float) -> float:
+    """COCO's average precision from running sums over detections by falling score: those right, and all.
+
+    Sums may be weighted. Precision at a recall is the best at that recall or any higher; mean over 101 recalls.
+    """
+    precision = np.divide(right, claimed, out=np.zeros(len(right)), where=claimed > 0)
+    precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return float(precision[np.searchsorted(right / truths, RECALLS, side="left")].mean())
