@@ -2,8 +2,8 @@
 
 Beyond plain COCO an image entry may carry `scanner_id` and `date_captured` (ISO, with its offset; UTC where none is
 given), by which earlier images of the same scanner become references; `dpi`; and `labelled: false` for an image that
-nobody has looked at, which then only serves as a reference; and, where it is a window of a scan, `origin`: [x, y], the
-corner of the window in px of the scan: only windows of one place are compared. An annotation may carry `scans_present`: in how many
+nobody has looked at, which then only serves as a reference. A window of a scan carries `origin`: [x, y], its corner in
+px of the scan, since only windows of one place are compared. An annotation may carry `scans_present`: in how many
 scans before this one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from soilpipe.detect.doubles import find_doubles
 from soilpipe.detect.label_taxa import is_background, nearest_taxon, taxa_with_examples, with_taxa
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Outline, Where, only
 
@@ -25,6 +27,7 @@ __all__ = [
     "LabelError",
     "LabelSet",
     "LabelledImage",
+    "Outline",
     "Where",
     "is_background",
     "nearest_taxon",
@@ -40,15 +43,20 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
 
     Boxes are clipped to their image; boxes that are not finite, have no area or lie wholly outside are refused with
     the id of the annotation, as are images without a file, unknown categories and unknown images. An annotation with
-    a mask (`segmentation` polygons) and no `bbox` gets the box around its mask.
+    a mask (`segmentation` polygons) and no `bbox` gets the box around its mask. Two labels on one animal (boxes with an
+    IoU of 0.9 or more): of one category, the first counts and `notes` says so; of two, they are refused.
     """
     labels, folder = Path(labels), Path(images)
     data = _load(labels)
     problems: list[str] = []
     categories, category_index = _categories(data["categories"], problems)
+    info = data.get("info") if isinstance(data.get("info"), dict) else {}
+    simulated = bool(info.get("simulated", "generator" in info))
     entries = {entry.get("id"): entry for entry in data["images"]}
     if len(entries) < len(data["images"]):
         problems.append("several images share an id")
+    names = Counter(str(entry.get("file_name")) for entry in entries.values())
+    problems += [f"image {name} comes {count} times" for name, count in names.items() if count > 1]
     _find_missing(data["images"], folder, problems)
     by_image: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in entries}
     for annotation in data["annotations"]:
@@ -59,15 +67,16 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
     found = [
         image
         for key, entry in entries.items()
-        if (image := _image(entry, folder, by_image[key], category_index, problems)) is not None
+        if (image := _image(entry, folder, by_image[key], category_index, problems, simulated)) is not None
     ]
+    notes: list[str] = []
+    if not simulated:  # a simulation knows how many animals there are
+        found = [_without_doubles(image, categories, problems, notes) for image in found]
     if problems:
         told = "; ".join(problems[:10])
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise LabelError(f"{labels.name}: {told}{more}")
-    info = data.get("info") or {}
-    simulated = bool(info.get("simulated", "generator" in info))
-    return LabelSet(labels.name, categories, tuple(found), simulated)
+    return LabelSet(labels.name, categories, tuple(found), simulated, tuple(notes))
 
 
 def _load(labels: Path) -> dict[str, Any]:
@@ -83,6 +92,10 @@ def _load(labels: Path) -> dict[str, Any]:
         raise LabelError(
             f"{labels}: not COCO: a JSON object with the lists images, annotations and categories is needed"
         )
+    for key in ("images", "annotations", "categories"):
+        strange = [entry for entry in data[key] if not isinstance(entry, dict)]
+        if strange:
+            raise LabelError(f"{labels}: not COCO: {key} holds {strange[0]!r}, where an object is needed")
     return data
 
 
@@ -114,6 +127,7 @@ def _image(
     annotations: list[Mapping[str, Any]],
     category_index: Mapping[Any, int],
     problems: list[str],
+    simulated: bool,
 ) -> LabelledImage | None:
     name = str(entry.get("file_name"))
     width, height = entry.get("width"), entry.get("height")
@@ -134,7 +148,8 @@ def _image(
         boxes.append(box)
         labels.append(category_index[annotation["category_id"]])
         crowd.append(bool(annotation.get("iscrowd", 0)))
-        present.append(int(annotation.get("scans_present", -1)))
+        scans = annotation.get("scans_present", -1)
+        present.append(scans if isinstance(scans, int) else -1)
         outlines.append(_outline(annotation.get("segmentation")))
     return LabelledImage(
         file_name=name,
@@ -150,7 +165,32 @@ def _image(
         crowd=np.array(crowd, bool),
         scans_present=np.array(present, np.int64),
         outlines=tuple(outlines) if any(outlines) else (),
+        origin=_origin(entry, name, problems),
+        simulated=simulated,
     )
+
+
+def _without_doubles(
+    image: LabelledImage, categories: tuple[str, ...], problems: list[str], notes: list[str]
+) -> LabelledImage:
+    """The image with one label an animal; two categories on one animal are a problem."""
+    single = np.flatnonzero(~image.crowd)
+    keep = np.ones(len(image.boxes), bool)
+    for first, later in find_doubles(image.boxes[single]):
+        one, other = single[first], single[later]
+        if image.labels[one] != image.labels[other]:
+            x, y = image.boxes[other][:2]
+            problems.append(
+                f"image {image.file_name}: the animal at x {x:g}, y {y:g} has two labels, "
+                f"{categories[image.labels[one]]} and {categories[image.labels[other]]}; leave one"
+            )
+        keep[other] = False
+    if keep.all():
+        return image
+    notes.append(
+        f"{image.file_name}: {int((~keep).sum())} of {len(keep)} labels were on an animal that had one already"
+    )
+    return image.select(keep)
 
 
 def _outline(segmentation: Any) -> Outline:

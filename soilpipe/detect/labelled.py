@@ -30,6 +30,8 @@ class LabelledImage:
     captured_at    UTC, or None
     outlines       for each animal the polygons of its mask, (k, 2) float32, x y, px of the file; none where the label
                    is a box alone. Empty altogether where no label came with a mask
+    origin         of a window of a scan: its corner, x y, px of the scan; None: a whole scan, or unknown
+    simulated      made from nothing, by a generator
     """
 
     file_name: str
@@ -45,6 +47,8 @@ class LabelledImage:
     crowd: np.ndarray
     scans_present: np.ndarray
     outlines: tuple[Outline, ...] = ()
+    origin: tuple[int, int] | None = None
+    simulated: bool = False
 
     def select(self, keep: np.ndarray) -> LabelledImage:
         """The same image with those of its animals for which `keep`, (n,) bool, says so."""
@@ -60,12 +64,16 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """All images of one label file, in its order; `source` is the file's name."""
+    """All images of one label file, in its order; `source` is the file's name.
+
+    simulated  every image is; `notes`: what was mended or passed over in reading, in words.
+    """
 
     source: str
     categories: tuple[str, ...]
     images: tuple[LabelledImage, ...]
     simulated: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> tuple[LabelledImage, ...]:

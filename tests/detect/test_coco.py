@@ -93,7 +93,7 @@ def test_what_is_no_coco_file_is_told(tmp_path: Path) -> None:
 def test_fifty_thousand_boxes_in_one_scan_are_read(labelled: Labelled) -> None:
     def change(data: dict[str, Any]) -> None:
         data["annotations"] = [
-            {"id": index, "image_id": 1, "category_id": 1, "bbox": [index % 200, index % 150, 3, 3]}
+            {"id": index, "image_id": 1, "category_id": 1, "bbox": [index % 400 / 2, index // 400, 3, 3]}
             for index in range(50_000)
         ]
 
