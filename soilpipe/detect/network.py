@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from soilpipe.detect.receptive_field import Ladder, halo_of, reach
 
 CHANNELS = 7  # R, G, B, 128 + difference of each, valid
 STRIDE = 4  # px per heatmap cell
@@ -30,6 +32,7 @@ PRIOR = 0.01  # what a fresh network answers everywhere: most cells hold no anim
 
 Head = Literal["fine", "coarse"]
 HEADS: tuple[Head, Head] = ("fine", "coarse")
+Widths = tuple[int, int, int, int]
 
 
 class ConvUnit(nn.Module):
@@ -104,22 +107,38 @@ class CentrePointNetwork(nn.Module):
     """The trunk and its two heads, for `taxa` classes.
 
     forward(pixels, head): pixels (n, 7, H, W) uint8 with H and W multiples of 32, to an Answer of H/4 x W/4 cells.
+    An encoder of another kind replaces `make_encoder` and `levels` (`soilpipe.detect.resnet`).
+
+    architecture: JSON-able, all that is needed to build it again. ladder: what decides how far it sees.
     """
 
-    def __init__(
-        self, taxa: int, *, stem: int = 24, widths: tuple[int, int, int, int] = (32, 64, 128, 176), pyramid: int = 64
-    ) -> None:
+    ladder = Ladder(stem=((3, 2),), levels=(((3, 2), (3, 1)),) * 4)
+
+    def __init__(self, taxa: int, *, stem: int = 24, widths: Widths = (32, 64, 128, 176), pyramid: int = 64) -> None:
         super().__init__()
         if taxa < 1:
             raise ValueError(f"a detector needs at least one taxon, not {taxa}")
         self.taxa = taxa
-        self.architecture = {"taxa": taxa, "stem": stem, "widths": list(widths), "pyramid": pyramid}
-        self.stem = ConvUnit(CHANNELS, stem, 3, stride=2)
-        self.down = nn.ModuleList(DownBlock(a, b) for a, b in zip((stem, *widths[:-1]), widths, strict=True))
+        self.architecture: dict[str, Any] = {"taxa": taxa, "stem": stem, "widths": list(widths), "pyramid": pyramid}
+        self.make_encoder(stem, widths)
         self.lateral = nn.ModuleList(nn.Conv2d(width, pyramid, 1) for width in widths)
         self.smooth = nn.ModuleList(ConvUnit(pyramid, pyramid, 3) for _ in widths[1:-1])
         self.fine = PredictionHead(pyramid, taxa)
         self.coarse = PredictionHead(pyramid, taxa)
+
+    def make_encoder(self, stem: int, widths: Widths) -> None:
+        """Add the layers from pixels down to stride 32; `widths` are the channels at strides 4, 8, 16 and 32."""
+        self.stem = ConvUnit(CHANNELS, stem, 3, stride=2)
+        self.down = nn.ModuleList(DownBlock(a, b) for a, b in zip((stem, *widths[:-1]), widths, strict=True))
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""
+        x = self.stem(normalise(pixels, self.stem.conv.weight.dtype))
+        levels = []
+        for block in self.down:
+            x = block(x)
+            levels.append(x)
+        return levels
 
     def features(self, pixels: Tensor) -> Tensor:
         """(n, 7, H, W) uint8 to the shared features (n, pyramid, H/4, W/4)."""
@@ -127,11 +146,7 @@ class CentrePointNetwork(nn.Module):
             raise ValueError(f"expected (n, {CHANNELS}, H, W) uint8, got {tuple(pixels.shape)} {pixels.dtype}")
         if pixels.shape[2] % TOTAL_STRIDE or pixels.shape[3] % TOTAL_STRIDE:
             raise ValueError(f"{tuple(pixels.shape[2:])} px: height and width must be multiples of {TOTAL_STRIDE}")
-        x = self.stem(normalise(pixels, self.stem.conv.weight.dtype))
-        levels = []
-        for block in self.down:
-            x = block(x)
-            levels.append(x)
+        levels = self.levels(pixels)
         x = self.lateral[-1](levels[-1])
         for level in range(len(levels) - 2, -1, -1):
             x = functional.interpolate(x, scale_factor=2, mode="nearest") + self.lateral[level](levels[level])
@@ -150,11 +165,24 @@ class CentrePointNetwork(nn.Module):
     def folded(self) -> CentrePointNetwork:
         """A copy for prediction: batch normalisation folded into the convolutions, channels last, no gradients."""
         network = copy.deepcopy(self).eval()
-        for module in list(network.modules()):
-            if isinstance(module, ConvUnit):
-                module.fold()
+        network.fold()
         network.requires_grad_(False)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def fold(self) -> None:
+        """Make one convolution of each convolution and its batch normalisation; for a network in eval mode."""
+        for module in list(self.modules()):
+            if isinstance(module, ConvUnit):
+                module.fold()
+
+    def reach(self, cells: tuple[int, int]) -> tuple[int, int]:
+        """The input rows (or columns) that heatmap cells `first..last` can see, px, all inclusive."""
+        return reach(cells, self.ladder)
+
+    @property
+    def halo(self) -> int:
+        """Px of context that a tile's core needs on every side for answers that do not depend on the tile."""
+        return halo_of(self.ladder, stride=STRIDE, total_stride=TOTAL_STRIDE)
 
     @property
     def parameter_count(self) -> int:
@@ -165,35 +193,3 @@ class CentrePointNetwork(nn.Module):
 def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 to about -2..2, channels last; mid-grey and "no difference" become 0, with which the convolutions pad."""
     return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(1 / 64)
-
-
-def reach(cells: tuple[int, int]) -> tuple[int, int]:
-    """The input rows (or columns) that heatmap cells `first..last` can see, as `first..last` px, both inclusive.
-
-    Followed backwards through the network, layer by layer, as intervals: a 3 x 3 convolution widens by one on either
-    side; one with stride 2 reads 2a-1..2b+1; doubling by nearest neighbour reads a//2..b//2. What the lateral and
-    short-cut paths read lies within (2 x 2 averages read 2a..2b+1).
-    """
-    first, last = cells[0] - 1, cells[1] + 1  # the head's 3 x 3, on stride 4
-    seen: list[tuple[int, int]] = []
-    for level in range(4):  # strides 4, 8, 16, 32: what of each level's block the output reads
-        if level:
-            first, last = first // 2, last // 2
-        if level in (1, 2):
-            first, last = first - 1, last + 1  # smoothing
-        a, b = first, last
-        for _ in range(level + 1):  # down the blocks of this level and all above it
-            a, b = a - 1, b + 1  # second convolution
-            a, b = 2 * a - 1, 2 * b + 1  # first, stride 2
-        seen.append((2 * a - 1, 2 * b + 1))  # the stem
-    return min(a for a, _ in seen), max(b for _, b in seen)
-
-
-def receptive_halo(extra_cells: int = 1) -> int:
-    """Px of context, a multiple of the total stride, that a core on the grid of the total stride needs on every side.
-
-    `extra_cells` heatmap cells around the core are exact as well: finding local maxima looks one cell further.
-    """
-    period = TOTAL_STRIDE // STRIDE
-    first, last = reach((-extra_cells, period - 1 + extra_cells))
-    return -(-max(-first, last - (TOTAL_STRIDE - 1)) // TOTAL_STRIDE) * TOTAL_STRIDE

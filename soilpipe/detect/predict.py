@@ -27,7 +27,6 @@ from soilpipe.detect.network import (
     Answer,
     CentrePointNetwork,
     Head,
-    receptive_halo,
 )
 from soilpipe.tiles import Tile, tile_grid
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from soilpipe.tiles import ScanImage
 
 ALGORITHM = "centre-point-2"  # what is not in the weights: scales, ownership, decoding; part of the analysis
-HALO = receptive_halo()
 LARGEST_CORE = 2048  # px; the larger the core, the less is read and computed twice; memory grows with its square
 GPU_BATCH = 4  # windows at once
 COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/px
@@ -75,14 +73,14 @@ def full_precision() -> Iterator[None]:
             convolution.fp32_precision = before
 
 
-def core_for(height: int, width: int, largest: int = LARGEST_CORE) -> int:
+def core_for(height: int, width: int, halo: int, largest: int = LARGEST_CORE) -> int:
     """The tile core, px, multiple of 32 up to `largest`, whose windows cover an image with the fewest pixels.
 
     Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice.
     """
 
     def pixels(core: int) -> int:
-        windows = [-(-side // core) * min(core + 2 * HALO, -(-side // 32) * 32) for side in (height, width)]
+        windows = [-(-side // core) * min(core + 2 * halo, -(-side // 32) * 32) for side in (height, width)]
         return windows[0] * windows[1]
 
     smallest = min(largest, 512)
@@ -102,19 +100,20 @@ def find_peaks(
 ) -> decode.Peaks:
     """The peaks of one pass over a scan, at most `most`, strongest first.
 
-    `network` is folded and lies on `device`. `core` (px, multiple of 32, 128 at least; None: what suits the image) and
-    `offset` (px, multiples of 32) choose the tiles: they change speed and memory, not the answer. While a window is
-    computed the next is read.
+    `network` is folded and lies on `device`. `core` (px, multiple of 32; with the network's halo on both sides 384 at
+    least; None: what suits the image) and `offset` (px, multiples of 32) choose the tiles: they change speed and
+    memory, not the answer. While a window is computed the next is read.
     """
+    halo = network.halo
     if core is None:
-        core = core_for(windows.height, windows.width)
-    if core < SMALLEST_INPUT - 2 * HALO:
-        raise ValueError(f"the core must be {SMALLEST_INPUT - 2 * HALO} px or more, not {core}")
+        core = core_for(windows.height, windows.width, halo)
+    if core < SMALLEST_INPUT - 2 * halo:
+        raise ValueError(f"the core must be {SMALLEST_INPUT - 2 * halo} px or more, not {core}")
     grid = tile_grid(
         max(windows.height, SMALLEST_INPUT),
         max(windows.width, SMALLEST_INPUT),
         core=core,
-        halo=HALO,
+        halo=halo,
         stride=TOTAL_STRIDE,
         offset=offset,
     )

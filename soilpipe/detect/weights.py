@@ -20,6 +20,7 @@ from safetensors.torch import save as tensor_bytes
 
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
+from soilpipe.detect.sizes import MEDIUM, network_of, size_of
 from soilpipe.errors import SoilpipeError
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
@@ -46,10 +47,13 @@ class WeightsError(SoilpipeError):
 def save_detector(folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any]) -> str:
     """Write weights.safetensors and card.json into `folder` (made when absent); returns the version.
 
-    The architecture is taken from the network. Same network and card, same bytes.
+    The architecture is taken from the network, and so is its size, which `medium` and sizes without a name leave out.
+    Same network and card, same bytes.
     """
     folder = Path(folder)
-    complete = {**card, "architecture": network.architecture}
+    complete = {key: value for key, value in card.items() if key != "size"} | {"architecture": network.architecture}
+    if (size := size_of(network)) not in (None, MEDIUM):
+        complete["size"] = size
     check_card(complete, folder / CARD)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     weights = tensor_bytes(state)
@@ -146,17 +150,17 @@ def _tensors(weights: bytes, path: Path) -> dict[str, torch.Tensor]:
 
 def _network(card: Mapping[str, Any], path: Path) -> CentrePointNetwork:
     try:
-        shape = dict(card["architecture"])
-        return CentrePointNetwork(
-            int(shape["taxa"]),
-            stem=int(shape["stem"]),
-            widths=tuple(int(width) for width in shape["widths"]),  # type: ignore[arg-type]
-            pyramid=int(shape["pyramid"]),
-        )
+        network = network_of(card["architecture"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: `architecture` = {card['architecture']!r} is none that this version knows"
         ) from error
+    if (told := card.get("size")) is not None and told != size_of(network):
+        raise WeightsError(
+            f"{path}: `size` = {told!r}, but its `architecture` is that of {size_of(network) or 'no known size'}. "
+            "The card was changed by hand, or is of a later version"
+        )
+    return network
 
 
 def _fill(network: CentrePointNetwork, tensors: Mapping[str, torch.Tensor], path: Path) -> None:

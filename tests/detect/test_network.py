@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from soilpipe.detect.network import HEADS, CentrePointNetwork, reach, receptive_halo
+from soilpipe.detect.network import HEADS, CentrePointNetwork
+from soilpipe.detect.sizes import make_network
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +32,43 @@ def test_every_head_answers_at_a_quarter_of_the_size_in_float32(network: CentreP
     assert {tensor.dtype for tensor in (*answer, *lower)} == {torch.float32}
 
 
-def test_what_the_network_sees_is_exactly_what_the_code_says() -> None:
-    """Without nonlinearities in the way (all weights positive), the gradient of one cell shows its reach."""
+@pytest.mark.parametrize("size", ["small", "medium", "resnet18", "resnet50"])
+def test_what_a_network_sees_is_exactly_what_the_code_says(size: str) -> None:
+    """With all weights positive and nothing negative on the way, the gradient of one cell shows its reach."""
     torch.manual_seed(0)
-    network = CentrePointNetwork(1).eval()
+    network = make_network(size, 1).eval()
+    network.requires_grad_(False)
     for value in network.parameters():
-        value.data.abs_().add_(1e-3)
-    folded = network.folded()
-    size = 384
-    pixels = torch.zeros(1, 7, size, size, requires_grad=True)
-    x = folded.stem(pixels)
-    levels = []
-    for block in folded.down:
-        x = block(x)
-        levels.append(x)
-    x = folded.lateral[-1](levels[-1])
-    for level in (2, 1, 0):
-        x = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest") + folded.lateral[level](levels[level])
-        if level:
-            x = folded.smooth[level - 1](x)
-    heat = folded.fine(x).heat
-    for cell in (44, 47, 48, 51):
-        (gradient,) = torch.autograd.grad(heat[0, 0, cell, cell], pixels, retain_graph=True)
-        seen = torch.nonzero(gradient[0].abs().sum(dim=(0, 1)))
-        assert (int(seen.min()), int(seen.max())) == reach((cell, cell))
+        value.abs_().add_(1e-3)
+    network.fold()
+    for module in network.modules():
+        if isinstance(module, torch.nn.MaxPool2d):  # a maximum passes on one gradient of nine; a mean passes on all
+            network.encoder.maxpool = torch.nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+    side, middle = (384, 48) if network.halo == 128 else (640, 80)
+    seen_by_encoder: list[torch.Tensor] = []
+
+    def keep(pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        seen_by_encoder.append(torch.zeros(pixels.shape, requires_grad=True))
+        return seen_by_encoder[-1]
+
+    with pytest.MonkeyPatch.context() as patched:
+        if hasattr(network, "_normalise"):
+            patched.setattr(network, "_normalise", keep)
+        else:
+            patched.setattr("soilpipe.detect.network.normalise", keep)
+        heat = network(torch.zeros(1, 7, side, side, dtype=torch.uint8)).heat.double()
+    for cell in (middle - 1, middle):
+        row = torch.autograd.grad(heat[0, 0, cell, cell], seen_by_encoder, retain_graph=True)[0]
+        seen = torch.nonzero(row[0].abs().sum(dim=(0, 1)))
+        assert (int(seen.min()), int(seen.max())) == network.reach((cell, cell))
 
 
-def test_the_halo_covers_a_core_on_the_grid_and_the_cells_beside_it() -> None:
-    halo = receptive_halo()
-    assert halo == 128
+@pytest.mark.parametrize(("size", "halo"), [("small", 128), ("medium", 128), ("resnet18", 256), ("resnet50", 256)])
+def test_the_halo_covers_a_core_on_the_grid_and_the_cells_beside_it(size: str, halo: int) -> None:
+    network = make_network(size, 1)
+    assert network.halo == halo
     for core in (32, 64, 320):
-        first, last = reach((-1, core // 4))
+        first, last = network.reach((-1, core // 4))
         assert first >= -halo and last < core + halo
 
 

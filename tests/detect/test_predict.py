@@ -150,10 +150,11 @@ def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(
 
 @pytest.mark.parametrize("size", [(14031, 9921), (3840, 5120), (700, 900), (40, 9000)])
 def test_tiles_are_chosen_so_that_little_is_computed_twice(size: tuple[int, int]) -> None:
-    core = predict.core_for(*size)
+    halo = 128
+    core = predict.core_for(*size, halo)
     assert core % 32 == 0 and 512 <= core <= predict.LARGEST_CORE
-    side = core + 2 * predict.HALO
-    tiles = predict.tile_grid(*size, core=core, halo=predict.HALO, stride=32)
+    side = core + 2 * halo
+    tiles = predict.tile_grid(*size, core=core, halo=halo, stride=32)
     computed = sum((t.window[1] - t.window[0]) * (t.window[3] - t.window[2]) for t in tiles)
     assert computed <= 1.5 * np.prod([-(-length // 32) * 32 for length in size])
     assert all(t.window[1] - t.window[0] <= side for t in tiles)
