@@ -103,7 +103,7 @@ def _references(
     try:
         named = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
     except FileNotFoundError:
-        return _choose(store, project.scanner(receipt.scanner_id), receipt, um_per_px)
+        return suitable_references(store, project.scanner(receipt.scanner_id), receipt, um_per_px)
     images = []
     for reference in named:
         image = _open(store, reference["scan_id"], um_per_px)
@@ -117,8 +117,10 @@ def _references(
     return images
 
 
-def _choose(store: Store, scanner: Scanner, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
-    """By the times in the ids, so that only the receipts of those chosen are read, however many years there are.
+def suitable_references(store: Store, scanner: Scanner, receipt: Receipt, um_per_px: float) -> list[ScanImage]:
+    """The earlier scans that a scan is compared with, newest first: of the same dpi and size, with their pixels.
+
+    Chosen by the times in the ids, so that only the receipts of those chosen are read, however many years there are.
 
     Times are as the project file mends them now: before a mended clock fault, the scan of 24 hours ago is that of then.
     """
