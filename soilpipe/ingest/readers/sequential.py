@@ -14,6 +14,7 @@ import numpy as np
 import pyvips
 
 from soilpipe.ingest.readers.base import cut, damaged, rgb8, unsupported
+from soilpipe.ingest.readers.sources import STEP, counted_source
 
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
 
@@ -21,7 +22,6 @@ _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 _LOGGER = logging.getLogger("pyvips")
 if _LOGGER.level == logging.NOTSET:
     _LOGGER.setLevel(logging.WARNING)  # whatever else is silenced: what it warns of is needed below
-_SLOW_BYTES, _STEP = 1024, 64
 _BYTES_AT_ONCE, _FEWEST_ROWS = 1 << 21, 16
 
 
@@ -33,33 +33,6 @@ class Facts:
     captured: datetime | None = None
     exif_orientation: int = 1
     icc: bytes | None = None
-
-
-class CountedSource:
-    """A file that libvips reads through us, so that we know how much of it the decoder asked for.
-
-    libjpeg says nothing when coded data are left over after the last row, as they are after a hole or a wrong height
-    in the header. The last kilobyte is given in small steps, for the count to be exact there.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._size = file.seek(0, 2)
-        file.seek(0)
-        self.given = 0
-        self.source = pyvips.SourceCustom()
-        self.source.on_read(self._read)
-        self.source.on_seek(self._seek)
-
-    def _read(self, length: int) -> bytes:
-        left = self._size - self._file.tell()
-        data = self._file.read(min(length, _STEP if left <= _SLOW_BYTES else left - _SLOW_BYTES))
-        self.given = self._file.tell()
-        return data
-
-    def _seek(self, offset: int, whence: int) -> int:
-        self.given = self._file.seek(offset, whence)
-        return self.given
 
 
 class SequentialReader:
@@ -79,16 +52,16 @@ class SequentialReader:
         self.icc = facts.icc
         self._needed_up_to = needed_up_to
         self._file = source.open("rb") if isinstance(source, Path) else source
+        self._counted = counted_source(self._file)
         try:
-            self._counted = CountedSource(self._file)
             # "warning" also stops at bad Huffman codes, which libjpeg would fill in with grey.
             self._image = pyvips.Image.new_from_source(self._counted.source, "", access="sequential", fail_on="warning")
             self._check_kind(size)
         except pyvips.Error as error:
-            self._file.close()
-            raise damaged(format_name, _told(error)) from error
+            self._close()
+            raise self._counted.failure or damaged(format_name, _told(error)) from error
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def _check_kind(self, size: tuple[int, int]) -> None:
@@ -117,10 +90,13 @@ class SequentialReader:
                 with _Overheard() as warnings:
                     data = region.fetch(0, top, self.width, height)
             except pyvips.Error as error:
-                raise damaged(self.format, f"it cannot be decoded past row {top} ({_told(error)})") from error
+                told = damaged(self.format, f"it cannot be decoded past row {top} ({_told(error)})")
+                raise self._counted.failure or told from error
+            if self._counted.failure:
+                raise self._counted.failure
             if warnings.said:
                 raise damaged(self.format, f"it is wrong past row {top} ({warnings.said[0][:160]})")
-            if top + height == self.height and self._counted.given + _STEP < self._needed_up_to:
+            if top + height == self.height and self._counted.given + STEP < self._needed_up_to:
                 left = self._needed_up_to - self._counted.given
                 raise damaged(self.format, f"its image data do not fit its size: {left} bytes are left over")
             yield np.frombuffer(data, _DTYPES[image.format]).reshape(height, self.width, image.bands)
@@ -130,6 +106,10 @@ class SequentialReader:
 
     def __exit__(self, *exc: object) -> None:
         del self._image
+        self._close()
+
+    def _close(self) -> None:
+        self._counted.close()
         self._file.close()
 
 
