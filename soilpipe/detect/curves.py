@@ -1,13 +1,43 @@
-"""The picture of a training's losses, beside the version that came of it in the registry."""
+"""The picture of a training's losses and looks at validation images, beside its version in the registry."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from soilpipe import layout
+from soilpipe.detect.checkpoint import Curves
 from soilpipe.store import Store
 
 LOSSES = "losses.png"
+
+
+def plot_curves(curves: Curves, parts: Sequence[str], path: Path) -> None:
+    """Losses by step, and below them the looks (step, score, AP50), as one PNG; left out without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    looked = len(curves.looks) > 0
+    figure = Figure(figsize=(6, 5.5 if looked else 3.5), layout="constrained")
+    all_axes = np.atleast_1d(figure.subplots(1 + looked, 1, sharex=True))
+    losses = np.array(curves.losses, float).reshape(-1, len(parts) + 2)
+    for column, label in enumerate(parts, start=1):
+        all_axes[0].plot(losses[:, 0], losses[:, column], label=label, linewidth=1)
+    all_axes[0].set(ylabel="loss", yscale="log")
+    all_axes[0].legend()
+    if looked:
+        looks = np.array(curves.looks, float)
+        all_axes[1].plot(looks[:, 0], looks[:, 1], "o-", label="score: mean of AP50 of any and of the right taxon")
+        all_axes[1].plot(looks[:, 0], looks[:, 2], ".--", label="AP50, any taxon", linewidth=1)
+        best = int(looks[:, 1].argmax())
+        all_axes[1].plot(looks[best, 0], looks[best, 1], "o", color="black", label=f"kept: step {looks[best, 0]:.0f}")
+        all_axes[1].set(ylabel="validation images", ylim=(0, 1))
+        all_axes[1].legend(fontsize="small")
+    all_axes[-1].set(xlabel="step")
+    figure.savefig(path, dpi=120)
 
 
 def keep_curves(store: Store, version: str, folder: Path) -> str | None:

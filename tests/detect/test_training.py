@@ -14,9 +14,10 @@ import torch
 
 from soilpipe.detect.coco import LabelError, read_labels
 from soilpipe.detect.dataset import build_samples
-from soilpipe.detect.fitting import begin_from
 from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.training import Recipe, TrainingError, _trained_on, _with_difference, train_detector
+from soilpipe.detect.trained_card import trained_on
+from soilpipe.detect.training import Recipe, TrainingError, _with_difference, train_detector
+from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
 
@@ -114,7 +115,7 @@ def test_first_scans_are_left_out_only_where_that_loses_no_taxon(labelled: Label
     assert _with_difference([first, *later]) == later
     mites = [replace(one, image=replace(one.image, labels=np.zeros_like(one.image.labels))) for one in later]
     assert _with_difference([first, *mites]) == [first, *mites]
-    assert _trained_on(read_labels(path, path.parent), later, ("mite", "springtail"))["animals"] == {
+    assert trained_on(read_labels(path, path.parent), later, ("mite", "springtail"))["animals"] == {
         "mite": 9,
         "springtail": 9,
     }
