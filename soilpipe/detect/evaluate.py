@@ -1,68 +1,58 @@
-"""Judging a detector on labelled images: average precision, the working threshold, and how well it counts.
+"""Judging a detector on labelled images: what it finds, what it invents, how well it counts, and how sure that is.
 
-Taxa: where one side tells more than the other, they meet in the taxon that both know (labels of Poduromorpha and a
-detector of Collembola in Collembola); where they share none, only whether there is an animal is judged. Any `Detector`
-can be judged, so that figures of different kinds of detector stand beside each other.
+Any `Detector` can be judged, so that figures of different kinds of detector stand beside each other. `meeting` says in
+which taxa they are compared with the labels, `claims` where the intervals come from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from soilpipe.detect import claims as told
 from soilpipe.detect.base import Detections, Detector
-from soilpipe.detect.coco import LabelError, LabelledImage, Where, is_background, only, read_labels
-from soilpipe.detect.dataset import open_scenes
-from soilpipe.detect.precision import MOST, ImageAnswer, Precisions, coco_precisions, mean_precisions
-from soilpipe.detect.scoring import Matches, match, pool, precision_recall_f1
+from soilpipe.detect.claims import Claims, Interval, interval, interval_of, value_of
+from soilpipe.detect.coco import LabelError, LabelSet, Where, only, read_labels
+from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
+from soilpipe.detect.evaluation import Evaluation, TaxonFigures
+from soilpipe.detect.figures import (
+    EDGES_MM,
+    EDGES_PX,
+    by_size,
+    calibration,
+    count_figures,
+    froc,
+    precision_recall_curve,
+    shortest_found,
+)
+from soilpipe.detect.meeting import Meeting
+from soilpipe.detect.precision import ImageAnswer, Precisions, coco_precisions, mean_precisions
+from soilpipe.detect.tally import CENTRE, IOUS, NAMED, JudgedImage, Units, claims_of, judge_image, lengths_of
 from soilpipe.taxonomy import SOIL, Taxonomy
 
-__all__ = ["Evaluation", "Precisions", "evaluate_detector"]
+__all__ = ["Evaluation", "JudgedScene", "Meeting", "Precisions", "evaluate_detector"]
 
 LOWEST = 0.01  # score from which detections enter the precision-recall curve
 RESTING, MOVING = 3, 0  # scans before this one with the animal at this place: at least, at most
+SEED = 20_240_306
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a detector is worth on some labelled images; `as_dict` makes JSON of it.
+class JudgedScene:
+    """A scene while its pixels are at hand: what was found there, and how it was judged. found_names (n,), label_names
+    (m,): taxa as each side calls them, in the order of `judged`."""
 
-    any_taxon: an animal that is found is right whatever it is called. taxa: by taxon; mean_of_taxa: their mean.
-    precision, recall, f1 (IoU 0.5) and centre_f1 (either centre in the other box) are at `threshold`, any taxon;
-    f1_with_taxon: only the right taxon counts. detections: how many at the threshold. count_error: mean absolute
-    difference per image between detections at the threshold and labels; count_error_relative: sum of those
-    differences over the number of labels; None without labels. moving: animals at their place for the first time,
-    resting: there in three scans before or more; the other animals are ignored there.
-    """
-
-    detector: str
-    version: str
-    labels: str
-    images: int
-    images_with_difference: int
-    difference: bool
+    scene: Scene
+    judged: JudgedImage
+    found_names: tuple[str, ...]
+    label_names: tuple[str, ...]
     threshold: float
-    any_taxon: Precisions
-    mean_of_taxa: Precisions
-    taxa: dict[str, Precisions]
-    moving: Precisions
-    resting: Precisions
-    precision: float
-    recall: float
-    f1: float
-    centre_f1: float
-    f1_with_taxon: float
-    detections: int
-    count_error: float
-    count_error_relative: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return asdict(self)
 
 
 def evaluate_detector(
@@ -75,13 +65,14 @@ def evaluate_detector(
     dpi: float | None = None,
     threshold: float | None = None,
     taxonomy: Taxonomy = SOIL,
+    watch: Callable[[JudgedScene], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Judge on the images of a COCO file that `where` keeps; the others serve as references only.
 
     References come from `scanner_id` and `date_captured` as in training; `difference` False does without. `dpi` is
-    that of images whose entry says none (1200 by default). `threshold` replaces the detector's own. LabelError when
-    no labelled image is left.
+    that of images whose entry says none (1200 by default). `threshold` replaces the detector's own. `watch` is shown
+    every scene, for pictures. LabelError when no labelled image is left.
     """
     given = only(read_labels(labels, images), where)
     if not given.labelled:
@@ -89,116 +80,178 @@ def evaluate_detector(
     threshold = detector.info.threshold if threshold is None else threshold
     difference = difference and detector.info.uses_difference
     meeting = Meeting.of(given.categories, detector.info.taxa, taxonomy)
-    answers, presence = [], []
+    answers: list[ImageAnswer] = []
+    judged: list[JudgedImage] = []
+    presence: list[np.ndarray] = []
     with_difference = 0
     for scene in open_scenes(given, dpi=dpi, difference=difference):
         found = detector.detect(scene.scan, scene.references, scene.registrations, threshold=LOWEST)
         answer, kept = meeting.answer(scene.image, found)
         answers.append(answer)
+        judged.append(judge_image(meeting, answer, scene.image, um_per_px_of(scene.image, dpi)))
         presence.append(scene.image.scans_present[kept])
         with_difference += sum(registration.ok for registration in scene.registrations) >= 2
+        if watch:
+            names = tuple(given.categories[label] for label in scene.image.labels[kept])
+            watch(JudgedScene(scene, judged[-1], _names(found, judged[-1]), names, threshold))
         if progress:
             progress(len(answers), len(given.labelled))
-    by_taxon = {taxon: coco_precisions(answers, index) for index, taxon in enumerate(meeting.taxa)}
-    by_taxon = {taxon: figures for taxon, figures in by_taxon.items() if figures.animals}
-    matched = [_match(answer) for answer in answers]
-    precision, recall, f1 = precision_recall_f1(pool(matched), threshold)
-    error, relative = _count_errors(matched, threshold)
     return Evaluation(
         detector=detector.info.name,
         version=detector.info.version,
         labels=given.source,
+        labels_sha256=labels_digest(given),
+        simulated=given.simulated,
         images=len(answers),
         images_with_difference=with_difference,
         difference=difference,
         threshold=threshold,
-        any_taxon=coco_precisions(answers),
-        mean_of_taxa=mean_precisions(list(by_taxon.values())),
-        taxa=by_taxon,
         moving=coco_precisions(_counting(answers, [(at >= 0) & (at <= MOVING) for at in presence])),
         resting=coco_precisions(_counting(answers, [at >= RESTING for at in presence])),
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        centre_f1=precision_recall_f1(pool([_match(answer, centres=True) for answer in answers]), threshold)[2],
-        f1_with_taxon=precision_recall_f1(pool([_match(answer, taxa=True) for answer in answers]), threshold)[2],
-        detections=sum(int((part.scores >= threshold).sum()) for part in matched),
-        count_error=error,
-        count_error_relative=relative,
+        um_per_px_assumed=any(image.dpi is None for image in given.labelled),
+        judged=tuple(judged),
+        **_figures(meeting, answers, judged, threshold),
     )
 
 
-@dataclass(frozen=True)
-class Meeting:
-    """The taxa in which labels and a detector can be compared, and what each side's own taxa are among them.
+def _names(found: Detections, judged: JudgedImage) -> tuple[str, ...]:
+    """What the detector called each detection; judged ones are the best, in the same order."""
+    best = np.argsort(-found.scores, kind="stable")[: len(judged.scores)]
+    return tuple(found.taxon(int(index)) for index in best)
 
-    of_labels, of_detector: index into `taxa` for each category or taxon, -1 where the other side has nothing like it;
-    animals: which categories are animals at all.
-    """
 
-    taxa: tuple[str, ...]
-    of_labels: np.ndarray
-    of_detector: np.ndarray
-    animals: np.ndarray
+def _figures(
+    meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[JudgedImage], threshold: float
+) -> dict[str, Any]:
+    """All that follows from the matches alone."""
+    units = Units.of(judged)
+    drawn = told.draws(units.count, seed=SEED)
+    animals = claims_of(judged, units, IOUS[0])
+    centres, named = (claims_of(judged, units, question) for question in (CENTRE, NAMED))
+    by_image = animals if units.kind == "image" else animals.regrouped(np.zeros(units.count, np.int64), 1)
+    counts = count_figures(animals, threshold, drawn)
+    per_image = count_figures(by_image, threshold, np.ones((1, len(by_image.truths)), np.int64))
+    right, claimed = animals.tally(threshold)
+    scores, recalls, precisions = precision_recall_curve(animals)
+    taxa = {
+        taxon: _taxon(meeting, index, answers, judged, units, threshold, drawn)
+        for index, taxon in enumerate(meeting.taxa)
+    }
+    taxa = {taxon: figures for taxon, figures in taxa.items() if figures.precisions.animals}
+    area = float(units.area_cm2.sum())
+    lengths_px, lengths_mm = (lengths_of(judged, units, mm=mm) for mm in (False, True))
+    by_length_mm = by_size(animals, lengths_mm, EDGES_MM, threshold, drawn)
 
-    @classmethod
-    def of(cls, categories: Sequence[str], taxa: Sequence[str], taxonomy: Taxonomy) -> Meeting:
-        """A taxon is common when one side names it and the other side names it or something below it."""
+    def at(figure: told.Figure, claims: Claims = animals) -> float:
+        return value_of(claims, figure) or 0.0
 
-        def line(name: str) -> tuple[str, ...]:
-            if name not in taxonomy:
-                return (name,)
-            known = taxonomy.find(name).name
-            return (known, *taxonomy.ancestors(known))
+    return {
+        "any_taxon": coco_precisions(answers),
+        "mean_of_taxa": mean_precisions([figures.precisions for figures in taxa.values()]),
+        "taxa": {taxon: figures.precisions for taxon, figures in taxa.items()},
+        "by_taxon": taxa,
+        "precision": at(told.precision(threshold)),
+        "recall": at(told.recall(threshold)),
+        "f1": at(told.f1(threshold)),
+        "centre_f1": at(told.f1(threshold), centres),
+        "f1_with_taxon": at(told.f1(threshold), named),
+        "detections": sum(int((image.scores >= threshold).sum()) for image in judged),
+        "false_alarms": int((claimed - right).sum()),
+        "area_cm2": area,
+        "count_error": per_image.error,
+        "count_error_relative": per_image.error_relative,
+        "counts": counts,
+        "by_length_px": by_size(animals, lengths_px, EDGES_PX, threshold, drawn),
+        "by_length_mm": by_length_mm,
+        "shortest_found_mm": shortest_found(by_length_mm),
+        "froc": froc(animals, len(judged), area),
+        "curve": {"threshold": scores, "recall": recalls, "precision": precisions},
+        "calibration": calibration(animals, threshold, drawn),
+        "units": units.kind,
+        "unit_count": units.count,
+        "unit_names": units.names,
+        "blocks_px": units.side_px,
+        "seed": SEED,
+        "intervals": _intervals(judged, units, animals, centres, named, threshold, drawn),
+    }
 
-        animals = np.array([not is_background(category, taxonomy) for category in categories], bool)
-        lines = [line(category) for category, animal in zip(categories, animals, strict=True) if animal]
-        found_lines = [line(taxon) for taxon in taxa]
-        above = {name for one in lines for name in one} & {one[0] for one in found_lines}
-        above |= {name for one in found_lines for name in one} & {one[0] for one in lines}
-        common = tuple(dict.fromkeys(one[0] for one in (*lines, *found_lines) if one[0] in above))
 
-        def index(name: str) -> int:
-            return next((common.index(known) for known in line(name) if known in common), -1)
+def _intervals(
+    judged: Sequence[JudgedImage],
+    units: Units,
+    animals: Claims,
+    centres: Claims,
+    named: Claims,
+    threshold: float,
+    drawn: np.ndarray,
+) -> dict[str, Interval | None]:
+    if units.count < 2:
+        return {}
+    at_iou = {iou: told.average_precision(claims_of(judged, units, iou), drawn) for iou in IOUS}
+    images = np.ones(units.count) if units.kind == "image" else np.full(units.count, 1 / units.count)
+    return {
+        "ap50": interval(at_iou[0.5]),
+        "ap75": interval(at_iou[0.75]),
+        "ap": interval(np.mean(list(at_iou.values()), axis=0)),
+        "precision": interval_of(animals, told.precision(threshold), drawn),
+        "recall": interval_of(animals, told.recall(threshold), drawn),
+        "f1": interval_of(animals, told.f1(threshold), drawn),
+        "centre_f1": interval_of(centres, told.f1(threshold), drawn),
+        "f1_with_taxon": interval_of(named, told.f1(threshold), drawn),
+        "count_bias": interval_of(animals, told.bias(threshold), drawn),
+        "false_alarms_per_image": interval_of(animals, told.false_alarms(threshold, images), drawn),
+        "false_alarms_per_100cm2": interval_of(animals, told.false_alarms(threshold, units.area_cm2 / 100), drawn),
+    }
 
-        return cls(
-            common,
-            np.array([index(category) for category in categories], np.int64),
-            np.array([index(taxon) for taxon in taxa], np.int64),
-            animals,
+
+def _taxon(
+    meeting: Meeting,
+    index: int,
+    answers: Sequence[ImageAnswer],
+    judged: Sequence[JudgedImage],
+    units: Units,
+    threshold: float,
+    drawn: np.ndarray,
+) -> TaxonFigures:
+    claims = claims_of(judged, units, meeting.taxa[index])
+    right, claimed = claims.tally(threshold)
+    wrong = int((claimed - right).sum())
+    return TaxonFigures(
+        animals=int(claims.truths.sum()),
+        precisions=coco_precisions([meeting.of_taxon(answer, index) for answer in answers]),
+        ap50_interval=interval_of(claims, told.average_precision, drawn),
+        precision=value_of(claims, told.precision(threshold)),
+        recall=value_of(claims, told.recall(threshold)),
+        recall_interval=interval_of(claims, told.recall(threshold), drawn),
+        f1=value_of(claims, told.f1(threshold)),
+        false_alarms=wrong,
+        false_alarms_per_image=wrong / len(judged),
+        false_alarms_per_100cm2=wrong / float(units.area_cm2.sum()) * 100,
+        counts=count_figures(claims, threshold, drawn),
+    )
+
+
+def labels_digest(labels: LabelSet) -> str:
+    """sha256 over the labelled images and what is marked in them, whatever their order and the file's name."""
+    told_images = sorted(
+        json.dumps(
+            [
+                image.file_name,
+                image.width,
+                image.height,
+                image.dpi,
+                image.scanner_id,
+                image.captured_at.isoformat() if image.captured_at else None,
+                sorted(
+                    [labels.categories[label], *(round(float(side), 2) for side in box), bool(crowd)]
+                    for label, box, crowd in zip(image.labels, image.boxes, image.crowd, strict=True)
+                ),
+            ]
         )
-
-    def answer(self, image: LabelledImage, found: Detections) -> tuple[ImageAnswer, np.ndarray]:
-        """Labels and the best 1000 detections of one image in common taxa, and which labels those are (a mask).
-
-        What the labels call background is no animal and is left out.
-        """
-        kept = self.animals[image.labels]
-        best = np.argsort(-found.scores, kind="stable")[:MOST]
-        answer = ImageAnswer(
-            boxes=image.boxes[kept],
-            taxa=self.of_labels[image.labels[kept]],
-            crowd=image.crowd[kept],
-            counted=np.ones(int(kept.sum()), bool),
-            found=found.boxes[best],
-            found_taxa=self.of_detector[found.labels[best]],
-            scores=found.scores[best],
-        )
-        return answer, kept
+        for image in labels.labelled
+    )
+    return hashlib.sha256("\n".join(told_images).encode()).hexdigest()
 
 
 def _counting(answers: Sequence[ImageAnswer], counted: Sequence[np.ndarray]) -> list[ImageAnswer]:
     return [replace(answer, counted=mask) for answer, mask in zip(answers, counted, strict=True)]
-
-
-def _match(answer: ImageAnswer, *, centres: bool = False, taxa: bool = False) -> Matches:
-    named = np.where(answer.found_taxa < 0, -2, answer.found_taxa)  # what neither side can name agrees with nothing
-    found = Detections(answer.found, answer.scores, named, ())
-    return match(found, answer.boxes, answer.taxa if taxa else None, answer.crowd, centres=centres)
-
-
-def _count_errors(parts: Sequence[Matches], threshold: float) -> tuple[float, float | None]:
-    """Mean absolute error of the count per image, and the sum of the errors over the number of labels."""
-    errors = [abs(int(((part.scores >= threshold) & ~part.ignored).sum()) - part.truths) for part in parts]
-    truths = sum(part.truths for part in parts)
-    return float(np.mean(errors)), (sum(errors) / truths if truths else None)

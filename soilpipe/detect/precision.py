@@ -29,7 +29,7 @@ class Precisions:
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """One image: labels and detections, by taxa that both sides share.
+    """One image: labels and detections, by taxa that both sides share (an index, -1 for none of them).
 
     boxes (n, 4), taxa (n,) int64, crowd (n,) bool, counted (n,) bool: labels; those not `counted` are ignored.
     found (m, 4), found_taxa (m,) int64, scores (m,): detections. Boxes in px, x_min y_min x_max y_max.
@@ -44,19 +44,16 @@ class ImageAnswer:
     scores: np.ndarray
 
 
-def coco_precisions(answers: Sequence[ImageAnswer], taxon: int | None = None) -> Precisions:
-    """Average precision over images: of one taxon, or of all animals whatever they are called (None).
+def coco_precisions(answers: Sequence[ImageAnswer]) -> Precisions:
+    """Average precision over images, of all animals in the answers whatever they are called.
 
-    A detection that matches an ignored label is neither right nor wrong.
+    A detection that matches a label that is not counted is neither right nor wrong.
     """
     labels: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
     animals = 0
     for image, answer in enumerate(answers, start=1):
-        wanted = np.ones(len(answer.boxes), bool) if taxon is None else answer.taxa == taxon
-        for box, crowd, counted in zip(
-            _coco_boxes(answer.boxes[wanted]), answer.crowd[wanted], answer.counted[wanted], strict=True
-        ):
+        for box, crowd, counted in zip(_coco_boxes(answer.boxes), answer.crowd, answer.counted, strict=True):
             area = float(box[2] * box[3]) if counted else _NOT_COUNTED
             labels.append(
                 {
@@ -69,8 +66,7 @@ def coco_precisions(answers: Sequence[ImageAnswer], taxon: int | None = None) ->
                 }
             )
             animals += bool(counted and not crowd)
-        taken = np.ones(len(answer.found), bool) if taxon is None else answer.found_taxa == taxon
-        for box, score in zip(_coco_boxes(answer.found[taken]), answer.scores[taken], strict=True):
+        for box, score in zip(_coco_boxes(answer.found), answer.scores, strict=True):
             detections.append({"image_id": image, "category_id": 1, "bbox": box.tolist(), "score": float(score)})
     if not animals:
         return Precisions(None, None, None, 0)

@@ -13,7 +13,7 @@ import pytest
 
 from soilpipe.detect.base import Detections, DetectorInfo
 from soilpipe.detect.coco import LabelError
-from soilpipe.detect.evaluate import Meeting, evaluate_detector
+from soilpipe.detect.evaluate import JudgedScene, Meeting, evaluate_detector
 from soilpipe.detect.precision import ImageAnswer, coco_precisions
 from soilpipe.detect.scoring import average_precision, match, pool
 from soilpipe.taxonomy import SOIL
@@ -145,6 +145,124 @@ def test_taxa_meet_where_both_sides_know_them() -> None:
     assert any_animal.taxa == ("Invertebrata",) and any_animal.of_labels.tolist() == [0, 0]
     strangers = Meeting.of(["RBC"], ["Acari"], SOIL)
     assert strangers.taxa == () and strangers.of_labels.tolist() == [-1]
+
+
+def test_a_child_counts_for_its_parent_where_both_sides_know_both() -> None:
+    both = Meeting.of(["Collembola", "Poduromorpha"], ["Collembola", "Poduromorpha"], SOIL)
+    assert both.taxa == ("Collembola", "Poduromorpha") and both.of_labels.tolist() == [0, 1]
+    assert both.within.tolist() == [[True, False], [True, True]]
+    assert both.names_it(1, np.array([0, 1, -1])).tolist() == [True, True, False]
+    assert both.names_it(0, np.array([0, 1, -1])).tolist() == [True, False, False], "coarser than the labels"
+
+
+def with_parent_and_child(labelled: Labelled) -> Path:
+    """Labels: the even ones Collembola and no more, the odd ones Poduromorpha."""
+
+    def rename(data: dict[str, Any]) -> None:
+        data["categories"] = [{"id": 1, "name": "Collembola"}, {"id": 2, "name": "Poduromorpha"}]
+
+    return labelled(images=1, animals=4, change=rename)
+
+
+def test_parent_and_child_are_judged_by_what_each_label_tells(labelled: Labelled) -> None:
+    """All four are called Poduromorpha: two are, the two others nobody has told finer than Collembola."""
+    path = with_parent_and_child(labelled)
+    boxes, labels = truth(path)
+    assert labels.tolist() == [0, 1, 0, 1]
+    taxa = ("Collembola", "Poduromorpha")
+    result = evaluate_detector(Oracle([told(boxes, [0.9] * 4, [1] * 4, taxa)], taxa=taxa), path, path.parent)
+    parent, child = result.by_taxon["Collembola"], result.by_taxon["Poduromorpha"]
+    assert (parent.animals, parent.recall, parent.precision, parent.precisions.ap50) == (4, 1.0, 1.0, 1.0)
+    assert (child.animals, child.recall, child.precision, child.precisions.ap50) == (2, 1.0, 1.0, 1.0)
+    assert child.false_alarms == 0 and result.f1_with_taxon == 1.0
+
+
+def test_an_animal_that_is_only_told_coarsely_is_missed_for_the_child(labelled: Labelled) -> None:
+    path = with_parent_and_child(labelled)
+    boxes, _ = truth(path)
+    taxa = ("Collembola", "Poduromorpha")
+    result = evaluate_detector(Oracle([told(boxes, [0.9] * 4, [0] * 4, taxa)], taxa=taxa), path, path.parent)
+    assert result.by_taxon["Collembola"].recall == 1.0 and result.by_taxon["Poduromorpha"].recall == 0.0
+    assert result.f1_with_taxon == 0.5, "the two labels of Poduromorpha were called by their parent"
+
+
+def test_the_figures_of_a_taxon_by_hand(labelled: Labelled) -> None:
+    """Two mites and two springtails; one mite is found, one springtail is called a mite."""
+    path = labelled(images=1, animals=4)
+    boxes, labels = truth(path)
+    assert labels.tolist() == [0, 1, 0, 1]
+    result = evaluate_detector(Oracle([told(boxes[:2], [0.9, 0.8], [0, 0])]), path, path.parent, dpi=1200)
+    mites = result.by_taxon["Acari"]
+    assert (mites.animals, mites.recall, mites.precision, mites.f1) == (2, 0.5, 0.5, 0.5)
+    assert mites.false_alarms == 1 and mites.counts.bias == 0
+    area = 160 * 224 * (25.4 / 1200 / 10) ** 2
+    assert result.area_cm2 == pytest.approx(area) and mites.false_alarms_per_100cm2 == pytest.approx(100 / area)
+
+
+def test_several_images_are_drawn_again_and_a_single_one_by_blocks(labelled: Labelled) -> None:
+    path = labelled(images=3)
+    truths = [truth(path, image) for image in (1, 2, 3)]
+    answers = [
+        told(boxes[:keep], [0.9] * keep, labels[:keep]) for (boxes, labels), keep in zip(truths, (6, 3, 0), strict=True)
+    ]
+    several = evaluate_detector(Oracle(answers), path, path.parent)
+    assert (several.units, several.unit_count, several.blocks_px) == ("image", 3, None)
+    low, high = several.intervals["recall"]
+    assert (low, several.recall, high) == (0.0, 0.5, 1.0)
+    assert several.counts.found == (6, 3, 0) and several.unit_names == ("image_0.png", "image_1.png", "image_2.png")
+    single = evaluate_detector(
+        Oracle(answers[1:2]), path, path.parent, where=lambda image: image.file_name == "image_1.png"
+    )
+    assert (single.units, single.blocks_px, single.unit_count) == ("block", 24, 7 * 10)
+    assert sum(single.counts.labelled) == 6 and sum(single.counts.found) == 3
+    assert single.count_error == 3, "per image, as ever"
+    low, high = single.intervals["recall"]
+    assert 0 <= low < 0.5 < high <= 1
+
+
+def test_judging_twice_gives_the_same_figures(labelled: Labelled) -> None:
+    path = labelled(images=2)
+    answers = [told(boxes + 2, np.linspace(0.2, 0.9, 6), labels) for boxes, labels in (truth(path, n) for n in (1, 2))]
+    first, second = (evaluate_detector(Oracle(answers), path, path.parent).as_dict() for _ in range(2))
+    assert first == second and json.loads(json.dumps(first)) == json.loads(json.dumps(second))
+    assert first["intervals"]["ap50"] is not None
+
+
+def test_the_digest_is_of_the_labels_and_not_of_their_file(labelled: Labelled, tmp_path: Path) -> None:
+    path = labelled(images=2)
+    nothing = [told([], [], [])] * 2
+
+    def digest(file: Path) -> str:
+        return evaluate_detector(Oracle(nothing), file, tmp_path).labels_sha256
+
+    data = json.loads(path.read_text())
+    data["images"].reverse()
+    data["annotations"].reverse()
+    shuffled = tmp_path / "shuffled.json"
+    shuffled.write_text(json.dumps(data))
+    data["annotations"][0]["bbox"][2] += 1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(data))
+    assert digest(path) == digest(shuffled) != digest(changed)
+
+
+def test_lengths_in_mm_come_from_the_dpi_and_are_called_assumed_without_one(labelled: Labelled) -> None:
+    path = labelled(images=1, change=lambda data: data["images"][0].update(dpi=2400))
+    result = evaluate_detector(Oracle([told([], [], [])]), path, path.parent)
+    assert not result.um_per_px_assumed
+    assert [(size.shortest, size.animals) for size in result.by_length_mm] == [(0.0, 3), (0.3, 3)]
+    assert [(size.shortest, size.animals) for size in result.by_length_px] == [(16.0, 3), (32.0, 3)]
+    bare = labelled(images=1)
+    assert evaluate_detector(Oracle([told([], [], [])]), bare, bare.parent).um_per_px_assumed
+
+
+def test_whoever_watches_sees_each_scene_with_its_names(labelled: Labelled) -> None:
+    path = labelled(images=1, animals=2)
+    boxes, labels = truth(path)
+    seen: list[JudgedScene] = []
+    evaluate_detector(Oracle([told(boxes, [0.3, 0.9], labels)]), path, path.parent, watch=seen.append)
+    assert seen[0].found_names == ("springtail", "mite") and seen[0].label_names == ("mite", "springtail")
+    assert seen[0].judged.matched.tolist() == [1, 0] and seen[0].judged.found_at().tolist() == pytest.approx([0.3, 0.9])
 
 
 def test_a_single_class_detector_is_judged_on_labels_of_many_taxa(labelled: Labelled) -> None:

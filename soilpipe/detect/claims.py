@@ -1,0 +1,144 @@
+"""Detections beside labels, pooled over many images, and the figures that are told from them with their uncertainty.
+
+A figure's interval comes from drawing the units (images, blocks of one scan, scanner-days) again with replacement. Two
+detectors judged on the same units share the draws, so that what changes between them is not blurred by what differs
+between units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from soilpipe.detect.scoring import interpolated_precision
+
+REPLICATES = 1000
+LEVEL = 0.95
+RIGHT, WRONG, ASIDE = 1, 0, -1
+
+Interval = tuple[float, float]
+Figure = Callable[["Claims", np.ndarray], np.ndarray]
+"""A figure of claims, (k,) float64, for k times other (k, units) weights of the units; NaN where it cannot be told."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Detections, by falling score, beside what is there.
+
+    scores   (n,) float32
+    outcome  (n,) int8: RIGHT, WRONG, or ASIDE: lies on what does not count
+    unit     (n,) int64: the unit each lies in
+    truths   (units,) int64: the labels that count, of each unit
+    """
+
+    scores: np.ndarray
+    outcome: np.ndarray
+    unit: np.ndarray
+    truths: np.ndarray
+
+    def regrouped(self, group: np.ndarray, groups: int) -> Claims:
+        """The same with larger units: (units,) int64 says into which of `groups` each goes."""
+        truths = np.bincount(group, weights=self.truths, minlength=groups).astype(np.int64)
+        return replace(self, unit=group[self.unit], truths=truths)
+
+    def tally(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of each unit, at a threshold: detections that are right, and detections that count; both (units,) int64."""
+        kept = (self.scores >= threshold) & (self.outcome != ASIDE)
+        units = len(self.truths)
+        right = np.bincount(self.unit[kept & (self.outcome == RIGHT)], minlength=units)
+        return right, np.bincount(self.unit[kept], minlength=units)
+
+
+def pooled(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], truths: np.ndarray) -> Claims:
+    """Claims from the (scores, outcome, unit) of several images, and the labels of each unit."""
+    scores = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.float32)
+    order = np.argsort(-scores, kind="stable")
+    outcome = np.concatenate([part[1] for part in parts])[order] if parts else np.zeros(0, np.int8)
+    unit = np.concatenate([part[2] for part in parts])[order] if parts else np.zeros(0, np.int64)
+    return Claims(scores[order], outcome, unit, truths)
+
+
+def average_precision(claims: Claims, weights: np.ndarray) -> np.ndarray:
+    """COCO's, at the IoU of the outcomes: a `Figure`."""
+    counted = claims.outcome != ASIDE
+    unit, hit = claims.unit[counted], claims.outcome[counted] == RIGHT
+    values = np.full(len(weights), np.nan)
+    for row, drawn in enumerate(weights.astype(float)):
+        if truths := float(drawn @ claims.truths):
+            of_each = drawn[unit]
+            values[row] = interpolated_precision(np.cumsum(of_each * hit), np.cumsum(of_each), truths)
+    return values
+
+
+def precision(threshold: float) -> Figure:
+    """Share of the detections that are right."""
+    return _ratio(threshold, lambda right, claimed, truths: (right, claimed))
+
+
+def recall(threshold: float) -> Figure:
+    """Share of the labels that are found."""
+    return _ratio(threshold, lambda right, claimed, truths: (right, truths))
+
+
+def f1(threshold: float) -> Figure:
+    """Harmonic mean of the two."""
+    return _ratio(threshold, lambda right, claimed, truths: (2 * right, claimed + truths))
+
+
+def bias(threshold: float) -> Figure:
+    """Detections less labels, over the labels: 0.1 is a tenth too many."""
+    return _ratio(threshold, lambda right, claimed, truths: (claimed - truths, truths))
+
+
+def false_alarms(threshold: float, sizes: np.ndarray) -> Figure:
+    """Detections that are wrong, over the (units,) sizes: per image where those are 1, per cm² where areas."""
+
+    def figure(claims: Claims, weights: np.ndarray) -> np.ndarray:
+        right, claimed = claims.tally(threshold)
+        return divided(weights @ (claimed - right), weights @ sizes)
+
+    return figure
+
+
+Parts = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _ratio(threshold: float, parts: Parts) -> Figure:
+    def figure(claims: Claims, weights: np.ndarray) -> np.ndarray:
+        right, claimed = claims.tally(threshold)
+        return divided(*parts(weights @ right, weights @ claimed, weights @ claims.truths))
+
+    return figure
+
+
+def divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The quotient, NaN where there is nothing to divide by."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=np.asarray(below) != 0)
+
+
+def value_of(claims: Claims, figure: Figure) -> float | None:
+    """The figure of the units as they are; None where it cannot be told."""
+    value = float(figure(claims, np.ones((1, len(claims.truths))))[0])
+    return value if np.isfinite(value) else None
+
+
+def draws(units: int, *, seed: int, replicates: int = REPLICATES) -> np.ndarray:
+    """(replicates, units) int64: how often each unit is drawn when as many are drawn as there are, with replacement."""
+    return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=replicates)
+
+
+def interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval | None:
+    """The middle `level` of the values, by percentiles; None where half of them or more cannot be told."""
+    told = np.asarray(values, float)
+    told = told[np.isfinite(told)]
+    if 2 * len(told) <= len(values):
+        return None
+    low, high = np.quantile(told, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def interval_of(claims: Claims, figure: Figure, drawn: np.ndarray) -> Interval | None:
+    """The bootstrap interval of a figure; None with a single unit, of which nothing can be drawn again."""
+    return interval(figure(claims, drawn)) if len(claims.truths) > 1 else None
