@@ -116,12 +116,13 @@ def um_per_px_of(image: LabelledImage, dpi: float | None) -> float:
 def references_of(labels: LabelSet) -> dict[str, tuple[LabelledImage, ...]]:
     """For each file name the earlier images of its scanner that it is compared with; none without scanner and time.
 
-    Only images of the same size and dpi are candidates. LabelError when two images of one scanner have one time.
+    Only images of the same size and dpi, and of the same place in their scans, are candidates. LabelError when two
+    images of one scanner have one time.
     """
     by_device: dict[tuple[object, ...], list[LabelledImage]] = {}
     for image in labels.images:
         if image.scanner_id is not None and image.captured_at is not None:
-            key = (image.scanner_id, image.width, image.height, image.dpi)
+            key = (image.scanner_id, image.origin, image.width, image.height, image.dpi)
             by_device.setdefault(key, []).append(image)
     chosen: dict[str, tuple[LabelledImage, ...]] = {image.file_name: () for image in labels.images}
     for group in by_device.values():
