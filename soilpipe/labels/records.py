@@ -66,11 +66,18 @@ class Tile(FrozenModel):
         return self.scan_id, self.x0, self.y0, self.x1, self.y1
 
 
+class Stratum(FrozenModel):
+    """A run of consecutive scans of the list (ordered by scanner, then time): how many, and how many draws it got."""
+
+    scans: int
+    draws: int
+
+
 class Draw(FrozenModel):
     """One draw of tiles. `design` and `estimator` say in words how it was made and what may be computed from it.
 
     `analyses`: scanner -> analysis whose detections the suggestions come from. `asked`: tiles that were wanted;
-    `scans`: how many scans could be drawn from.
+    `tile_px`: their greatest side.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -78,8 +85,7 @@ class Draw(FrozenModel):
     seed: int
     asked: int
     tile_px: int
-    scans: int
-    strata: int
+    strata: tuple[Stratum, ...]
     analyses: Mapping[str, str]
     design: str
     estimator: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +27,24 @@ Which = Literal["all", "random"]
 
 def random_tiles_looked_at(store: Store) -> int:
     """How many tiles of the random halves somebody has looked at; a place that two draws hit counts once."""
+    return len(newest_by_place(store, "random"))
+
+
+def newest_by_place(store: Store, which: Which = "all") -> list[tuple[Tile, TileLabel]]:
+    """The newest label of each place, whoever made it, in the order of the places: tiles of a scan come together.
+
+    "random": only what was marked in tiles of the random halves.
+    """
     tiles = all_tiles(read_draws(store).values())
-    return len({tile.place for tile, _ in _looked_at(tiles, newest_labels(store).values(), "random")})
+    newest: dict[Place, tuple[Tile, TileLabel]] = {}
+    for label in newest_labels(store).values():
+        tile = tiles.get(label.tile_id)
+        if tile is None or (which == "random" and tile.how != "random"):
+            continue
+        before = newest.get(tile.place)
+        if before is None or (before[1].at, before[1].by) <= (label.at, label.by):
+            newest[tile.place] = (tile, label)
+    return [newest[place] for place in sorted(newest)]
 
 
 def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:
@@ -46,8 +62,7 @@ def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "
     Returns None where nobody has looked at a tile of that kind. Tiles whose scan has lost its pixels are named in
     `info.left_out`; LabellingError when that leaves none.
     """
-    tiles = all_tiles(read_draws(store).values())
-    chosen = _newest_by_place(_looked_at(tiles, newest_labels(store).values(), which))
+    chosen = newest_by_place(store, which)
     if not chosen:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,21 +80,6 @@ def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "
     path = folder / "labels.json"
     path.write_text(json.dumps(writer.coco(which), indent=1, ensure_ascii=False), encoding="utf-8")
     return path
-
-
-def _looked_at(tiles: Mapping[str, Tile], labels: Iterable[TileLabel], which: Which) -> list[tuple[Tile, TileLabel]]:
-    found = [(tiles[label.tile_id], label) for label in labels if label.tile_id in tiles]
-    return [(tile, label) for tile, label in found if which == "all" or tile.how == "random"]
-
-
-def _newest_by_place(found: Iterable[tuple[Tile, TileLabel]]) -> list[tuple[Tile, TileLabel]]:
-    """One label a place, in the order of the places, so that the tiles of a scan come together."""
-    newest: dict[Place, tuple[Tile, TileLabel]] = {}
-    for tile, label in found:
-        before = newest.get(tile.place)
-        if before is None or (before[1].at, before[1].by) <= (label.at, label.by):
-            newest[tile.place] = (tile, label)
-    return [newest[place] for place in sorted(newest)]
 
 
 class _Writer:

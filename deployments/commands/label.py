@@ -1,0 +1,197 @@
+"""`soilpipe label`: what to look at next, out to a labelling tool and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from deployments.commands.options import (
+    DEFAULT_PROJECT,
+    AsJson,
+    OptionError,
+    ProjectFile,
+    Scanners,
+    chosen,
+    opened,
+)
+from deployments.commands.shown import print_json, print_table
+
+if TYPE_CHECKING:
+    from soilpipe.labels.records import Draw
+    from soilpipe.store import Store
+
+label = typer.Typer(no_args_is_help=True, help="What to label next, out to a labelling tool and back.")
+
+Tiles = Annotated[int, typer.Option(help="How many; half of them at random, half suggested.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed, other tiles; the same one, the same tiles.")]
+Size = Annotated[int, typer.Option(metavar="PX", help="The greatest side of a tile, px of the scan.")]
+ToolFormat = Annotated[Literal["coco", "cvat", "label-studio"], typer.Option("--format", "-f", help="For which tool.")]
+AnyFormat = Annotated[
+    Literal["coco", "cvat", "label-studio"] | None,
+    typer.Option("--format", "-f", help="Told from the file if left out."),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")]
+WhichDraw = Annotated[
+    str | None, typer.Option("--draw", metavar="ID", help="First digits of a draw's id; needed when there are several.")
+]
+NoBoxes = Annotated[
+    bool, typer.Option("--no-boxes", help="Without boxes to begin with, so that nobody is led by them.")
+]
+OpenOnly = Annotated[bool, typer.Option("--open", help="Only tiles that nobody has looked at.")]
+Prefix = Annotated[str | None, typer.Option(metavar="URL", help="Label Studio: where the folder is served.")]
+LabelsFile = Annotated[Path, typer.Argument(metavar="FILE", help="What the tool wrote: JSON, XML or an archive.")]
+By = Annotated[str | None, typer.Option(metavar="NAME", help="Who labelled, where the file does not say it.")]
+AllLookedAt = Annotated[
+    bool, typer.Option("--all-looked-at", help="Somebody has looked at every tile of the file, also where nothing is.")
+]
+
+
+@label.command()
+def draw(
+    project: ProjectFile = DEFAULT_PROJECT,
+    tiles: Tiles = 200,
+    scanner: Scanners = None,
+    seed: Seed = 0,
+    size: Size = 1024,
+    as_json: AsJson = False,
+) -> None:
+    """Draw tiles to label: half at random, for figures that count, half where the detector would learn most."""
+    loaded, store = opened(project)
+    from soilpipe.labels.draw import draw_tiles
+
+    made, new = draw_tiles(
+        loaded, store, tiles=tiles, scanners=chosen(loaded, scanner) if scanner else None, seed=seed, tile_px=size
+    )
+    if as_json:
+        print_json({"draw": made, "new": new})
+        return
+    random = sum(tile.how == "random" for tile in made.tiles)
+    told = "" if new else " It was there already: for other tiles, add another --seed."
+    typer.echo(f"Draw {made.draw_id}: {random} random tiles, {len(made.tiles) - random} suggested.{told}")
+    for reason, count in Counter(tile.reason for tile in made.tiles if tile.reason).most_common(8):
+        typer.echo(f"    {count} x {reason}")
+    for note in made.notes:
+        typer.echo(f"    Note: {note}.")
+    typer.echo(f"`soilpipe label export --draw {made.draw_id[:8]} --format cvat` writes them for a labelling tool.")
+
+
+@label.command()
+def export(
+    project: ProjectFile = DEFAULT_PROJECT,
+    format_: ToolFormat = "cvat",
+    which: WhichDraw = None,
+    output: Output = None,
+    no_boxes: NoBoxes = False,
+    open_only: OpenOnly = False,
+    prefix: Prefix = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a draw's tiles into a folder: pictures, the file for the labelling tool, and a README that says how."""
+    loaded, store = opened(project)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from soilpipe.labels.bundle import export_draw
+    from soilpipe.labels.guide import size_in_words
+
+    made = _draw(store, which)
+    folder = output or Path(f"labels-{made.draw_id[:8]}-{format_}")
+    with Progress(console=Console(stderr=True), disable=as_json) as progress:
+        bar = progress.add_task("tiles", total=None)
+        tiles = export_draw(
+            loaded,
+            store,
+            made,
+            folder,
+            format_,
+            boxes=not no_boxes,
+            open_only=open_only,
+            prefix=prefix,
+            progress=lambda done, of: progress.update(bar, completed=done, total=of),
+        )
+    boxes = sum(len(tile.boxes) for tile in tiles)
+    if as_json:
+        print_json({"folder": folder, "draw": made.draw_id, "tiles": len(tiles), "boxes": boxes})
+        return
+    typer.echo(f"{folder}: {len(tiles)} tiles of {size_in_words(tiles)}, with {boxes} boxes to begin with.")
+    typer.echo(f"Read {folder / 'README.md'} next.")
+
+
+@label.command("import")
+def import_(
+    file: LabelsFile,
+    project: ProjectFile = DEFAULT_PROJECT,
+    format_: AnyFormat = None,
+    by: By = None,
+    all_looked_at: AllLookedAt = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back what people marked. Everything is checked first; a file with an error changes nothing."""
+    loaded, store = opened(project)
+    from soilpipe.labels.taking import take_labels
+
+    now = datetime.now(UTC).replace(microsecond=0)
+    taken = take_labels(loaded, store, file, now, format_=format_, by=by, all_looked_at=all_looked_at)
+    if as_json:
+        print_json(taken)
+        return
+    who = f" by {', '.join(taken.by)}" if taken.by else ""
+    typer.echo(f"{taken.taken} tiles taken{who}: {taken.boxes} boxes; in {taken.empty} of them is nothing.")
+    if taken.unchanged:
+        typer.echo(f"{taken.unchanged} tiles say what they said before.")
+    if taken.older:
+        typer.echo(f"{taken.older} tiles left out: the same person has labelled them later than this file says.")
+    if taken.not_looked_at:
+        typer.echo(f"{taken.not_looked_at} tiles left out: nobody says to have looked at them.")
+    if taken.with_boxes:
+        typer.echo(
+            f"{taken.with_boxes} of these hold boxes. If you have looked at every tile of the file, import it again"
+            " with --all-looked-at."
+        )
+
+
+@label.command()
+def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> None:
+    """How many tiles of each draw have been looked at, by whom, what was found, and what figures need."""
+    _, store = opened(project)
+    from soilpipe.labels.progress import progress_of
+    from soilpipe.labels.taken import ENOUGH
+
+    told = progress_of(store)
+    if as_json:
+        print_json(told)
+        return
+    if not told.draws:
+        typer.echo("No tiles have been drawn yet: `soilpipe label draw`.")
+        return
+    rows: list[tuple[Any, ...]] = [
+        (one.draw_id[:8], one.random, one.random_looked_at, one.suggested, one.suggested_looked_at, ", ".join(one.by))
+        for one in told.draws
+    ]
+    print_table("Draws", ("draw", "random", "looked at", "suggested", "looked at", "by"), rows)
+    if told.taxa:
+        print_table("Labels, the newest of each tile", ("taxon", "boxes", "tiles"), told.taxa)
+    typer.echo(f"{told.empty} tiles were looked at and have nothing in them.")
+    left = ENOUGH - told.random_places
+    typer.echo(
+        f"Random tiles looked at: {told.random_places}. "
+        + (f"Figures count as `local` from {ENOUGH} on: {left} are missing." if left > 0 else "Figures can be `local`.")
+    )
+
+
+def _draw(store: Store, which: str | None) -> Draw:
+    """The draw that is meant; the only one when none is named."""
+    from soilpipe.labels.records import read_draws
+
+    draws = list(read_draws(store).values())
+    found = [one for one in draws if one.draw_id.startswith(which or "")]
+    if len(found) == 1:
+        return found[0]
+    if not draws:
+        raise OptionError("No tiles have been drawn yet: `soilpipe label draw` first.")
+    there = ", ".join(one.draw_id[:8] for one in draws)
+    raise OptionError(f"--draw {which or 'is missing'}: the store has the draws {there}. Name one of them.")

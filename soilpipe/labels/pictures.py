@@ -1,0 +1,102 @@
+"""A tile as people see it: the scan as it is, and beside it what changed since the scans before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import cv2
+import numpy as np
+
+from soilpipe.background import ModelInput, register
+from soilpipe.ingest.receipts import read_receipt
+from soilpipe.labels.records import LabellingError, Tile
+from soilpipe.store import Store
+from soilpipe.tiles import ScanImage, open_image
+
+GREY = 128
+CONTRAST = 2
+"""The difference is shown this many times as strong: an animal differs from the soil behind it by 10 to 60 levels."""
+ASSUMED_UM_PER_PX = 25_400 / 1200
+"""Where a scan's resolution is unknown; the difference does not depend on it."""
+
+
+@dataclass(frozen=True)
+class TilePicture:
+    """scan, difference: (h, w, 3) uint8 RGB. `missing`: in words why there is no difference, which is grey then."""
+
+    tile: Tile
+    scan: np.ndarray
+    difference: np.ndarray
+    um_per_px: float | None
+    missing: str | None
+
+
+def tile_pictures(store: Store, tiles: Iterable[Tile]) -> Iterator[TilePicture]:
+    """The pictures of some tiles, those of one scan together: its references are registered once.
+
+    The difference is the one that detectors see: the scan minus the median of the registered references, around grey.
+    LabellingError names a scan whose pixels are no longer stored.
+    """
+    for scan_id, group in groupby(
+        sorted(tiles, key=lambda tile: (tile.scan_id, tile.tile_id)), key=lambda t: t.scan_id
+    ):
+        wanted = list(group)
+        um_per_px = read_receipt(store, scan_id).um_per_px
+        scale = um_per_px or ASSUMED_UM_PER_PX
+        try:
+            scan = open_image(store, scan_id, scale)
+        except FileNotFoundError as error:
+            raise LabellingError(
+                f"{error}; they have expired or were removed. Restore its image.zarr, or draw other tiles"
+            ) from error
+        references = list(_stored(store, wanted[0].references, scale))
+        registrations = [register(scan, reference) for reference in references]
+        usable = [pair for pair in zip(references, registrations, strict=True) if pair[1].ok]
+        whole = ModelInput(scan, [image for image, _ in usable], [found for _, found in usable], scale)
+        missing = None if whole.usable else _why_missing(len(references), len(usable))
+        for tile in wanted:
+            window = whole.read(tile.y0, tile.y1, tile.x0, tile.x1)
+            difference = _shown(window[3:6], window[6])
+            if missing:
+                _write_across(difference, missing)
+            yield TilePicture(tile, np.ascontiguousarray(window[:3].transpose(1, 2, 0)), difference, um_per_px, missing)
+
+
+def _stored(store: Store, scan_ids: Sequence[str], um_per_px: float) -> Iterator[ScanImage]:
+    for scan_id in scan_ids:
+        try:
+            yield open_image(store, scan_id, um_per_px)
+        except FileNotFoundError:
+            continue
+
+
+def _why_missing(stored: int, usable: int) -> str:
+    if stored < 2:
+        return f"no difference: {'no earlier scan' if stored == 0 else 'only one earlier scan'} to compare with"
+    return f"no difference: {stored - usable} of {stored} earlier scans show other ground"
+
+
+def _shown(difference: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(3, h, w) around 128 -> (h, w, 3), stronger; plain grey where it is not valid."""
+    strong = np.clip((difference.astype(np.int16) - GREY) * CONTRAST + GREY, 0, 255).astype(np.uint8)
+    strong[:, valid == 0] = GREY
+    return np.ascontiguousarray(strong.transpose(1, 2, 0))
+
+
+def _write_across(picture: np.ndarray, words: str) -> None:
+    """Words in the middle, as large as fits, black on the grey."""
+    height, width = picture.shape[:2]
+    (across, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)
+    size = min(1.0, 0.9 * width / across)
+    place = (int((width - across * size) / 2), height // 2)
+    cv2.putText(picture, words, place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 2 if size > 0.6 else 1, cv2.LINE_AA)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """(h, w, 3) uint8 RGB as a PNG."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise LabellingError(f"a picture of {picture.shape} could not be written as PNG")
+    return bytes(data.tobytes())

@@ -1,0 +1,120 @@
+"""The suggested half of a draw: tiles from which a detector would learn most, by its own stored detections.
+
+Two kinds, half and half: doubtful tiles, with many detections whose score is close to the threshold, and tiles with
+the taxa found least often. A stone that is doubtful today is so tomorrow, so of one scanner and place one scan is
+taken before any second one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from soilpipe import layout
+from soilpipe.analyses import Analysis
+from soilpipe.detections import DetectionFile
+from soilpipe.labels.records import Place
+from soilpipe.labels.sampling import grid_edges
+
+DOUBT = 0.15
+"""How far above the threshold a score is still doubtful at all."""
+
+
+@dataclass
+class Candidate:
+    """A tile with detections. `doubt`: 1 for each at the threshold, less above it; `taxa`: how many of each."""
+
+    place: Place
+    doubt: float = 0.0
+    doubtful: int = 0
+    taxa: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def spot(self) -> tuple[str, int, int]:
+        """Scanner and place, whatever the time."""
+        return layout.parse_scan_id(self.place[0]).scanner_id, self.place[1], self.place[2]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A place, and in words why."""
+
+    place: Place
+    reason: str
+
+
+def candidates_of(
+    scan_id: str, found: DetectionFile, size: tuple[int, int], analysis: Analysis, tile_px: int
+) -> list[Candidate]:
+    """The tiles of a scan that hold the centre of a detection; `size`: width and height, px."""
+    across, down = grid_edges(size[0], tile_px), grid_edges(size[1], tile_px)
+    tiles: dict[Place, Candidate] = {}
+    columns = ("x_min", "y_min", "x_max", "y_max", "score", "taxon")
+    for x_min, y_min, x_max, y_max, score, taxon in zip(
+        *(found.table[name].to_pylist() for name in columns), strict=True
+    ):
+        column = min(max(bisect_right(across, (x_min + x_max) / 2) - 1, 0), len(across) - 2)
+        row = min(max(bisect_right(down, (y_min + y_max) / 2) - 1, 0), len(down) - 2)
+        place = (scan_id, across[column], down[row], across[column + 1], down[row + 1])
+        tile = tiles.setdefault(place, Candidate(place))
+        doubt = max(0.0, 1 - (score - analysis.threshold) / DOUBT)
+        tile.doubt += doubt
+        tile.doubtful += doubt > 0
+        if taxon is not None:
+            tile.taxa[taxon] += 1
+    return [tiles[place] for place in sorted(tiles)]
+
+
+def suggest(candidates: Iterable[Candidate], wanted: int, taken: Iterable[Place]) -> list[Suggestion]:
+    """At most `wanted` places, none of those `taken` already; the same for the same candidates in any order."""
+    left = {tile.place: tile for tile in sorted(candidates, key=lambda tile: tile.place)}
+    totals: Counter[str] = Counter()
+    for tile in left.values():
+        totals.update(tile.taxa)
+    for place in taken:
+        left.pop(place, None)
+    rarer = sorted(totals, key=lambda taxon: (totals[taxon], taxon))[: len(totals) // 2]
+    chosen: list[Suggestion] = []
+    spots: set[tuple[str, int, int]] = set()
+
+    def take(tile: Candidate, reason: str) -> None:
+        chosen.append(Suggestion(tile.place, reason))
+        spots.add(tile.spot)
+        del left[tile.place]
+
+    _take_rare(left, rarer, totals, wanted // 2, spots, take)
+    for fresh in (True, False):
+        for tile in sorted(left.values(), key=lambda tile: (-tile.doubt, tile.place)):
+            if len(chosen) >= wanted or tile.doubt <= 0:
+                break
+            if not fresh or tile.spot not in spots:
+                take(tile, f"doubtful: {tile.doubtful} detections close to the threshold")
+    return chosen
+
+
+def _take_rare(
+    left: Mapping[Place, Candidate],
+    rarer: list[str],
+    totals: Mapping[str, int],
+    wanted: int,
+    spots: set[tuple[str, int, int]],
+    take: Callable[[Candidate, str], None],
+) -> None:
+    """In turn from the rarest taxon on, for each the tile that shows most of it at a place not taken yet."""
+    queues: dict[str, list[Candidate]] = defaultdict(list)
+    for taxon in rarer:
+        queues[taxon] = sorted(
+            (tile for tile in left.values() if tile.taxa[taxon]), key=lambda tile: (-tile.taxa[taxon], tile.place)
+        )
+    while wanted > 0 and any(queues.values()):
+        for taxon in rarer:
+            while queues[taxon]:
+                tile = queues[taxon].pop(0)
+                if tile.place in left and tile.spot not in spots:
+                    take(tile, f"rare: {taxon}, found {totals[taxon]} times in all")
+                    wanted -= 1
+                    break
+            if wanted == 0:
+                return
