@@ -18,6 +18,7 @@ from soilpipe.errors import SoilpipeError
 from soilpipe.parquet import from_parquet, to_parquet
 from soilpipe.schemas import DETECTION_FILE
 from soilpipe.store import Store
+from soilpipe.touched import touch_scan
 
 METADATA_KEY = b"soilpipe"
 REMEDY = "delete it, and the next run detects the scan again"
@@ -105,6 +106,7 @@ def write_detection_file(
         ensure_ascii=False,
     )
     key = layout.detection_file(analysis_id, scan_id)
+    touch_scan(store, scan_id)
     store.write_if_changed(key, to_parquet(table, {METADATA_KEY.decode(): told}, small=True))
     return key
 

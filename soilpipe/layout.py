@@ -123,9 +123,9 @@ def detection_file(analysis_id: str, scan_id: str) -> str:
     return f"{DETECTIONS}/{analysis_id}/{scanner}/{year}/{scan_id}.parquet"
 
 
-def detections_prefix(analysis_id: str, scanner_id: str) -> str:
-    """The folder of what an analysis found in a scanner's scans."""
-    return f"{DETECTIONS}/{analysis_id}/{scanner_id}"
+def detections_prefix(analysis_id: str, scanner_id: str, year: int | None = None) -> str:
+    """The folder of what an analysis found in a scanner's scans, or in those of one device-clock year."""
+    return f"{DETECTIONS}/{analysis_id}/{scanner_id}" + ("" if year is None else f"/{year:04d}")
 
 
 def model_folder(role: str, version: str) -> str:
@@ -191,6 +191,26 @@ def index(scanner_id: str) -> str:
 def index_notes(scanner_id: str) -> str:
     """The newest notes of it."""
     return f".index/{scanner_id}.notes.json"
+
+
+def touched_prefix(scanner_id: str) -> str:
+    """The folder of the tokens that say where a scanner's truth may have changed (`touched`)."""
+    return f".index/touched/{scanner_id}"
+
+
+def touched(scanner_id: str, part: str, unique: str) -> str:
+    """One token."""
+    return f"{touched_prefix(scanner_id)}/{part}-{unique}.json"
+
+
+def known_truth(scanner_id: str) -> str:
+    """What is known of a scanner's truth; may be deleted, and is read again from the truth."""
+    return f".index/truth/{scanner_id}.bin"
+
+
+def series_state(scanner_id: str) -> str:
+    """What each year of a scanner's series was made from; may be deleted, and all of it is made again."""
+    return f".index/series/{scanner_id}.json"
 
 
 def report(name: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from soilpipe import layout
-from soilpipe.ingest.receipts import FileRecord, Receipt
+from soilpipe.ingest.receipts import FileRecord, Scanned
 from soilpipe.ingest.window_mask import decode_mask, encode_mask
 from soilpipe.store import Store
 
@@ -19,7 +19,7 @@ def write_mask(store: Store, scan_id: str, mask: np.ndarray) -> FileRecord:
     return FileRecord(path=key.rpartition("/")[2], size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-def read_mask(store: Store, receipt: Receipt) -> np.ndarray | None:
+def read_mask(store: Store, receipt: Scanned) -> np.ndarray | None:
     """(rows, columns) uint8; None where nothing of the window is masked, or the receipt is from before the mask.
 
     Raises MissingKeyError or MaskError when the mask is not there or no mask.

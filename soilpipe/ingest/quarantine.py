@@ -7,7 +7,7 @@ decisions are records, and a good scan for the same time supersedes a refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -19,6 +19,7 @@ from soilpipe.config import FrozenModel, Scanner
 from soilpipe.ingest.clock import scan_times, to_utc
 from soilpipe.ingest.receipts import list_receipts, list_scan_ids
 from soilpipe.store import Store, StoreError, canonical_json
+from soilpipe.touched import touch_refused
 
 DECISIONS = "quarantine"
 SAME_TIME = "same_time"
@@ -73,6 +74,7 @@ def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
 
     False, and nothing is kept, when the file is no longer the one that was refused.
     """
+    touch_refused(store, refusal.scanner_id)
     folder = layout.quarantine_folder(refusal.scanner_id, refusal.sha256)
     kept = f"{folder}/file{_suffix(refusal.source_name)}"
     held = any(_is_content(entry.key) for entry in store.list(folder))
@@ -132,6 +134,7 @@ def write_decision(store: Store, decision: Decision) -> None:
     """Add a record; deciding the same thing at the same time twice is one record."""
     time = f"{decision.decided_at:%Y%m%dT%H%M%S%f}"
     name = f"{decision.scanner_id}/{time}-{decision.sha256[:16]}-{decision.outcome}"
+    touch_refused(store, decision.scanner_id)
     store.write_json(layout.record(DECISIONS, name), decision.model_dump(mode="json"))
 
 
@@ -144,21 +147,36 @@ def open_quarantine(store: Store, scanner: Scanner) -> list[Quarantined]:
     found = list_quarantine(store, scanner.id)
     if not found:
         return []
-    decisions = list_decisions(store, scanner.id)
-    aside = _set_aside(decisions)
     times = scan_times(store, scanner, list_scan_ids(store, scanner.id))
+
+    def names() -> frozenset[str]:
+        return frozenset(receipt.source_name for receipt in list_receipts(store, scanner.id))
+
+    return still_open(scanner, found, list_decisions(store, scanner.id), times, names)
+
+
+def still_open(
+    scanner: Scanner,
+    found: Sequence[Quarantined],
+    decisions: Sequence[Decision],
+    times: Mapping[str, datetime],
+    names: Callable[[], Collection[str]],
+) -> list[Quarantined]:
+    """Those refusals that `open_quarantine` tells. ``times``: when every accepted scan was taken.
+
+    ``names``: gives what the files of all accepted scans were called; asked only where a refusal has no time.
+    """
+    aside = set_aside(decisions)
     waiting = [q for q in found if not any(_decides(decision, q) for decision in decisions)]
     judged = [now for q in waiting if (now := _judged_anew(q, found, times, scanner)) is not None]
-    names: frozenset[str] = frozenset()
-    if any(q.device_time is None for q in judged):  # only then are the receipts themselves needed
-        names = frozenset(receipt.source_name for receipt in list_receipts(store, scanner.id))
+    good_names = names() if any(q.device_time is None for q in judged) else frozenset()
     good_times = {at for scan, at in times.items() if scan not in aside}
-    good_contents = {layout.parse_scan_id(scan).sha8 for scan in times if scan not in aside}
+    good_contents = {layout.parse_scan_id(scan).sha8 for scan in times if scan not in aside} if judged else set()
     conflicts = (SAME_TIME, SAME_CONTENT)
     return [
         q
         for q in judged
-        if q.conflicts_with or q.code in conflicts or not _superseded(q, scanner, good_times, good_contents, names)
+        if q.conflicts_with or q.code in conflicts or not _superseded(q, scanner, good_times, good_contents, good_names)
     ]
 
 
@@ -192,22 +210,22 @@ def _judged_anew(
 
 def superseded_scans(store: Store, scanner_id: str) -> frozenset[str]:
     """Accepted scans that a person's decision put aside: they no longer fill their slot."""
-    return _set_aside(list_decisions(store, scanner_id))
+    return set_aside(list_decisions(store, scanner_id))
 
 
 def _superseded(
     q: Quarantined,
     scanner: Scanner,
-    good_times: Iterable[datetime],
-    good_contents: Iterable[str],
-    good_names: Iterable[str],
+    good_times: Collection[datetime],
+    good_contents: Collection[str],
+    good_names: Collection[str],
 ) -> bool:
     if q.device_time is not None:
         return to_utc(q.device_time, scanner, q.source_modified) in good_times
     return q.sha256[:8] in good_contents or q.source_name in good_names
 
 
-def _set_aside(decisions: list[Decision]) -> frozenset[str]:
+def set_aside(decisions: Sequence[Decision]) -> frozenset[str]:
     """The last decision that names a scan counts: what was put aside may be accepted again."""
     aside: set[str] = set()
     for decision in decisions:

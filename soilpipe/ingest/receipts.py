@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -13,6 +15,7 @@ from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.ingest.quality import Quality
 from soilpipe.store import Store, StoreError, canonical_json
+from soilpipe.touched import touch
 
 READERS = 8
 """Receipts read at once: nothing on a disk, all the difference on S3."""
@@ -70,9 +73,64 @@ class Receipt(FrozenModel):
         return None if self.dpi is None else 25_400.0 / self.dpi
 
 
+class Scanned(Protocol):
+    """What the series need of a receipt."""
+
+    @property
+    def scan_id(self) -> str: ...
+    @property
+    def device_time(self) -> datetime: ...
+    @property
+    def source_name(self) -> str: ...
+    @property
+    def source_modified(self) -> float: ...
+    @property
+    def dpi(self) -> float | None: ...
+    @property
+    def width_px(self) -> int: ...
+    @property
+    def height_px(self) -> int: ...
+    @property
+    def quality(self) -> Quality: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownScan:
+    """A receipt without its list of files: a tenth of the memory. ``told_quality`` is the quality as JSON."""
+
+    scan_id: str
+    device_time: datetime
+    source_name: str
+    source_modified: float
+    dpi: float | None
+    width_px: int
+    height_px: int
+    told_quality: str
+
+    @property
+    def quality(self) -> Quality:
+        """As the receipt has it."""
+        return Quality.model_validate_json(self.told_quality)
+
+
+def known_scan(receipt: Receipt) -> KnownScan:
+    """What the series need of it."""
+    return KnownScan(
+        receipt.scan_id,
+        receipt.device_time,
+        receipt.source_name,
+        receipt.source_modified,
+        receipt.dpi,
+        receipt.width_px,
+        receipt.height_px,
+        receipt.quality.model_dump_json(),
+    )
+
+
 def write_receipt(store: Store, receipt: Receipt) -> None:
     """The last step of a scan's ingest. The receipt is written with its seal."""
     sealed = receipt.model_copy(update={"seal": seal_of(receipt)})
+    touch(store, receipt.scanner_id, receipt.device_time)
     store.write_json(layout.receipt(receipt.scan_id), sealed.model_dump(mode="json"))
 
 

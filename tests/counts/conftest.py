@@ -20,6 +20,7 @@ from soilpipe.ingest.quality import Quality
 from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.ingest.receipts import FileRecord, Receipt, write_receipt
 from soilpipe.store import Store
+from soilpipe.touched import touch_refused
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -180,6 +181,7 @@ class Season:
             first_seen=START,
             code_version="0",
         )
+        touch_refused(self.store, scanner_id)
         self.store.write_bytes(f"{layout.quarantine_folder(scanner_id, sha256)}/file.jpg", content)
         self.store.write_json(layout.quarantine_reason(scanner_id, sha256), refused.model_dump(mode="json"))
         return refused
