@@ -25,14 +25,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from soilpipe.config import Scanner
 from soilpipe.counts.expected import smallest_gap
 from soilpipe.counts.slots import Slot
-from soilpipe.ingest.clock import NEVER_BEFORE, at_present, entry_for
-from soilpipe.ingest.receipts import Receipt
+from soilpipe.ingest.clock import NEVER_BEFORE, entry_for, to_utc
+from soilpipe.ingest.receipts import Scanned
 
 FAR = timedelta(days=1)
 JUMP_SCANS = 4
@@ -64,11 +65,20 @@ class ClockDoubt:
     entry: str
 
 
+class Shown(NamedTuple):
+    """One scan: what its clock showed, when its file came (epoch seconds), and when it was taken (UTC) as of now."""
+
+    scan_id: str
+    device_time: datetime
+    source_modified: float
+    captured_at: datetime
+
+
 def clock_doubts(
-    scanner: Scanner, receipts: Sequence[Receipt], slots: Sequence[Slot], now: datetime
+    scanner: Scanner, receipts: Sequence[Scanned], slots: Sequence[Slot], now: datetime
 ) -> list[ClockDoubt]:
     """The signs, most serious first."""
-    looked_at = [at_present(receipt, scanner) for receipt in receipts if not _said_right(scanner, receipt)]
+    looked_at = [_shown(receipt, scanner) for receipt in receipts if not _said_right(scanner, receipt)]
     believed = [r for r in looked_at if NEVER_BEFORE <= r.captured_at <= now + FAR]
     dated = [r for r in believed if r.source_modified >= NEVER_BEFORE.timestamp()]
     doubts = [*_resets(scanner, looked_at), *_ahead(scanner, dated), *_jumps(scanner, dated)]
@@ -76,12 +86,17 @@ def clock_doubts(
     return doubts or _drift(scanner, believed, dated, slots)
 
 
-def _said_right(scanner: Scanner, receipt: Receipt) -> bool:
+def _shown(receipt: Scanned, scanner: Scanner) -> Shown:
+    at = to_utc(receipt.device_time, scanner, receipt.source_modified)
+    return Shown(receipt.scan_id, receipt.device_time, receipt.source_modified, at)
+
+
+def _said_right(scanner: Scanner, receipt: Scanned) -> bool:
     entry = entry_for(receipt.device_time, scanner, receipt.source_modified)
     return entry is not None and entry.says_right
 
 
-def _resets(scanner: Scanner, receipts: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+def _resets(scanner: Scanner, receipts: Sequence[Shown]) -> Iterator[ClockDoubt]:
     wrong = sorted((r for r in receipts if r.captured_at < NEVER_BEFORE), key=lambda r: r.device_time)
     for _, group in groupby(wrong, key=lambda r: r.device_time.year):
         scans = list(group)
@@ -99,7 +114,7 @@ def _resets(scanner: Scanner, receipts: Sequence[Receipt]) -> Iterator[ClockDoub
         )
 
 
-def _ahead(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+def _ahead(scanner: Scanner, dated: Sequence[Shown]) -> Iterator[ClockDoubt]:
     scans = [r for r in dated if _lag(r) < -FAR.total_seconds()]
     if scans:
         ahead = -float(np.median([_lag(r) for r in scans]))
@@ -113,7 +128,7 @@ def _ahead(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
         )
 
 
-def _jumps(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
+def _jumps(scanner: Scanner, dated: Sequence[Shown]) -> Iterator[ClockDoubt]:
     ordered = sorted(dated, key=lambda r: (r.source_modified, r.captured_at))
     for scans in _fallen_back(ordered):
         behind = float(np.median([_lag(r) for r in scans]))
@@ -127,13 +142,13 @@ def _jumps(scanner: Scanner, dated: Sequence[Receipt]) -> Iterator[ClockDoubt]:
         )
 
 
-def _fallen_back(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+def _fallen_back(ordered: Sequence[Shown]) -> Iterator[list[Shown]]:
     """Scans, in order of arrival, that came live but a day or more late, all at once so and about equally late.
 
     A queue of files that is worked off comes late as well, but its delay begins with one file and shrinks with each.
     """
     far = FAR.total_seconds()
-    before: Receipt | None = None
+    before: Shown | None = None
     for scans in _levels(ordered):
         late = float(np.median([_lag(r) for r in scans]))
         begins_at_once = before is None or abs(late - _lag(before)) > far
@@ -142,9 +157,9 @@ def _fallen_back(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
         before = scans[-1]
 
 
-def _levels(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+def _levels(ordered: Sequence[Shown]) -> Iterator[list[Shown]]:
     """The scans in runs that came about as late as the first of the run."""
-    level: list[Receipt] = []
+    level: list[Shown] = []
     for receipt in ordered:
         if level and abs(_lag(receipt) - _lag(level[0])) > LEVEL.total_seconds():
             yield level
@@ -154,7 +169,7 @@ def _levels(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
         yield level
 
 
-def _live_runs(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+def _live_runs(ordered: Sequence[Shown]) -> Iterator[list[Shown]]:
     """The scans, in order of arrival, in runs whose files came at the pace at which they were taken, to a quarter."""
     run = list(ordered[:1])
     for before, after in pairwise(ordered):
@@ -168,7 +183,7 @@ def _live_runs(ordered: Sequence[Receipt]) -> Iterator[list[Receipt]]:
 
 
 def _drift(
-    scanner: Scanner, believed: Sequence[Receipt], dated: Sequence[Receipt], slots: Sequence[Slot]
+    scanner: Scanner, believed: Sequence[Shown], dated: Sequence[Shown], slots: Sequence[Slot]
 ) -> list[ClockDoubt]:
     """Judged by the files where they come steadily enough to tell, since it is then the clock and not the schedule."""
     gap = smallest_gap(scanner)
@@ -201,7 +216,7 @@ def _drift(
 class _Trend:
     """A line through points: ``per_day_s`` its slope, ``moved_s`` from end to end, ``scatter_s`` about it."""
 
-    scans: list[Receipt]
+    scans: list[Shown]
     per_day_s: float
     moved_s: float
     scatter_s: float
@@ -212,7 +227,7 @@ class _Trend:
         return slow and abs(self.moved_s) >= max(enough_s, DRIFT_STEADY * self.scatter_s)
 
 
-def _behind_slots(scanner: Scanner, believed: Sequence[Receipt], slots: Sequence[Slot]) -> list[tuple[Receipt, float]]:
+def _behind_slots(scanner: Scanner, believed: Sequence[Shown], slots: Sequence[Slot]) -> list[tuple[Shown, float]]:
     """By how many seconds the time of each scan lies before its slot.
 
     A clock that has drifted past half the gap puts scans into the next slot. Where slots are equally far apart, that
@@ -228,7 +243,7 @@ def _behind_slots(scanner: Scanner, believed: Sequence[Receipt], slots: Sequence
     return [(receipt, float(seconds)) for (receipt, _), seconds in zip(found, behind, strict=True)]
 
 
-def _trend(points: Sequence[tuple[Receipt, float]]) -> _Trend | None:
+def _trend(points: Sequence[tuple[Shown, float]]) -> _Trend | None:
     """The median slope of all pairs (Theil 1950, Sen 1968) of the last 90 days: a few odd points do not turn it."""
     points = sorted(points, key=lambda point: point[0].captured_at)
     points = [point for point in points if point[0].captured_at >= points[-1][0].captured_at - DRIFT_SPAN]
@@ -248,19 +263,19 @@ def _trend(points: Sequence[tuple[Receipt, float]]) -> _Trend | None:
     return _Trend(scans, slope, slope * float(day[-1]), scatter)
 
 
-def _lag(receipt: Receipt) -> float:
+def _lag(receipt: Shown) -> float:
     """Seconds from a scan to the last change of its file."""
     return receipt.source_modified - receipt.captured_at.timestamp()
 
 
-def _came(receipt: Receipt, scanner: Scanner) -> str | None:
+def _came(receipt: Shown, scanner: Scanner) -> str | None:
     """When its file was last changed, in local time to the minute; None where its date says nothing."""
     if receipt.source_modified < NEVER_BEFORE.timestamp():
         return None
     return f"{datetime.fromtimestamp(receipt.source_modified, UTC).astimezone(scanner.zone):%Y-%m-%d %H:%M}"
 
 
-def _these(scanner: Scanner, scans: Sequence[Receipt]) -> str:
+def _these(scanner: Scanner, scans: Sequence[Shown]) -> str:
     times = [r.device_time for r in scans]
     span = (
         f"of {min(times):%Y-%m-%d %H:%M}"
@@ -270,13 +285,13 @@ def _these(scanner: Scanner, scans: Sequence[Receipt]) -> str:
     return f"{len(scans)} scan{'s' if len(scans) > 1 else ''} of {scanner.id} ({span} by its clock)"
 
 
-def _line(scanner: Scanner, scans: Sequence[Receipt], what: str, reason: str, lasting: bool = False) -> str:
+def _line(scanner: Scanner, scans: Sequence[Shown], what: str, reason: str, lasting: bool = False) -> str:
     times = [r.device_time for r in scans]
     until = "" if lasting else f" until: {max(times) + timedelta(minutes=1):%Y-%m-%d %H:%M},"
     return f"- {{scanner: {scanner.id}, from: {min(times):%Y-%m-%d %H:%M},{until} {what}, reason: {reason}}}"
 
 
-def _doubt(kind: str, scans: Sequence[Receipt], seconds: float | None, sentence: str, entry: str) -> ClockDoubt:
+def _doubt(kind: str, scans: Sequence[Shown], seconds: float | None, sentence: str, entry: str) -> ClockDoubt:
     advice = f"{sentence}. When that is so, write below `clock:`, with the real times: {entry}"
     return ClockDoubt(kind, scans[0].scan_id, scans[-1].scan_id, len(scans), seconds, advice, entry)
 

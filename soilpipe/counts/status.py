@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
 from soilpipe.counts.clocks import ClockDoubt, clock_doubts
+from soilpipe.counts.known import known_truth
 from soilpipe.counts.slots import FUTURE, Timetable, Unslotted, complete_through, twins_of
 from soilpipe.counts.tables import scanner_timetable
-from soilpipe.counts.truth import Truth, read_truth
+from soilpipe.counts.truth import Truth
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.arrivals import Arrival, find_arrivals
 from soilpipe.ingest.clock import NEVER_BEFORE, shown_utc
@@ -75,7 +76,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
     except SoilpipeError as error:
         needs.append(str(error))
     try:
-        truth = read_truth(store, scanner)
+        truth = known_truth(store, scanner, keep=False).truth
     except SoilpipeError as error:
         needs.append(str(error))
         truth = Truth({}, (), (), {}, {})

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 
 from soilpipe import layout
-from soilpipe.analyses import PUBLICATIONS, Analysis, Publication, publications, published_analysis, read_analysis
+from soilpipe.analyses import Analysis, Publication, publications, read_analysis
 from soilpipe.config import Scanner
-from soilpipe.detections import DetectionFile, DetectionFileError, detected_scans, parse_detection_file
+from soilpipe.detections import DetectionFile, DetectionFileError, parse_detection_file
 from soilpipe.ingest.clock import at_present, to_utc
-from soilpipe.ingest.quarantine import DECISIONS, Quarantined, open_quarantine, superseded_scans
-from soilpipe.ingest.receipts import Receipt, list_receipts
+from soilpipe.ingest.quarantine import (
+    Decision,
+    Quarantined,
+    list_decisions,
+    list_quarantine,
+    set_aside,
+    still_open,
+)
+from soilpipe.ingest.receipts import KnownScan, known_scan, list_receipts
 from soilpipe.store import Entry, Store
 
 READERS = 8
@@ -26,9 +35,9 @@ READ_AHEAD = 256
 class Truth:
     """What the store held of one scanner when it was read.
 
-    receipts   of accepted scans that no decision put aside, by scan_id, in order of time
+    receipts   (in short) of accepted scans that no decision put aside, by scan_id, in order of time
     refused    files in quarantine on which nobody has decided
-    detected   the scans with a detection file, by analysis
+    detected   by analysis, the scans with a detection file, and the mark of each (`mark_of`)
     aside      receipts of scans that a decision put aside: kept, but in no series
     times      when each scan was taken (UTC), by the project file of now: a receipt's own `captured_at` is what it was
                taken for when it came, and counts for nothing here
@@ -36,12 +45,12 @@ class Truth:
     The times of refused files are those of now as well.
     """
 
-    receipts: Mapping[str, Receipt]
+    receipts: Mapping[str, KnownScan]
     refused: tuple[Quarantined, ...]
     publications: tuple[Publication, ...]
     analyses: Mapping[str, Analysis]
-    detected: Mapping[str, frozenset[str]]
-    aside: tuple[Receipt, ...] = ()
+    detected: Mapping[str, Mapping[str, str]]
+    aside: tuple[KnownScan, ...] = ()
     times: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
@@ -49,50 +58,92 @@ class Truth:
         """(scan_id, when it was taken) of every scan that was not put aside, in order of time."""
         return [(scan_id, self.times[scan_id]) for scan_id in self.receipts]
 
+    @cached_property
+    def _published(self) -> PublishedAt:
+        return PublishedAt(self.publications)
+
     def analysis_at(self, moment: datetime) -> Analysis | None:
         """The analysis published for a scan captured then."""
-        analysis_id = published_analysis(self.publications, moment)
+        analysis_id = self._published(moment)
         return self.analyses[analysis_id] if analysis_id is not None else None
 
     def analysed(self, scan_id: str, analysis: Analysis | None) -> bool:
         return analysis is not None and scan_id in self.detected[analysis.id]
 
 
-def read_truth(store: Store, scanner: Scanner) -> Truth:
-    """Everything but the detections themselves.
+class PublishedAt:
+    """`analyses.published_analysis`, for a great many times."""
+
+    def __init__(self, published: Iterable[Publication]) -> None:
+        ordered = sorted(published, key=lambda p: p.order)
+        self._begins = [p.order[0] for p in ordered]
+        self._ids = [p.analysis_id for p in ordered]
+
+    def __call__(self, moment: datetime) -> str | None:
+        place = bisect_right(self._begins, moment)
+        return self._ids[place - 1] if place else None
+
+
+def mark_of(entry: Entry) -> str:
+    """What tells one content of an object from another, by its listing: size and ETag, or size and time."""
+    return f"{entry.size}-{entry.version or entry.modified!r}"
+
+
+def read_truth(store: Store, scanner: Scanner, receipts: Iterable[KnownScan] | None = None) -> Truth:
+    """Everything but the detections themselves, from the truth itself. ``receipts``: all, where they are read already.
 
     Here the times stored in receipts and refusals end: everything made from this goes by the present project file, so
     that a new `timezone` or `clock:` entry moves scans without a receipt being written again.
     """
-    aside = superseded_scans(store, scanner.id)
-    listed = list_receipts(store, scanner.id)
+    if receipts is None:
+        receipts = map(known_scan, list_receipts(store, scanner.id))
+    published = tuple(publications(store, scanner.id))
+    return truth_of(
+        scanner,
+        receipts,
+        list_quarantine(store, scanner.id),
+        list_decisions(store, scanner.id),
+        published,
+        read_analyses(store, published),
+        {i: list_detected(store, i, scanner.id) for i in dict.fromkeys(p.analysis_id for p in published)},
+    )
+
+
+def truth_of(
+    scanner: Scanner,
+    receipts: Iterable[KnownScan],
+    refused: Sequence[Quarantined],
+    decisions: Sequence[Decision],
+    published: tuple[Publication, ...],
+    analyses: Mapping[str, Analysis],
+    detected: Mapping[str, Mapping[str, str]],
+) -> Truth:
+    """The truth from what was read of it. ``refused``, ``decisions``: all there ever were."""
+    aside = set_aside(decisions)
+    listed = list(receipts)
     times = {r.scan_id: to_utc(r.device_time, scanner, r.source_modified) for r in listed}
     listed.sort(key=lambda receipt: (times[receipt.scan_id], receipt.scan_id))
-    published = tuple(publications(store, scanner.id))
-    ids = dict.fromkeys(p.analysis_id for p in published)
+    still = still_open(scanner, refused, decisions, times, lambda: {r.source_name for r in listed})
     return Truth(
         receipts={r.scan_id: r for r in listed if r.scan_id not in aside},
-        refused=tuple(at_present(q, scanner) for q in open_quarantine(store, scanner)),
+        refused=tuple(at_present(q, scanner) for q in still),
         publications=published,
-        analyses={i: read_analysis(store, i) for i in ids},
-        detected={i: detected_scans(store, i, scanner.id) for i in ids},
+        analyses=analyses,
+        detected=detected,
         aside=tuple(r for r in listed if r.scan_id in aside),
         times=times,
     )
 
 
-def list_truth(store: Store, scanner_id: str) -> frozenset[Entry]:
-    """Every object that ``read_truth`` and the detections depend on: equal listings, equal truth."""
-    prefixes = [
-        layout.receipts_prefix(scanner_id),
-        layout.quarantine_prefix(scanner_id),
-        f"{layout.records_prefix(DECISIONS)}/{scanner_id}",
-        f"{layout.records_prefix(PUBLICATIONS)}/{scanner_id}",
-    ]
-    found = [entry for prefix in prefixes for entry in store.list(prefix)]
-    for analysis_id in dict.fromkeys(p.analysis_id for p in publications(store, scanner_id)):
-        found += store.list(layout.detections_prefix(analysis_id, scanner_id))
-    return frozenset(found)
+def read_analyses(store: Store, published: Iterable[Publication]) -> dict[str, Analysis]:
+    """The analyses that are published, by id."""
+    return {i: read_analysis(store, i) for i in dict.fromkeys(p.analysis_id for p in published)}
+
+
+def list_detected(store: Store, analysis_id: str, scanner_id: str, year: int | None = None) -> dict[str, str]:
+    """The scans with a detection file (of one device-clock year), and the mark of each file."""
+    entries = store.list(layout.detections_prefix(analysis_id, scanner_id, year), ".parquet")
+    return {entry.key.rpartition("/")[2].removesuffix(".parquet"): mark_of(entry) for entry in entries}
 
 
 def read_detections(

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from soilpipe.analyses import Analysis, publish_current, write_analysis
 from soilpipe.config import Scanner
+from soilpipe.counts.known import known_truth
 from soilpipe.counts.slots import believed
-from soilpipe.counts.truth import Truth, read_truth
+from soilpipe.counts.truth import Truth
 from soilpipe.store import Store
 
 
@@ -39,12 +40,14 @@ def publish_and_list_undetected(
     A scan from the future (as of ``now``, by default this moment) does not say from when an analysis counts: a file of
     the year 2099, detected by an older model, would keep every later one out for good.
     """
-    truth = read_truth(store, scanner)
+    truth = known_truth(store, scanner).truth
     if not truth.receipts:
         return ()
     write_analysis(store, analysis)
-    publish_current(store, scanner.id, analysis.id, believed(truth.scans, now or datetime.now(UTC)))
-    return list_undetected(read_truth(store, scanner), before=before, since=since, until=until)
+    published = publish_current(store, scanner.id, analysis.id, believed(truth.scans, now or datetime.now(UTC)))
+    if tuple(published) != truth.publications:
+        truth = known_truth(store, scanner).truth
+    return list_undetected(truth, before=before, since=since, until=until)
 
 
 def list_undetected(

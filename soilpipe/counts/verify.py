@@ -22,7 +22,7 @@ from soilpipe.counts.truth import Truth, read_detections, read_truth
 from soilpipe.detections import DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
-from soilpipe.ingest.receipts import Receipt, seal_of
+from soilpipe.ingest.receipts import Receipt, known_scan, list_receipts, seal_of
 from soilpipe.schemas import SERIES
 from soilpipe.store import Store, StoreError
 
@@ -45,10 +45,12 @@ class Problem:
 def rebuild(project: Project, store: Store, as_of: datetime | None = None) -> list[SeriesSummary]:
     """Make every scanner's series from receipts, detections and records; nothing changes when they are right already.
 
+    All of it is read: nothing that runs keep in `.index/` is believed, and it is made anew.
+
     ``as_of``: when pending and missing are told (default: now); what the files already tell is never taken back.
     """
     moment = as_of or datetime.now(UTC)
-    return [build_series(project, store, scanner.id, moment) for scanner in project.scanners]
+    return [build_series(project, store, scanner.id, moment, fresh=True) for scanner in project.scanners]
 
 
 def verify(
@@ -70,17 +72,17 @@ def verify(
     for done, scanner in enumerate(project.scanners):
         told("scanners", done, len(project.scanners))
         try:
-            truth = read_truth(store, scanner)
+            whole = list_receipts(store, scanner.id)
+            truth = read_truth(store, scanner, map(known_scan, whole))
         except SoilpipeError as error:
             problems.append(Problem("record", scanner.id, str(error)))
             continue
-        problems += _receipt_problems(truth)
+        problems += _receipt_problems(truth, whole)
         problems += _detection_problems(store, truth)
         problems += _series_problems(project, store, scanner.id, truth)
         if since is None and sample is None:
             problems += _quarantine_problems(store, scanner.id)
-        kept = (*truth.receipts.values(), *truth.aside)
-        receipts = [r for r in kept if since is None or truth.times[r.scan_id] >= since]
+        receipts = [r for r in whole if since is None or truth.times[r.scan_id] >= since]
         if sample is None:
             problems += _all_scan_problems(store, receipts, f"scans of {scanner.id}", told)
         else:
@@ -137,9 +139,8 @@ def _scan_problems(store: Store, receipt: Receipt) -> Iterator[Problem]:
             )
 
 
-def _receipt_problems(truth: Truth) -> Iterator[Problem]:
+def _receipt_problems(truth: Truth, receipts: Sequence[Receipt]) -> Iterator[Problem]:
     """Receipts that were edited, and scans that were detected but have no receipt any more."""
-    receipts = (*truth.receipts.values(), *truth.aside)
     for receipt in receipts:
         if layout.make_scan_id(receipt.scanner_id, receipt.device_time, receipt.sha256) != receipt.scan_id:
             yield Problem(
@@ -155,7 +156,7 @@ def _receipt_problems(truth: Truth) -> Iterator[Problem]:
             )
     known = {receipt.scan_id for receipt in receipts}
     for analysis_id, scans in truth.detected.items():
-        for scan_id in sorted(scans - known):
+        for scan_id in sorted(scans.keys() - known):
             yield Problem(
                 "record",
                 layout.receipt(scan_id),

@@ -10,7 +10,7 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.counts.series import build_series
-from soilpipe.counts.verify import verify
+from soilpipe.counts.verify import rebuild, verify
 from soilpipe.ingest.mask_files import read_mask, write_mask
 from soilpipe.ingest.quality import Quality
 from soilpipe.ingest.receipts import read_receipt, write_receipt
@@ -77,12 +77,17 @@ def test_the_slot_says_in_words_what_was_flagged(masked_season: Any) -> None:
 
 def test_a_lost_mask_is_a_gap_with_its_reason_and_verify_finds_it(masked_season: Any) -> None:
     scan_id = table(masked_season, "slots")[1]["scan_id"]
+    mask = masked_season.store.read_bytes(layout.window_mask(scan_id))
     masked_season.store.delete(layout.window_mask(scan_id))
-    build_series(masked_season.project, masked_season.store, "A20", START + 12 * HOUR)
+    rebuild(masked_season.project, masked_season.store, START + 12 * HOUR)
     assert [row["n"] for row in table(masked_season, "counts") if row["taxon"] == "Acari"][:2] == [2, None]
     assert "mask.png" in table(masked_season, "slots")[1]["reason"]
     problems = verify(masked_season.project, masked_season.store)
     assert [problem.key for problem in problems] == [layout.window_mask(scan_id)]
+    masked_season.store.write_bytes(layout.window_mask(scan_id), mask)  # from a backup
+    build_series(masked_season.project, masked_season.store, "A20", START + 12 * HOUR)
+    assert [row["n"] for row in table(masked_season, "counts") if row["taxon"] == "Acari"][:2] == [2, 1]
+    assert verify(masked_season.project, masked_season.store) == []
 
 
 def test_a_window_without_a_fault_needs_no_mask_to_be_read(season: Any) -> None:

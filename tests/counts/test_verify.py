@@ -75,7 +75,7 @@ def test_scans_that_a_person_put_aside_are_still_kept_whole(sound: Any, monkeypa
     from soilpipe.counts import truth
 
     scan_id = pixels(sound)[0].split("/")[3]
-    monkeypatch.setattr(truth, "superseded_scans", lambda store, scanner_id: frozenset({scan_id}))
+    monkeypatch.setattr(truth, "set_aside", lambda decisions: frozenset({scan_id}))
     rebuild(sound.project, sound.store, START + 40 * HOUR)
     sound.store.delete(pixels(sound)[0])
     assert [p.kind for p in check(sound)] == ["scan"]
