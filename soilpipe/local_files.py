@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,11 @@ class LocalFiles:
             if fields := _fields(item, key):
                 yield fields
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        return (key for key, _ in self._below(prefix))
+    def keys(self, prefix: str, after: str = "", before: str = "") -> Iterator[str]:
+        return (key for key, _ in self._below(prefix) if after < key and (not before or key < before))
+
+    def present(self, keys: Collection[str]) -> set[str]:
+        return {key for key in keys if self.exists(key)}
 
     def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folders = [prefix]

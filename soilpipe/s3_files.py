@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
+from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
+PAGE = 1000  # names of one LIST call, the most that servers give
+LAST = chr(0x10FFFF)
 BLOCK = 1 << 24  # above S3's smallest part of a multipart upload, 5 MiB
 Fields = tuple[str, int, float, str]  # key, size, modified, version
 
@@ -100,8 +103,41 @@ class S3Files:
         for path, info in self._fs.find(self._path(prefix) + "/", detail=True).items():
             yield _fields(path[start:], info)
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        return (fields[0] for fields in self.list(prefix))
+    def keys(self, prefix: str, after: str = "", before: str = "") -> Iterator[str]:
+        end: str | None = after
+        while end is not None:
+            found, end = self.page(f"{prefix}/", end, folders=True)
+            yield from (fields[0] for fields in found if not before or fields[0] < before)
+            if before and end is not None and end >= before:
+                return
+
+    def present(self, keys: Collection[str]) -> set[str]:
+        """By listing from the first on: whatever lies between two of them costs nothing where it fills no page."""
+        wanted, there = sorted(keys), set[str]()
+        folder = commonpath([key.rpartition("/")[0] for key in wanted]) if wanted else ""
+        while wanted:
+            found, end = self.page(f"{folder}/" if folder else "", _before(wanted[0]), folders=True)
+            there |= {fields[0] for fields in found}
+            wanted = [key for key in wanted if end is not None and key > end]
+        return there & set(keys)
+
+    def page(self, begins: str, after: str, folders: bool = False) -> tuple[list[Fields], str | None]:
+        """The next PAGE objects at most whose keys begin so and sort after `after`, and where the next page starts.
+
+        One LIST call. `folders`: what lies in folders too. None instead of a start: there are no more.
+        """
+        bucket = self._root.partition("/")[0]
+        within = f"{self._root}/".partition("/")[2]
+        asked: dict[str, Any] = {} if folders else {"Delimiter": "/"}
+        if after:
+            asked["StartAfter"] = within + after
+        told = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=within + begins, MaxKeys=PAGE, **asked)
+        listed = [(item["Key"].removeprefix(within), item) for item in told.get("Contents", ())]
+        # A folder is one name to S3; the page after it starts behind all that lies in it.
+        skipped = [item["Prefix"].removeprefix(within) + LAST for item in told.get("CommonPrefixes", ())]
+        end = max((*(name for name, _ in listed), *skipped), default="")
+        found = [_fields(name, {**item, "size": item["Size"]}) for name, item in listed if name and name[-1] != "/"]
+        return found, end if told.get("IsTruncated") and end > after else None
 
     def list_folder(self) -> Iterator[Fields]:
         bucket = self._root.partition("/")[0]
@@ -146,6 +182,11 @@ class S3Files:
         from zarr.storage import FsspecStore
 
         return FsspecStore.from_url(f"{self._url}/{key}", storage_options=self._options, read_only=read_only)
+
+
+def _before(key: str) -> str:
+    """What sorts directly before a key, so that a listing after it begins with the key."""
+    return key[:-1] + chr(ord(key[-1]) - 1) + LAST
 
 
 def _fields(key: str, info: Mapping[str, Any]) -> Fields:
