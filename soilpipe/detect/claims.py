@@ -43,9 +43,9 @@ class Claims:
         truths = np.bincount(group, weights=self.truths, minlength=groups).astype(np.int64)
         return replace(self, unit=group[self.unit], truths=truths)
 
-    def tally(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Of each unit, at a threshold: detections that are right, and detections that count; both (units,) int64."""
-        kept = (self.scores >= threshold) & (self.outcome != ASIDE)
+    def tally(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each unit: detections that are right, and detections that count; both (units,) int64."""
+        kept = self.outcome != ASIDE
         units = len(self.truths)
         right = np.bincount(self.unit[kept & (self.outcome == RIGHT)], minlength=units)
         return right, np.bincount(self.unit[kept], minlength=units)
@@ -72,43 +72,35 @@ def average_precision(claims: Claims, weights: np.ndarray) -> np.ndarray:
     return values
 
 
-def precision(threshold: float) -> Figure:
-    """Share of the detections that are right."""
-    return _ratio(threshold, lambda right, claimed, truths: (right, claimed))
+def precision(claims: Claims, weights: np.ndarray) -> np.ndarray:
+    """Share of the detections that are right: a `Figure`, as are those below."""
+    right, claimed = claims.tally()
+    return divided(weights @ right, weights @ claimed)
 
 
-def recall(threshold: float) -> Figure:
+def recall(claims: Claims, weights: np.ndarray) -> np.ndarray:
     """Share of the labels that are found."""
-    return _ratio(threshold, lambda right, claimed, truths: (right, truths))
+    return divided(weights @ claims.tally()[0], weights @ claims.truths)
 
 
-def f1(threshold: float) -> Figure:
+def f1(claims: Claims, weights: np.ndarray) -> np.ndarray:
     """Harmonic mean of the two."""
-    return _ratio(threshold, lambda right, claimed, truths: (2 * right, claimed + truths))
+    right, claimed = claims.tally()
+    return divided(2 * (weights @ right), weights @ claimed + weights @ claims.truths)
 
 
-def bias(threshold: float) -> Figure:
+def bias(claims: Claims, weights: np.ndarray) -> np.ndarray:
     """Detections less labels, over the labels: 0.1 is a tenth too many."""
-    return _ratio(threshold, lambda right, claimed, truths: (claimed - truths, truths))
+    labels = weights @ claims.truths
+    return divided(weights @ claims.tally()[1] - labels, labels)
 
 
-def false_alarms(threshold: float, sizes: np.ndarray) -> Figure:
+def false_alarms(sizes: np.ndarray) -> Figure:
     """Detections that are wrong, over the (units,) sizes: per image where those are 1, per cm² where areas."""
 
     def figure(claims: Claims, weights: np.ndarray) -> np.ndarray:
-        right, claimed = claims.tally(threshold)
+        right, claimed = claims.tally()
         return divided(weights @ (claimed - right), weights @ sizes)
-
-    return figure
-
-
-Parts = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-def _ratio(threshold: float, parts: Parts) -> Figure:
-    def figure(claims: Claims, weights: np.ndarray) -> np.ndarray:
-        right, claimed = claims.tally(threshold)
-        return divided(*parts(weights @ right, weights @ claimed, weights @ claims.truths))
 
     return figure
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from soilpipe.detect import claims as told
-from soilpipe.detect.base import Detections, Detector
+from soilpipe.detect.base import Detector
 from soilpipe.detect.claims import Claims, Interval, interval, interval_of, value_of
 from soilpipe.detect.coco import LabelError, LabelSet, Where, only, read_labels
 from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
@@ -33,7 +33,17 @@ from soilpipe.detect.figures import (
 )
 from soilpipe.detect.meeting import Meeting
 from soilpipe.detect.precision import ImageAnswer, Precisions, coco_precisions, mean_precisions
-from soilpipe.detect.tally import CENTRE, IOUS, NAMED, JudgedImage, Units, claims_of, judge_image, lengths_of
+from soilpipe.detect.tally import (
+    CENTRE,
+    IOUS,
+    NAMED,
+    JudgedImage,
+    Units,
+    at_work_,
+    claims_of,
+    judge_image,
+    lengths_of,
+)
 from soilpipe.taxonomy import SOIL, Taxonomy
 
 __all__ = ["Evaluation", "JudgedScene", "Meeting", "Precisions", "evaluate_detector"]
@@ -52,7 +62,6 @@ class JudgedScene:
     judged: JudgedImage
     found_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    threshold: float
 
 
 def evaluate_detector(
@@ -71,13 +80,16 @@ def evaluate_detector(
     """Judge on the images of a COCO file that `where` keeps; the others serve as references only.
 
     References come from `scanner_id` and `date_captured` as in training; `difference` False does without. `dpi` is
-    that of images whose entry says none (1200 by default). `threshold` replaces the detector's own. `watch` is shown
-    every scene, for pictures. LabelError when no labelled image is left.
+    that of images whose entry says none (1200 by default). `threshold` replaces the detector's own, and those that
+    single taxa have (`settings["thresholds"]`). `watch` is shown every scene, for pictures. LabelError when no
+    labelled image is left.
     """
     given = only(read_labels(labels, images), where)
     if not given.labelled:
         raise LabelError(f"{given.source}: no labelled image is left to judge on")
+    thresholds = dict(detector.info.settings.get("thresholds", {})) if threshold is None else {}
     threshold = detector.info.threshold if threshold is None else threshold
+    least = np.array([thresholds.get(taxon, threshold) for taxon in detector.info.taxa])
     difference = difference and detector.info.uses_difference
     meeting = Meeting.of(given.categories, detector.info.taxa, taxonomy)
     answers: list[ImageAnswer] = []
@@ -86,14 +98,17 @@ def evaluate_detector(
     with_difference = 0
     for scene in open_scenes(given, dpi=dpi, difference=difference):
         found = detector.detect(scene.scan, scene.references, scene.registrations, threshold=LOWEST)
+        found = found.select(np.argsort(-found.scores, kind="stable"))
         answer, kept = meeting.answer(scene.image, found)
+        at_work = (found.scores >= least[found.labels])[: len(answer.scores)]
         answers.append(answer)
-        judged.append(judge_image(meeting, answer, scene.image, um_per_px_of(scene.image, dpi)))
+        judged.append(judge_image(meeting, answer, scene.image, um_per_px_of(scene.image, dpi), at_work))
         presence.append(scene.image.scans_present[kept])
         with_difference += sum(registration.ok for registration in scene.registrations) >= 2
         if watch:
             names = tuple(given.categories[label] for label in scene.image.labels[kept])
-            watch(JudgedScene(scene, judged[-1], _names(found, judged[-1]), names, threshold))
+            called = tuple(found.taxon(index) for index in range(len(answer.scores)))
+            watch(JudgedScene(scene, judged[-1], called, names))
         if progress:
             progress(len(answers), len(given.labelled))
     return Evaluation(
@@ -106,128 +121,106 @@ def evaluate_detector(
         images_with_difference=with_difference,
         difference=difference,
         threshold=threshold,
+        thresholds=thresholds,
         moving=coco_precisions(_counting(answers, [(at >= 0) & (at <= MOVING) for at in presence])),
         resting=coco_precisions(_counting(answers, [at >= RESTING for at in presence])),
         um_per_px_assumed=any(image.dpi is None for image in given.labelled),
         judged=tuple(judged),
-        **_figures(meeting, answers, judged, threshold),
+        **_figures(meeting, answers, judged),
     )
 
 
-def _names(found: Detections, judged: JudgedImage) -> tuple[str, ...]:
-    """What the detector called each detection; judged ones are the best, in the same order."""
-    best = np.argsort(-found.scores, kind="stable")[: len(judged.scores)]
-    return tuple(found.taxon(int(index)) for index in best)
-
-
-def _figures(
-    meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[JudgedImage], threshold: float
-) -> dict[str, Any]:
+def _figures(meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[JudgedImage]) -> dict[str, Any]:
     """All that follows from the matches alone."""
     units = Units.of(judged)
     drawn = told.draws(units.count, seed=SEED)
     animals = claims_of(judged, units, IOUS[0])
-    centres, named = (claims_of(judged, units, question) for question in (CENTRE, NAMED))
-    by_image = animals if units.kind == "image" else animals.regrouped(np.zeros(units.count, np.int64), 1)
-    counts = count_figures(animals, threshold, drawn)
-    per_image = count_figures(by_image, threshold, np.ones((1, len(by_image.truths)), np.int64))
-    right, claimed = animals.tally(threshold)
+    working, centres, named = (claims_of(judged, units, at_work_(question)) for question in (IOUS[0], CENTRE, NAMED))
+    right, claimed = working.tally()
+    per_image = count_figures(claims_of(judged, Units.images(judged), at_work_(IOUS[0])), drawn[:0, : len(judged)])
     scores, recalls, precisions = precision_recall_curve(animals)
-    taxa = {
-        taxon: _taxon(meeting, index, answers, judged, units, threshold, drawn)
-        for index, taxon in enumerate(meeting.taxa)
-    }
+    taxa = {taxon: _taxon(meeting, taxon, answers, judged, units, drawn) for taxon in meeting.taxa}
     taxa = {taxon: figures for taxon, figures in taxa.items() if figures.precisions.animals}
     area = float(units.area_cm2.sum())
-    lengths_px, lengths_mm = (lengths_of(judged, units, mm=mm) for mm in (False, True))
-    by_length_mm = by_size(animals, lengths_mm, EDGES_MM, threshold, drawn)
-
-    def at(figure: told.Figure, claims: Claims = animals) -> float:
-        return value_of(claims, figure) or 0.0
-
+    by_length_mm = by_size(animals, lengths_of(judged, units, mm=True), EDGES_MM, drawn)
     return {
         "any_taxon": coco_precisions(answers),
         "mean_of_taxa": mean_precisions([figures.precisions for figures in taxa.values()]),
         "taxa": {taxon: figures.precisions for taxon, figures in taxa.items()},
         "by_taxon": taxa,
-        "precision": at(told.precision(threshold)),
-        "recall": at(told.recall(threshold)),
-        "f1": at(told.f1(threshold)),
-        "centre_f1": at(told.f1(threshold), centres),
-        "f1_with_taxon": at(told.f1(threshold), named),
-        "detections": sum(int((image.scores >= threshold).sum()) for image in judged),
+        "precision": value_of(working, told.precision) or 0.0,
+        "recall": value_of(working, told.recall) or 0.0,
+        "f1": value_of(working, told.f1) or 0.0,
+        "centre_f1": value_of(centres, told.f1) or 0.0,
+        "f1_with_taxon": value_of(named, told.f1) or 0.0,
+        "detections": sum(int(image.at_work.sum()) for image in judged),
         "false_alarms": int((claimed - right).sum()),
         "area_cm2": area,
         "count_error": per_image.error,
         "count_error_relative": per_image.error_relative,
-        "counts": counts,
-        "by_length_px": by_size(animals, lengths_px, EDGES_PX, threshold, drawn),
+        "counts": count_figures(working, drawn),
+        "by_length_px": by_size(animals, lengths_of(judged, units, mm=False), EDGES_PX, drawn),
         "by_length_mm": by_length_mm,
         "shortest_found_mm": shortest_found(by_length_mm),
         "froc": froc(animals, len(judged), area),
         "curve": {"threshold": scores, "recall": recalls, "precision": precisions},
-        "calibration": calibration(animals, threshold, drawn),
+        "calibration": calibration(animals, working, drawn),
         "units": units.kind,
         "unit_count": units.count,
         "unit_names": units.names,
         "blocks_px": units.side_px,
         "seed": SEED,
-        "intervals": _intervals(judged, units, animals, centres, named, threshold, drawn),
+        "intervals": _intervals(judged, units, (working, centres, named), drawn),
     }
 
 
 def _intervals(
-    judged: Sequence[JudgedImage],
-    units: Units,
-    animals: Claims,
-    centres: Claims,
-    named: Claims,
-    threshold: float,
-    drawn: np.ndarray,
+    judged: Sequence[JudgedImage], units: Units, at_work: tuple[Claims, Claims, Claims], drawn: np.ndarray
 ) -> dict[str, Interval | None]:
     if units.count < 2:
         return {}
     at_iou = {iou: told.average_precision(claims_of(judged, units, iou), drawn) for iou in IOUS}
     images = np.ones(units.count) if units.kind == "image" else np.full(units.count, 1 / units.count)
+    working, centres, named = at_work
     return {
         "ap50": interval(at_iou[0.5]),
         "ap75": interval(at_iou[0.75]),
         "ap": interval(np.mean(list(at_iou.values()), axis=0)),
-        "precision": interval_of(animals, told.precision(threshold), drawn),
-        "recall": interval_of(animals, told.recall(threshold), drawn),
-        "f1": interval_of(animals, told.f1(threshold), drawn),
-        "centre_f1": interval_of(centres, told.f1(threshold), drawn),
-        "f1_with_taxon": interval_of(named, told.f1(threshold), drawn),
-        "count_bias": interval_of(animals, told.bias(threshold), drawn),
-        "false_alarms_per_image": interval_of(animals, told.false_alarms(threshold, images), drawn),
-        "false_alarms_per_100cm2": interval_of(animals, told.false_alarms(threshold, units.area_cm2 / 100), drawn),
+        "precision": interval_of(working, told.precision, drawn),
+        "recall": interval_of(working, told.recall, drawn),
+        "f1": interval_of(working, told.f1, drawn),
+        "centre_f1": interval_of(centres, told.f1, drawn),
+        "f1_with_taxon": interval_of(named, told.f1, drawn),
+        "count_bias": interval_of(working, told.bias, drawn),
+        "false_alarms_per_image": interval_of(working, told.false_alarms(images), drawn),
+        "false_alarms_per_100cm2": interval_of(working, told.false_alarms(units.area_cm2 / 100), drawn),
     }
 
 
 def _taxon(
     meeting: Meeting,
-    index: int,
+    taxon: str,
     answers: Sequence[ImageAnswer],
     judged: Sequence[JudgedImage],
     units: Units,
-    threshold: float,
     drawn: np.ndarray,
 ) -> TaxonFigures:
-    claims = claims_of(judged, units, meeting.taxa[index])
-    right, claimed = claims.tally(threshold)
+    claims, working = (claims_of(judged, units, question) for question in (taxon, at_work_(taxon)))
+    right, claimed = working.tally()
     wrong = int((claimed - right).sum())
+    index = meeting.taxa.index(taxon)
     return TaxonFigures(
         animals=int(claims.truths.sum()),
         precisions=coco_precisions([meeting.of_taxon(answer, index) for answer in answers]),
         ap50_interval=interval_of(claims, told.average_precision, drawn),
-        precision=value_of(claims, told.precision(threshold)),
-        recall=value_of(claims, told.recall(threshold)),
-        recall_interval=interval_of(claims, told.recall(threshold), drawn),
-        f1=value_of(claims, told.f1(threshold)),
+        precision=value_of(working, told.precision),
+        recall=value_of(working, told.recall),
+        recall_interval=interval_of(working, told.recall, drawn),
+        f1=value_of(working, told.f1),
         false_alarms=wrong,
         false_alarms_per_image=wrong / len(judged),
         false_alarms_per_100cm2=wrong / float(units.area_cm2.sum()) * 100,
-        counts=count_figures(claims, threshold, drawn),
+        counts=count_figures(working, drawn),
     )
 
 

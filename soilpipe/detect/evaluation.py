@@ -14,7 +14,7 @@ from soilpipe.detect.tally import JudgedImage
 @dataclass(frozen=True)
 class TaxonFigures:
     """One taxon with all below it; only detections that name it count. Precision, recall, F1, false alarms and counts
-    at the threshold, IoU 0.5; per_100cm2 by the area of the images."""
+    at work, IoU 0.5; per_100cm2 by the area of the images."""
 
     animals: int
     precisions: Precisions
@@ -36,9 +36,10 @@ class Evaluation:
     any_taxon: an animal that is found is right whatever it is called. taxa, by_taxon: by taxon, with what lies below
     it; mean_of_taxa: their mean. These precisions are COCO's, all others are at IoU 0.5 and agree with it at AP50.
 
-    precision, recall, f1 and centre_f1 (either centre in the other box) are at `threshold`, any taxon; f1_with_taxon:
-    only the right taxon counts. detections: how many at the threshold. count_error: mean absolute difference per image
-    between detections at the threshold and labels; count_error_relative: sum of those differences over the number of
+    precision, recall, f1 and centre_f1 (either centre in the other box) are of the detections at work, any taxon: those
+    at or above `threshold`, or the one in `thresholds` that their taxon has of its own. f1_with_taxon: only the right
+    taxon counts. detections: how many are at work. count_error: mean absolute difference per image between them and the
+    labels; count_error_relative: sum of those differences over the number of
     labels, None without labels; counts: more of it, per unit. moving: animals at their place for the first time,
     resting: there in three scans before or more; the other animals are ignored there.
 
@@ -61,6 +62,7 @@ class Evaluation:
     images_with_difference: int
     difference: bool
     threshold: float
+    thresholds: dict[str, float]
     any_taxon: Precisions
     mean_of_taxa: Precisions
     taxa: dict[str, Precisions]

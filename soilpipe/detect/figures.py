@@ -1,7 +1,8 @@
 """Figures beyond average precision: sizes, false alarms, counts and what a score is worth.
 
-Lengths are the longer side of a box. Counts and false alarms are at a score threshold; `per unit` is per image, or per
-block where a single large scan was cut into blocks.
+Lengths are the longer side of a box. Detections `at work` are those at or above the working threshold of their taxon,
+which are the ones that are counted; the others stand in curves only. `Per unit` is per image, or per block where a
+single large scan was cut into blocks.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from soilpipe.detect.claims import (
     average_precision,
     divided,
     interval,
-    interval_of,
-    recall,
     value_of,
 )
 
@@ -38,13 +37,13 @@ FOUND = 0.5  # recall from which animals of a length count as found
 class Lengths:
     """Of each detection (n,) and each label (m,): its length, px or mm.
 
-    found_at (m,) float32: score of the detection that took the label, -1 for none; unit (m,) int64; counted (m,) bool.
-    label (n,) int64: which label a detection took, -1 for none.
+    found (m,) bool: by a detection at work; unit (m,) int64; counted (m,) bool: no crowd. label (n,) int64: which label
+    a detection took, -1 for none.
     """
 
     of_detections: np.ndarray
     of_labels: np.ndarray
-    found_at: np.ndarray
+    found: np.ndarray
     unit: np.ndarray
     counted: np.ndarray
     label: np.ndarray
@@ -65,10 +64,8 @@ class SizeFigures:
     shortest_label: float | None
 
 
-def by_size(
-    claims: Claims, lengths: Lengths, edges: Sequence[float], threshold: float, drawn: np.ndarray
-) -> tuple[SizeFigures, ...]:
-    """Recall at the threshold and AP50 of each class of length that has labels, shortest first."""
+def by_size(claims: Claims, lengths: Lengths, edges: Sequence[float], drawn: np.ndarray) -> tuple[SizeFigures, ...]:
+    """Recall at work and AP50 of each class of length that has labels, shortest first."""
     found = []
     bounds = [0.0, *edges, np.inf]
     for low, high in pairwise(bounds):
@@ -84,7 +81,10 @@ def by_size(
             claims.unit,
             np.bincount(lengths.unit[inside], minlength=len(claims.truths)),
         )
-        animals, hits = int(inside.sum()), int((lengths.found_at[inside] >= threshold).sum())
+        animals, hits = int(inside.sum()), int(lengths.found[inside].sum())
+        of_units = np.stack(
+            [part.truths, np.bincount(lengths.unit[inside & lengths.found], minlength=len(part.truths))]
+        )
         found.append(
             SizeFigures(
                 shortest=float(low),
@@ -92,7 +92,7 @@ def by_size(
                 animals=animals,
                 found=hits,
                 recall=hits / animals,
-                recall_interval=interval_of(part, recall(threshold), drawn),
+                recall_interval=interval(divided(drawn @ hits_of, drawn @ part.truths)),
                 ap50=value_of(part, average_precision),
                 shortest_label=float(lengths.of_labels[inside].min()),
             )
@@ -172,7 +172,7 @@ def precision_recall_curve(claims: Claims) -> tuple[tuple[float, ...], tuple[flo
 
 @dataclass(frozen=True)
 class CountFigures:
-    """How well detections at the threshold count, over units.
+    """How well detections at work count, over units.
 
     error: mean |found - labelled| per unit; error_relative: sum of those over the labels. bias_per_unit: mean of
     found - labelled; bias: sum of those over the labels (0.1: a tenth too many). r2: 1 - sum (found - labelled)² over
@@ -193,9 +193,9 @@ class CountFigures:
     labelled: tuple[int, ...]
 
 
-def count_figures(claims: Claims, threshold: float, drawn: np.ndarray) -> CountFigures:
-    """Of claims of all animals, or of one taxon."""
-    found, labelled = claims.tally(threshold)[1].astype(float), claims.truths.astype(float)
+def count_figures(claims: Claims, drawn: np.ndarray) -> CountFigures:
+    """Of the claims at work, of all animals or of one taxon."""
+    found, labelled = claims.tally()[1].astype(float), claims.truths.astype(float)
     apart = found - labelled
     total = float(labelled.sum())
     several = len(labelled) > 1
@@ -246,36 +246,23 @@ class ScoreBin:
 @dataclass(frozen=True)
 class Calibration:
     """What a score is worth as a probability. error: expected calibration error, the mean of |mean score - share
-    right| over ten bins of equal width, weighted by their detections; at_threshold: over those at or above the working
-    threshold alone, which are the ones that are counted."""
+    right| over ten bins of equal width, weighted by their detections; at_work: of those at work alone."""
 
     error: float | None
     error_interval: Interval | None
-    at_threshold: float | None
+    at_work: float | None
     bins: tuple[ScoreBin, ...]
 
 
-def calibration(claims: Claims, threshold: float, drawn: np.ndarray) -> Calibration:
-    """Of all detections that were kept."""
-    counted = claims.outcome != ASIDE
-    scores, right = claims.scores[counted].astype(float), claims.outcome[counted] == RIGHT
-    units, bin_of = claims.unit[counted], np.minimum((scores * BINS).astype(int), BINS - 1)
-
-    def sums(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(units, bins): detections, sum of scores, right ones."""
-        cell = units[chosen] * BINS + bin_of[chosen]
-        shape, size = (len(claims.truths), BINS), len(claims.truths) * BINS
-        parts = (None, scores[chosen], right[chosen].astype(float))
-        n, total, hits = (np.bincount(cell, weights=part, minlength=size).reshape(shape) for part in parts)
-        return n, total, hits
-
-    every, strict = sums(np.ones(len(scores), bool)), sums(scores >= threshold)
+def calibration(claims: Claims, at_work: Claims, drawn: np.ndarray) -> Calibration:
+    """Of all detections that were kept, and of those at work."""
+    every, strict = _by_bin(claims), _by_bin(at_work)
     once = np.ones((1, len(claims.truths)))
     n, total, hits = (part.sum(axis=0) for part in every)
     return Calibration(
         error=_told(float(_expected_error(every, once)[0])),
         error_interval=interval(_expected_error(every, drawn)) if len(claims.truths) > 1 else None,
-        at_threshold=_told(float(_expected_error(strict, once)[0])),
+        at_work=_told(float(_expected_error(strict, once)[0])),
         bins=tuple(
             ScoreBin(i / BINS, (i + 1) / BINS, int(n[i]), float(total[i] / n[i]), float(hits[i] / n[i]))
             for i in range(BINS)
@@ -284,7 +271,20 @@ def calibration(claims: Claims, threshold: float, drawn: np.ndarray) -> Calibrat
     )
 
 
-def _expected_error(sums: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+Binned = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(units, bins) each: detections, the sum of their scores, those that are right."""
+
+
+def _by_bin(claims: Claims) -> Binned:
+    counted = claims.outcome != ASIDE
+    scores, right = claims.scores[counted].astype(float), (claims.outcome[counted] == RIGHT).astype(float)
+    cell = claims.unit[counted] * BINS + np.minimum((scores * BINS).astype(int), BINS - 1)
+    shape, size = (len(claims.truths), BINS), len(claims.truths) * BINS
+    n, total, hits = (np.bincount(cell, weights=part, minlength=size).reshape(shape) for part in (None, scores, right))
+    return n, total, hits
+
+
+def _expected_error(sums: Binned, weights: np.ndarray) -> np.ndarray:
     """(k,) expected calibration errors for (k, units) weights: n / N * |total / n - hits / n| summed over bins."""
     n, total, hits = (weights @ part for part in sums)
     return divided(np.abs(total - hits).sum(axis=1), n.sum(axis=1))

@@ -30,8 +30,10 @@ BLOCKS_ACROSS = 8  # a single image is cut into about 8 x 8 blocks
 class JudgedImage:
     """One image: its facts, and where its detections (n) and labels (m) lie. Boxes in px, x_min y_min x_max y_max.
 
-    found (n, 4), scores (n,) by falling score; boxes (m, 4), counted (m,) bool: no crowd; matched (n,) int64: the label
-    that each detection took at IoU 0.5, -1 none; aside (n,) bool: lies on what does not count.
+    found (n, 4), scores (n,) by falling score; at_work (n,) bool: at or above the working threshold of its taxon.
+    boxes (m, 4), counted (m,) bool: no crowd. matched (n,) int64: the label that each detection took at IoU 0.5, -1
+    none; taken (n,) int64: the same when only those at work compete; aside (n,) bool: at work, and lies on what does
+    not count.
     """
 
     name: str
@@ -42,11 +44,13 @@ class JudgedImage:
     um_per_px: float
     found: np.ndarray
     scores: np.ndarray
+    at_work: np.ndarray
     boxes: np.ndarray
     counted: np.ndarray
     matched: np.ndarray
+    taken: np.ndarray
     aside: np.ndarray
-    answers: dict[Hashable, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(repr=False)
+    answers: Answers = field(repr=False)
 
     @property
     def area_cm2(self) -> float:
@@ -60,54 +64,27 @@ class JudgedImage:
             return self.name
         return f"{self.scanner_id} {self.captured_at:%Y-%m-%d}"
 
-    def found_at(self) -> np.ndarray:
-        """(m,) float32: the score of the detection that took each label, -1 where none did."""
-        scores = np.full(len(self.boxes), -1.0, np.float32)
-        took = self.matched >= 0
-        scores[self.matched[took]] = self.scores[took]
-        return scores
+    def found_by(self) -> np.ndarray:
+        """(m,) int64: the detection at work that took each label, -1 where none did."""
+        detections = np.full(len(self.boxes), -1, np.int64)
+        took = np.flatnonzero(self.taken >= 0)
+        detections[self.taken[took]] = took
+        return detections
 
 
-def judge_image(meeting: Meeting, answer: ImageAnswer, image: LabelledImage, um_per_px: float) -> JudgedImage:
-    """Match the detections of one image with its labels, for every question."""
-    order = np.argsort(-answer.scores, kind="stable")
-    found, scores, found_taxa = answer.found[order], answer.scores[order], answer.found_taxa[order]
-    touching = near(found, answer.boxes, least=IOUS[0])
-    crowds = inside_any(found, answer.boxes[answer.crowd])
-
-    def told(pairs: Near, ignored: np.ndarray, inside: np.ndarray, least: float, agree: Agree | None = None) -> _Told:
-        matched, aside = pair(pairs, ignored, least=least, agree=agree)
-        return _Told(matched, (aside | inside) & (matched < 0))
-
-    counted = np.flatnonzero(~answer.crowd)
-    every = np.arange(len(found))
-    answers: dict[Hashable, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for iou in IOUS:
-        answers[iou] = (every, told(touching, answer.crowd, crowds, iou).outcome, counted)
-    by_centre = near(found, answer.boxes, least=1e-9, centres=True)
-    answers[CENTRE] = (every, told(by_centre, answer.crowd, crowds, 1e-9).outcome, counted)
-    named = told(
-        touching,
-        answer.crowd,
-        crowds,
-        IOUS[0],
-        lambda row, labels: meeting.names_it(int(found_taxa[row]), answer.taxa[labels]),
-    )
-    answers[NAMED] = (every, named.outcome, counted)
-    for taxon in range(len(meeting.taxa)):
-        part = meeting.of_taxon(answer, taxon)
-        ignored = part.crowd | ~part.counted
-        claimed = np.flatnonzero(meeting.belongs(found_taxa, taxon))
-        boxes = found[claimed]
-        of_taxon = told(
-            near(boxes, part.boxes, least=IOUS[0]), ignored, inside_any(boxes, part.boxes[ignored]), IOUS[0]
-        )
-        answers[meeting.taxa[taxon]] = (
-            claimed,
-            of_taxon.outcome,
-            np.flatnonzero(meeting.belongs(answer.taxa, taxon) & ~answer.crowd),
-        )
-    any_animal = told(touching, answer.crowd, crowds, IOUS[0])
+def judge_image(
+    meeting: Meeting, answer: ImageAnswer, image: LabelledImage, um_per_px: float, at_work: np.ndarray
+) -> JudgedImage:
+    """Match the detections of one image with its labels, for every question, and again those `at_work`, (n,) bool."""
+    matcher = _Matcher(meeting, answer)
+    at_work = at_work[matcher.order]
+    working = np.flatnonzero(at_work)
+    every = np.arange(len(at_work))
+    answers = matcher.answers(every, IOUS)
+    answers |= {at_work_(question): told for question, told in matcher.answers(working, IOUS[:1]).items()}
+    matched, _ = matcher.animals(every, IOUS[0])
+    taken, aside = np.full(len(every), -1, np.int64), np.zeros(len(every), bool)
+    taken[working], aside[working] = matcher.animals(working, IOUS[0])
     return JudgedImage(
         name=image.file_name,
         scanner_id=image.scanner_id,
@@ -115,25 +92,76 @@ def judge_image(meeting: Meeting, answer: ImageAnswer, image: LabelledImage, um_
         width=image.width,
         height=image.height,
         um_per_px=um_per_px,
-        found=found,
-        scores=scores.astype(np.float32),
+        found=matcher.found,
+        scores=matcher.scores,
+        at_work=at_work,
         boxes=answer.boxes,
         counted=~answer.crowd,
-        matched=any_animal.matched,
-        aside=any_animal.aside,
+        matched=matched,
+        taken=taken,
+        aside=aside,
         answers=answers,
     )
 
 
-@dataclass(frozen=True)
-class _Told:
-    matched: np.ndarray
-    aside: np.ndarray
+def at_work_(question: Hashable) -> Hashable:
+    """The same question, asked of the detections at work alone. Only of IoU 0.5."""
+    return ("at work", question)
 
-    @property
-    def outcome(self) -> np.ndarray:
-        """(n,) int8"""
-        return np.where(self.matched >= 0, RIGHT, np.where(self.aside, ASIDE, WRONG)).astype(np.int8)
+
+Answers = dict[Hashable, tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""For each question the detections that it is about, their outcomes (int8), and the labels that count."""
+
+
+class _Matcher:
+    """Asks every question about one image, of all its detections or of some."""
+
+    def __init__(self, meeting: Meeting, answer: ImageAnswer) -> None:
+        self._meeting, self._answer = meeting, answer
+        self.order = np.argsort(-answer.scores, kind="stable")
+        self.found = answer.found[self.order]
+        self.scores = answer.scores[self.order].astype(np.float32)
+        self._taxa = answer.found_taxa[self.order]
+        self._touching = near(self.found, answer.boxes, least=IOUS[0])
+        self._centres = near(self.found, answer.boxes, least=1e-9, centres=True)
+        self._in_crowds = inside_any(self.found, answer.boxes[answer.crowd])
+
+    def animals(
+        self, rows: np.ndarray, iou: float, pairs: Near | None = None, agree: Agree | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which label each of these detections takes, and which lie on what does not count."""
+        pairs = self._touching if pairs is None else pairs
+        matched, aside = pair([pairs[row] for row in rows], self._answer.crowd, least=iou, agree=agree)
+        return matched, (aside | self._in_crowds[rows]) & (matched < 0)
+
+    def answers(self, rows: np.ndarray, ious: Sequence[float]) -> Answers:
+        counted = np.flatnonzero(~self._answer.crowd)
+        told: Answers = {iou: (rows, _outcome(*self.animals(rows, iou)), counted) for iou in ious}
+        told[CENTRE] = (rows, _outcome(*self.animals(rows, 1e-9, self._centres)), counted)
+        taxa = self._taxa[rows]
+
+        def agree(row: int, labels: np.ndarray) -> np.ndarray:
+            return self._meeting.names_it(int(taxa[row]), self._answer.taxa[labels])
+
+        told[NAMED] = (rows, _outcome(*self.animals(rows, IOUS[0], agree=agree)), counted)
+        for index, taxon in enumerate(self._meeting.taxa):
+            told[taxon] = self._of_taxon(rows, index)
+        return told
+
+    def _of_taxon(self, rows: np.ndarray, taxon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        part = self._meeting.of_taxon(self._answer, taxon)
+        ignored = part.crowd | ~part.counted
+        claimed = rows[self._meeting.belongs(self._taxa[rows], taxon)]
+        boxes = self.found[claimed]
+        matched, aside = pair(near(boxes, part.boxes, least=IOUS[0]), ignored, least=IOUS[0])
+        aside = (aside | inside_any(boxes, part.boxes[ignored])) & (matched < 0)
+        labels = np.flatnonzero(self._meeting.belongs(self._answer.taxa, taxon) & ~self._answer.crowd)
+        return claimed, _outcome(matched, aside), labels
+
+
+def _outcome(matched: np.ndarray, aside: np.ndarray) -> np.ndarray:
+    """(n,) int8"""
+    return np.where(matched >= 0, RIGHT, np.where(aside, ASIDE, WRONG)).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -151,8 +179,11 @@ class Units:
     @classmethod
     def of(cls, images: Sequence[JudgedImage]) -> Units:
         """Images where there are several; else the blocks of the only one, to which boxes belong by their centre."""
-        if len(images) == 1:
-            return cls._blocks(images[0])
+        return cls._blocks(images[0]) if len(images) == 1 else cls.images(images)
+
+    @classmethod
+    def images(cls, images: Sequence[JudgedImage]) -> Units:
+        """Every image a unit."""
         return cls(
             "image",
             len(images),
@@ -190,7 +221,7 @@ class Units:
 
 
 def claims_of(images: Sequence[JudgedImage], units: Units, question: Hashable) -> Claims:
-    """The claims of one question: an IoU, CENTRE, NAMED, or a taxon."""
+    """The claims of one question: an IoU, CENTRE, NAMED, or a taxon; `at_work_` one of them."""
     parts, truths = [], np.zeros(units.count, np.int64)
     for number, image in enumerate(images):
         which, outcome, labels = image.answers[question]
@@ -214,7 +245,7 @@ def lengths_of(images: Sequence[JudgedImage], units: Units, *, mm: bool) -> Leng
     return Lengths(
         of_detections=_joined([sides(image.found, image) for image in images], float)[order],
         of_labels=_joined([sides(image.boxes, image) for image in images], float),
-        found_at=_joined([image.found_at() for image in images], np.float32),
+        found=_joined([image.found_by() >= 0 for image in images], bool),
         unit=_joined(list(units.of_labels), np.int64),
         counted=_joined([image.counted for image in images], bool),
         label=_joined(label, np.int64)[order],

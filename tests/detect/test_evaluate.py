@@ -27,11 +27,12 @@ class Oracle:
 
     answers: list[Detections]
     taxa: tuple[str, ...] = ("mite", "springtail")
+    thresholds: dict[str, float] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
     @property
     def info(self) -> DetectorInfo:
-        return DetectorInfo("oracle", "1", self.taxa, 21.17, 0.5, "none")
+        return DetectorInfo("oracle", "1", self.taxa, 21.17, 0.5, "none", {"thresholds": self.thresholds})
 
     def detect(self, scan: Any, references: Sequence[Any], registrations: Any, *, threshold: Any = None) -> Detections:
         self.seen.append(len(references))
@@ -199,6 +200,22 @@ def test_the_figures_of_a_taxon_by_hand(labelled: Labelled) -> None:
     assert result.area_cm2 == pytest.approx(area) and mites.false_alarms_per_100cm2 == pytest.approx(100 / area)
 
 
+def test_a_taxon_may_have_a_threshold_of_its_own(labelled: Labelled) -> None:
+    """The mite's box is too strong for the springtail's label: out of the way below its own threshold."""
+    path = labelled(images=1, animals=2)
+    boxes, _ = truth(path)
+    answer = told([boxes[0], boxes[1], boxes[1]], [0.6, 0.7, 0.65], [0, 0, 1])
+    plain = evaluate_detector(Oracle([answer]), path, path.parent)
+    strict = evaluate_detector(Oracle([answer], thresholds={"mite": 0.68}), path, path.parent)
+    own = evaluate_detector(Oracle([answer], thresholds={"mite": 0.71}), path, path.parent)
+    assert (plain.detections, strict.detections, own.detections) == (3, 2, 1)
+    assert (plain.recall, strict.recall, own.recall) == (1.0, 0.5, 0.5)
+    assert own.precision == 1.0 and own.f1_with_taxon == pytest.approx(2 / 3) and own.thresholds == {"mite": 0.71}
+    assert plain.any_taxon == strict.any_taxon == own.any_taxon, "curves are over all scores"
+    overridden = evaluate_detector(Oracle([answer], thresholds={"mite": 0.71}), path, path.parent, threshold=0.5)
+    assert overridden.detections == 3 and overridden.thresholds == {}
+
+
 def test_several_images_are_drawn_again_and_a_single_one_by_blocks(labelled: Labelled) -> None:
     path = labelled(images=3)
     truths = [truth(path, image) for image in (1, 2, 3)]
@@ -262,7 +279,8 @@ def test_whoever_watches_sees_each_scene_with_its_names(labelled: Labelled) -> N
     seen: list[JudgedScene] = []
     evaluate_detector(Oracle([told(boxes, [0.3, 0.9], labels)]), path, path.parent, watch=seen.append)
     assert seen[0].found_names == ("springtail", "mite") and seen[0].label_names == ("mite", "springtail")
-    assert seen[0].judged.matched.tolist() == [1, 0] and seen[0].judged.found_at().tolist() == pytest.approx([0.3, 0.9])
+    assert seen[0].judged.matched.tolist() == [1, 0] and seen[0].judged.at_work.tolist() == [True, False]
+    assert seen[0].judged.found_by().tolist() == [-1, 0], "the first label's detection is not at work"
 
 
 def test_a_single_class_detector_is_judged_on_labels_of_many_taxa(labelled: Labelled) -> None:

@@ -31,7 +31,7 @@ CLAIMS = Claims(
 LENGTHS = Lengths(
     of_detections=np.array([0.5, 0.4, 4.2, 5.0]),
     of_labels=np.array([0.5, 0.6, 4.0, 0.5]),
-    found_at=np.array([0.9, -1, 0.6, -1], np.float32),
+    found=np.array([True, False, True, False]),
     unit=np.array([0, 0, 1, 1]),
     counted=np.ones(4, bool),
     label=np.array([0, -1, 2, -1]),
@@ -41,7 +41,7 @@ LENGTHS = Lengths(
 def test_recall_and_precision_by_size_by_hand() -> None:
     """Small (below 1 mm): one of three found, and the false alarm of 0.4 mm comes after it. Large: the only one found,
     before the false alarm of 5 mm."""
-    small, large = by_size(CLAIMS, LENGTHS, (1.0, 10.0), 0.5, DRAWN)
+    small, large = by_size(CLAIMS, LENGTHS, (1.0, 10.0), DRAWN)
     assert (small.shortest, small.longest, small.animals, small.found) == (0.0, 1.0, 3, 1)
     assert small.recall == pytest.approx(1 / 3) and small.ap50 == pytest.approx(34 / 101)
     assert (large.shortest, large.longest, large.recall, large.ap50) == (1.0, 10.0, 1.0, 1.0)
@@ -50,13 +50,13 @@ def test_recall_and_precision_by_size_by_hand() -> None:
 
 def test_an_animal_found_with_a_box_of_another_size_counts_in_its_own_class() -> None:
     odd = replace(LENGTHS, of_detections=np.array([3.0, 0.4, 4.2, 5.0]))
-    small, large = by_size(CLAIMS, odd, (1.0,), 0.5, DRAWN)
+    small, large = by_size(CLAIMS, odd, (1.0,), DRAWN)
     assert small.found == 1 and large.ap50 == 1.0, "the detection of 3 mm belongs to the label of 0.5 mm"
 
 
 def test_crowds_are_of_no_size() -> None:
     part = replace(LENGTHS, counted=np.array([True, False, True, True]))
-    assert [size.animals for size in by_size(CLAIMS, part, (1.0,), 0.5, DRAWN)] == [2, 1]
+    assert [size.animals for size in by_size(CLAIMS, part, (1.0,), DRAWN)] == [2, 1]
 
 
 def sizes(*recalls: tuple[float, int, float]) -> list[SizeFigures]:
@@ -102,7 +102,7 @@ def test_counts_by_hand() -> None:
     """Found 3, 1, 0 where 1, 2, 0 are: errors 2, 1, 0; bias (4 - 3) / 3; R² = 1 - (4 + 1 + 0) / (0 + 1 + 1)."""
     unit = np.array([0, 0, 0, 1])
     claims = Claims(np.full(4, 0.9, np.float32), np.array([1, 0, 0, 1], np.int8), unit, np.array([1, 2, 0]))
-    counts = count_figures(claims, 0.5, draws(3, seed=0))
+    counts = count_figures(claims, draws(3, seed=0))
     assert counts.found == (3, 1, 0) and counts.labelled == (1, 2, 0)
     assert counts.error == 1 and counts.error_relative == 1
     assert counts.bias == pytest.approx(1 / 3) and counts.bias_per_unit == pytest.approx(1 / 3)
@@ -122,17 +122,18 @@ def test_r_squared_of_perfect_counts_is_one_and_cannot_be_told_where_all_are_equ
 
 def test_no_label_and_no_detection_is_no_error() -> None:
     empty = Claims(np.zeros(0, np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64), np.array([0, 0]))
-    counts = count_figures(empty, 0.5, DRAWN)
+    counts = count_figures(empty, DRAWN)
     assert (counts.error, counts.bias, counts.r2, counts.correlation) == (0, None, None, None)
-    assert calibration(empty, 0.5, DRAWN).error is None and froc(empty, 2, 1.0).recall == ()
+    assert calibration(empty, empty, DRAWN).error is None and froc(empty, 2, 1.0).recall == ()
 
 
 def test_expected_calibration_error_by_hand() -> None:
     """Bin 0.9-1: scores 0.95, one right of two -> 0.45; bin 0.2-0.3: scores 0.25, one right of two -> 0.25."""
     scores = np.array([0.95, 0.95, 0.25, 0.25], np.float32)
     claims = Claims(scores, np.array([1, 0, 1, 0], np.int8), np.array([0, 1, 0, 1]), np.array([2, 2]))
-    told = calibration(claims, 0.5, DRAWN)
-    assert told.error == pytest.approx((2 * 0.45 + 2 * 0.25) / 4) and told.at_threshold == pytest.approx(0.45)
+    at_work = replace(claims, scores=scores[:2], outcome=claims.outcome[:2], unit=claims.unit[:2])
+    told = calibration(claims, at_work, DRAWN)
+    assert told.error == pytest.approx((2 * 0.45 + 2 * 0.25) / 4) and told.at_work == pytest.approx(0.45)
     assert [(b.low, b.detections, b.share_right) for b in told.bins] == [(0.2, 2, 0.5), (0.9, 2, 0.5)]
-    aside = replace(claims, outcome=np.array([1, ASIDE, 1, 0], np.int8))
-    assert calibration(aside, 0.5, DRAWN).at_threshold == pytest.approx(0.05)
+    aside = replace(at_work, outcome=np.array([1, ASIDE], np.int8))
+    assert calibration(claims, aside, DRAWN).at_work == pytest.approx(0.05)
