@@ -82,9 +82,7 @@ def by_size(claims: Claims, lengths: Lengths, edges: Sequence[float], drawn: np.
             np.bincount(lengths.unit[inside], minlength=len(claims.truths)),
         )
         animals, hits = int(inside.sum()), int(lengths.found[inside].sum())
-        of_units = np.stack(
-            [part.truths, np.bincount(lengths.unit[inside & lengths.found], minlength=len(part.truths))]
-        )
+        hits_of = np.bincount(lengths.unit[inside & lengths.found], minlength=len(part.truths))
         found.append(
             SizeFigures(
                 shortest=float(low),
