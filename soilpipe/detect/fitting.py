@@ -25,7 +25,7 @@ from soilpipe.detect.checkpoint import Checkpoints, Curves
 from soilpipe.detect.crops import CropSampler
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.learning import Batch, Learner
-from soilpipe.detect.network import Head
+from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.predict import COARSE
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.stopping import Stopping
@@ -74,12 +74,13 @@ def fit(
     border_mm: float,
     tolerance: float,
     device: torch.device,
+    passes: Sequence[Head] = HEADS,
     look: Look | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     progress: Told | None = None,
 ) -> Fitted:
-    """Train a learner's network on samples. Without any animal for the coarse pass, the fine one owns all sizes.
+    """Train a learner's network on samples. Without a coarse pass, or any animal for it, the fine one owns all sizes.
 
     `look`: None where there is nothing to look at. TrainingError when the loss is no longer a number, and where the
     checkpoint to resume from is damaged or of another training.
@@ -87,7 +88,8 @@ def fit(
     rng = np.random.default_rng(recipe.seed)
     sizes = size_ranges(um_per_px, border_mm, tolerance)
     samplers: dict[Head, CropSampler] = {}
-    for head, size in sizes.items():
+    for head in passes:
+        size = sizes[head]
         samplers[head] = CropSampler(
             samples,
             head,
@@ -98,8 +100,8 @@ def fit(
             rng=rng,
             light=recipe.light,
         )
-    if not samplers["coarse"].animals:
-        del samplers["coarse"]
+    if "coarse" not in samplers or not samplers["coarse"].animals:
+        samplers.pop("coarse", None)
         sizes["fine"] = losses.SizeRange(0.0, math.inf, tolerance)
     heads = tuple(samplers)
     network = learner.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -119,7 +121,7 @@ def fit(
                 checkpoints.write(step, before, network, averaged, optimiser, stopping, curves)
             coming = drawing.submit(draw) if step + 1 < recipe.steps else None
             for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(step)
+                group["lr"] = recipe.rate(step) * group["share"]
             parts = learner.losses(drawn)
             optimiser.zero_grad(set_to_none=True)
             parts[-1].backward()
@@ -148,14 +150,19 @@ def fit(
 
 
 def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW; what is no matrix (biases, normalisation) does not decay."""
-    decayed = [value for value in network.parameters() if value.ndim > 1]
-    plain = [value for value in network.parameters() if value.ndim <= 1]
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        fused=device.type == "cuda",
-    )
+    """AdamW; what is no matrix (biases, normalisation) does not decay. `share`: of the learning rate, by group."""
+    encoder = {id(value) for part in [getattr(network, "encoder", None)] if part for value in part.parameters()}
+    groups = []
+    for slow in (False, True):
+        values = [
+            value for value in network.parameters() if (id(value) in encoder and recipe.encoder_rate != 1) == slow
+        ]
+        share = recipe.encoder_rate if slow else 1.0
+        for decay, dims in ((recipe.weight_decay, True), (0.0, False)):
+            mine = [value for value in values if (value.ndim > 1) == dims]
+            if mine:
+                groups.append({"params": mine, "weight_decay": decay, "share": share})
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type == "cuda")
 
 
 def _shares(recipe: Recipe, coarse: bool) -> dict[Head, int]:

@@ -18,6 +18,8 @@ class Recipe:
 
     `light`: how far the light of crops is changed: 1 for scanners and soils never seen, 0.5 where they are much alike.
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
+    `encoder_rate`: times the learning rate, for the `encoder` of a network that has one (with weights from elsewhere).
+    `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
     `patience`: looks in a row without a better one, after which training stops; 0: it never stops early.
     """
 
@@ -35,6 +37,8 @@ class Recipe:
     seed: int = 0
     check_every: int = 0
     patience: int = 0
+    encoder_rate: float = 1.0
+    scenes: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2 or self.crop < 64 or self.crop % 32:
@@ -44,6 +48,8 @@ class Recipe:
             )
         if self.check_every < 0 or self.patience < 0:
             raise TrainingError(f"check_every ({self.check_every}) and patience ({self.patience}) are 0 or more")
+        if not 0 <= self.scenes < 1:
+            raise TrainingError(f"scenes ({self.scenes}) is a share of the crops, from 0 to below 1")
 
     @property
     def decay(self) -> float:

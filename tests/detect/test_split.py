@@ -1,9 +1,11 @@
-"""Validation images are of other scanners than training images, or the split is refused."""
+"""Validation images are of other scanners than training images, or of another time, or the split is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,71 @@ def test_without_scanners_the_last_tenth_by_name_is_held_back_from_ten_images_on
 def test_one_scanner_alone_is_not_split(labelled: Labelled) -> None:
     split = split_labels(labels(labelled, scanners={"A": 4}))
     assert not split.validation.labelled and split.told == "no images held back"
+
+
+def dated(labelled: Labelled, days: dict[str, list[float]]) -> LabelSet:
+    """Scanners with scans at so many days after 2024-03-01."""
+
+    def change(data: dict[str, Any]) -> None:
+        times = [day for scans in days.values() for day in scans]
+        for entry, day in zip(data["images"], times, strict=True):
+            entry["date_captured"] = (datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=day)).isoformat()
+
+    return labels(labelled, scanners={scanner: len(scans) for scanner, scans in days.items()}, change=change)
+
+
+def test_a_block_of_time_is_held_back_and_its_neighbours_are_in_neither_part(labelled: Labelled) -> None:
+    given = dated(labelled, {"A": [0, 6.9, 7, 7.1, 10], "B": [9, 20]})
+    split = split_labels(given, val_from=datetime(2024, 3, 11, tzinfo=UTC))
+    assert names(split.validation) == {"A_4.png", "B_1.png"}
+    assert names(split.training) == {"A_0.png", "A_1.png", "B_0.png"}  # A_2 is 72 h before A_4, A_3 less
+    assert "2 images within 72 h of them are in neither part" in split.told
+    assert len(split.training.images) == 7  # they still serve as references
+
+
+def test_a_block_may_lie_in_the_middle_and_go_with_scanners(labelled: Labelled) -> None:
+    given = dated(labelled, {"A": [0, 10, 12, 20], "B": [1, 30], "C": [0, 11]})
+    begin, end = (datetime(2024, 3, day, tzinfo=UTC) for day in (10, 14))
+    split = split_labels(given, val_scanners=["B"], val_from=begin, val_until=end)
+    assert names(split.validation) == {"A_1.png", "A_2.png", "B_0.png", "B_1.png", "C_1.png"}
+    assert names(split.training) == {"A_0.png", "A_3.png", "C_0.png"}
+    assert split.told.startswith("scanners B; from 2024-03-10")
+
+
+def test_a_block_without_images_without_times_or_with_all_is_refused(labelled: Labelled) -> None:
+    given = dated(labelled, {"A": [0, 1, 2]})
+    with pytest.raises(SplitError, match=r"no labelled image lies from 2025-01-01.*; they are from 2024-03-01"):
+        split_labels(given, val_from=datetime(2025, 1, 1, tzinfo=UTC))
+    with pytest.raises(SplitError, match=r"all 3 .* held back or within 72 h of those that are; none is left"):
+        split_labels(given, val_from=datetime(2024, 3, 3, tzinfo=UTC))
+    with pytest.raises(SplitError, match=r"needs its scanner_id and date_captured; 2 have none, image_0\.png"):
+        split_labels(labels(labelled, images=2), val_from=datetime(2024, 3, 3, tzinfo=UTC))
+
+
+def test_named_images_of_a_scanner_on_both_sides_are_taken_when_they_are_far_apart(labelled: Labelled) -> None:
+    given = dated(labelled, {"A": [0, 4, 8]})
+    assert names(split_labels(given, val_images=["A_2.png"]).training) == {"A_0.png", "A_1.png"}
+    given = dated(labelled, {"A": [0, 4, 7]})
+    with pytest.raises(SplitError, match=r"scanner A would be on both sides, 72 h or less apart .*A_1\.png"):
+        split_labels(given, val_images=["A_2.png"])
+
+
+def test_named_images_of_a_scanner_without_times_may_be_neighbours(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for entry in data["images"]:
+            del entry["date_captured"]
+
+    given = labels(labelled, scanners={"A": 2, "B": 1}, change=change)
+    with pytest.raises(SplitError, match="both sides"):
+        split_labels(given, val_images=["A_1.png"])
+    assert names(split_labels(given, val_images=["A_*"]).training) == {"B_0.png"}
+
+
+def test_the_last_fifth_in_time_of_a_single_scanner_is_held_back_where_enough_is_apart_from_it(
+    labelled: Labelled,
+) -> None:
+    split = split_labels(dated(labelled, {"A": [float(4 * n) for n in range(10)]}))
+    assert names(split.validation) == {"A_8.png", "A_9.png"} and len(split.training.labelled) == 8
+    assert "last fifth in time" in split.told
+    dense = dated(labelled, {"A": [0.25 * n for n in range(10)]})
+    assert not split_labels(dense).validation.labelled
