@@ -21,7 +21,7 @@ import cv2
 import torch
 
 from soilpipe.analyses import analysis_of
-from soilpipe.background import ModelInput, register
+from soilpipe.background import ModelInput, register_all
 from soilpipe.config import Project, load_project
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import COARSE, CentrePointDetector
@@ -114,11 +114,10 @@ def main() -> None:
 
         def registering() -> None:
             (scan,), references = opened()
-            for reference in references:
-                register(scan, reference)  # type: ignore[arg-type]
+            register_all(scan, references)  # type: ignore[arg-type]
 
         (scan,), references = opened()
-        registrations = [register(scan, reference) for reference in references]  # type: ignore[arg-type]
+        registrations = register_all(scan, references)  # type: ignore[arg-type]
 
         def reading() -> None:
             (fresh,), others = opened()

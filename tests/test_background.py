@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soilpipe.background import LAGS, ModelInput, Registration, choose_references, register, rgb_only
+from soilpipe.background import LAGS, ModelInput, Registration, choose_references, register, register_all, rgb_only
 from soilpipe.background.median import masked_median, median
 from soilpipe.tiles import ScanImage, image_from_array
 
@@ -167,6 +167,29 @@ def test_an_animal_that_came_stands_out_and_keeps_its_contrast(season) -> None:
     cv2.ellipse(now, (320, 210), (40, 8), 30, 0, 360, (220, 210, 200), -1)
     window = ModelInput(image(now), references, registrations, UM_PER_PX).read(205, 215, 315, 325)
     assert (window[3] > 128 + 80).all() and (window[6] == 255).all()
+
+
+def test_what_is_found_for_a_reference_does_not_depend_on_the_others(season) -> None:
+    scan, references, alone = season
+    strange = image(np.full((100, 100, 3), 90, np.uint8))
+    together = register_all(scan, [references[2], strange, references[0]])
+    assert not together[1].ok
+    for found, expected in ((together[0], alone[2]), (together[2], alone[0])):
+        assert np.array_equal(found.dy, expected.dy) and np.array_equal(found.dx, expected.dx)
+        assert np.array_equal(found.gain, expected.gain) and found.peak == expected.peak
+    assert register_all(scan, []) == []
+
+
+def test_a_strip_in_the_middle_of_each_block_tells_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = ground(4, 1500, 2400)
+    scan, reference = image(shot(scene, 31)), image(shot(scene, 32, drift=(0.7, -1.1), gain=1.1))
+    from soilpipe.background import lattice_fit
+
+    parts = register(scan, reference)
+    assert lattice_fit._Strips.of(2400, 9).columns.size < 1300
+    monkeypatch.setattr(lattice_fit, "_SHARE", 1.0)
+    whole = register(scan, reference)
+    assert np.abs(parts.dy - whole.dy).mean() < 0.02 and np.abs(parts.dx - whole.dx).mean() < 0.02
 
 
 @pytest.mark.parametrize(

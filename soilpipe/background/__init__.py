@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from soilpipe.background.model_input import ModelInput, RgbOnly, rgb_only
 from soilpipe.background.references import LAGS, choose_references
-from soilpipe.background.registration import Registration, register
+from soilpipe.background.registration import Registration, register, register_all
 
-__all__ = ["LAGS", "ModelInput", "Registration", "RgbOnly", "choose_references", "register", "rgb_only"]
+__all__ = ["LAGS", "ModelInput", "Registration", "RgbOnly", "choose_references", "register", "register_all", "rgb_only"]

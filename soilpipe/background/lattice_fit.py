@@ -13,6 +13,8 @@ over, so memory is bounded by the band.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +25,8 @@ from soilpipe.tiles import Pixels
 
 BAND = 256  # rows at a time
 _MARGIN = 12  # rows of context that the filters need
+_SHARE, _ENOUGH = 0.25, 1024  # of the columns, and px: at least so much of each row is looked at, or all there is
+_SEAM = 8  # px of margin on either side of a strip: what the filters reach
 _HIGH_PASS = 15  # px: ground is compared after its local mean is taken away, so that fog and lamp do not count
 _LARGEST_STEP = 1.5  # px: beyond it the linear model says nothing
 _ROW_PRIOR = 1.0  # px: how far rows may be expected to stray
@@ -60,53 +64,128 @@ def warp_rows(reference: Pixels, field: Field, y0: int, y1: int) -> tuple[npt.ND
     size = (reference.width, y1 - y0)
     map_x = cv2.resize(field.dx[y0:y1], size) + np.arange(reference.width, dtype=np.float32)
     map_y = cv2.resize(field.dy[y0:y1], size) + np.arange(y0, y1, dtype=np.float32)[:, None]
-    top = min(max(int(np.floor(map_y.min())), 0), reference.height - 1)
-    bottom = max(min(int(np.ceil(map_y.max())) + 2, reference.height), top + 1)
-    there = (map_y >= 0) & (map_y <= reference.height - 1) & (map_x >= 0) & (map_x <= reference.width - 1)
+    top, bottom = _rows_needed(map_y, reference.height)
     block = np.ascontiguousarray(reference.read(top, bottom, 0, reference.width))
     seen = cv2.remap(block, map_x, map_y - np.float32(top), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return seen, there
+    return seen, _has_pixel(map_y, map_x, reference)
+
+
+def _rows_needed(map_y: Floats, height: int) -> tuple[int, int]:
+    top = min(max(int(np.floor(map_y.min())), 0), height - 1)
+    return top, max(min(int(np.ceil(map_y.max())) + 2, height), top + 1)
+
+
+def _has_pixel(map_y: Floats, map_x: Floats, reference: Pixels) -> npt.NDArray[np.bool_]:
+    return (map_y >= 0) & (map_y <= reference.height - 1) & (map_x >= 0) & (map_x <= reference.width - 1)
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """The columns that are looked at: one strip in the middle of each column of blocks, side by side.
+
+    columns: (gx * side,) the level's columns in that order, `side` for each strip, its margins included; those of
+    neighbouring strips may be the same.
+    """
+
+    columns: npt.NDArray[np.intp]
+    groups: int
+    side: int
+
+    @classmethod
+    def of(cls, width: int, groups: int) -> _Strips:
+        wide = width / groups
+        inner = int(wide * max(_SHARE, min(1.0, _ENOUGH / width)))
+        side = min(inner + 2 * _SEAM, width)
+        first = np.clip(np.rint((np.arange(groups) + 0.5) * wide - side / 2), 0, width - side).astype(np.intp)
+        return cls((first[:, None] + np.arange(side)).ravel(), groups, side)
+
+    def inner(self, values: npt.NDArray) -> npt.NDArray:
+        """(h, gx * side) -> (h, gx, inner) without the margins, which the filters of the next strip reach into."""
+        return values.reshape(values.shape[0], self.groups, self.side)[:, :, _SEAM:-_SEAM]
 
 
 @dataclass
-class _Sums:
+class Sums:
     """Normal equations per row and column of blocks: (5, rows, gx) float32: yy, yx, xx, ye, xe; and the noise seen."""
 
     values: Floats
-    noise: float
+    spreads: list[float]
+
+    @property
+    def noise(self) -> float:
+        return float(np.median(self.spreads))
 
 
-def _normal_equations(scan: Pixels, reference: Pixels, field: Field, contrast: float, noise: float) -> _Sums:
-    rows, columns = scan.height, field.dy.shape[1]
-    edges = np.linspace(0, scan.width, columns + 1).astype(np.intp)[:-1]
-    sums = np.zeros((5, rows, columns), np.float32)
-    spreads = []
+@dataclass
+class Fit:
+    """One reference being laid under a scan: its shifts so far, at the level that `refine` was last given.
+
+    contrast: what the reference's contrast must be multiplied by to be the scan's; noise: what is left over.
+    """
+
+    field: Field
+    contrast: float
+    noise: float = float("inf")
+
+
+def _add_band(
+    sums: Sums, ours: Floats, reference: Pixels, fit: Fit, strips: _Strips, band: tuple[int, int, int, int]
+) -> None:
+    """Add the evidence of rows y0..y1 to the sums; `ours`: the scan's detail in the strips, rows top..bottom."""
+    y0, y1, top, bottom = band
+    size = (reference.width, bottom - top)
+    map_x = cv2.resize(fit.field.dx[top:bottom], size)[:, strips.columns] + strips.columns.astype(np.float32)
+    map_y = cv2.resize(fit.field.dy[top:bottom], size)[:, strips.columns]
+    map_y += np.arange(top, bottom, dtype=np.float32)[:, None]
+    first, last = _rows_needed(map_y, reference.height)
+    grey = cv2.cvtColor(np.ascontiguousarray(reference.read(first, last, 0, reference.width)), cv2.COLOR_RGB2GRAY)
+    seen = cv2.remap(grey, map_x, map_y - np.float32(first), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    theirs = high_pass(seen.astype(np.float32))
+    theirs *= np.float32(fit.contrast)
+    both = ours + theirs
+    keep = slice(y0 - top, y1 - top)
+    # A Sobel filter has eight times the slope, and two pictures are added up.
+    gradient_y = strips.inner(cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 16)[keep])
+    gradient_x = strips.inner(cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 16)[keep])
+    left = strips.inner((ours - theirs)[keep])
+    spread = 1.4826 * float(np.median(np.abs(left[::4, :, ::4]))) + 0.25
+    sums.spreads.append(spread)
+    weight = left * np.float32(1 / (2 * min(spread, 2 * fit.noise)))
+    weight *= weight
+    weight += 1
+    np.divide(strips.inner(_has_pixel(map_y, map_x, reference)[keep]), weight, out=weight)
+    weighted_y, weighted_x = weight * gradient_y, weight * gradient_x
+    for k, (one, other) in enumerate(
+        (
+            (weighted_y, gradient_y),
+            (weighted_y, gradient_x),
+            (weighted_x, gradient_x),
+            (weighted_y, left),
+            (weighted_x, left),
+        )
+    ):
+        np.einsum("ygx,ygx->yg", one, other, out=sums.values[k, y0:y1])
+
+
+def _normal_equations(
+    scan: Pixels, references: Sequence[Pixels], fits: Sequence[Fit], pool: ThreadPoolExecutor
+) -> list[Sums]:
+    rows, groups = fits[0].field.dy.shape
+    strips = _Strips.of(scan.width, groups)
+    sums = [Sums(np.zeros((5, rows, groups), np.float32), []) for _ in fits]
     for y0 in range(0, rows, BAND):
         y1 = min(y0 + BAND, rows)
         top, bottom = max(y0 - _MARGIN, 0), min(y1 + _MARGIN, rows)
-        seen, there = warp_rows(reference, field, top, bottom)
-        ours = high_pass(luminance(scan.read(top, bottom, 0, scan.width)))
-        theirs = high_pass(luminance(seen)) * np.float32(contrast)
-        both = (ours + theirs) * np.float32(0.5)
-        keep = slice(y0 - top, y1 - top)
-        gradient_y = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)[keep]
-        gradient_x = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)[keep]
-        left = (ours - theirs)[keep]
-        spread = 1.4826 * float(np.median(np.abs(left[::4, ::4]))) + 0.25
-        spreads.append(spread)
-        weight = there[keep] / (1 + (left / np.float32(2 * min(spread, 2 * noise))) ** 2)
-        weighted_y, weighted_x = weight * gradient_y, weight * gradient_x
-        for k, product in enumerate(
-            (
-                weighted_y * gradient_y,
-                weighted_y * gradient_x,
-                weighted_x * gradient_x,
-                weighted_y * left,
-                weighted_x * left,
-            )
-        ):
-            sums[k, y0:y1] = np.add.reduceat(product, edges, axis=1)
-    return _Sums(sums, float(np.median(spreads)))
+        grey = luminance(scan.read(top, bottom, 0, scan.width))
+        ours = high_pass(np.ascontiguousarray(grey[:, strips.columns]))
+        band = (y0, y1, top, bottom)
+        work = [
+            pool.submit(_add_band, total, ours, reference, fit, strips, band)
+            for total, reference, fit in zip(sums, references, fits, strict=True)
+        ]
+        for one in work:
+            one.result()
+    return sums
 
 
 def _solve(sums: Floats, noise: float, prior: float) -> tuple[Floats, Floats]:
@@ -128,31 +207,32 @@ def _calm_blocks(step: Floats) -> Floats:
     return cv2.GaussianBlur(kept.astype(np.float32), (3, 3), 0.8, borderType=cv2.BORDER_REPLICATE)
 
 
-def refine(scan: Pixels, reference: Pixels, field: Field, contrast: float, steps: int) -> tuple[Field, float]:
-    """Refine the shifts at one level `steps` times -> the shifts, and the noise left over (grey levels).
-
-    `contrast`: what the reference's contrast must be multiplied by to be the scan's.
-    """
-    noise = np.inf
-    width = scan.width / field.dy.shape[1]
-    groups = max(1, round(scan.height / width))
-    starts = np.linspace(0, scan.height, groups + 1).astype(np.intp)[:-1]
+def refine(
+    scan: Pixels, references: Sequence[Pixels], fits: Sequence[Fit], steps: int, pool: ThreadPoolExecutor
+) -> None:
+    """Refine the shifts of each reference at one level `steps` times. What is found for one depends on no other."""
+    if not fits:
+        return
+    rows, groups = fits[0].field.dy.shape
+    starts = np.linspace(0, rows, max(1, round(rows * groups / scan.width)) + 1).astype(np.intp)[:-1]
     for _ in range(steps):
-        sums = _normal_equations(scan, reference, field, contrast, noise)
-        noise = sums.noise
-        by_row = _smooth_rows(sums.values.sum(2))
-        row_y, row_x = _solve(by_row, noise, _ROW_PRIOR)
-        values = sums.values
-        left_y = values[3] - values[0] * row_y[:, None] - values[1] * row_x[:, None]
-        left_x = values[4] - values[1] * row_y[:, None] - values[2] * row_x[:, None]
-        blocks = np.add.reduceat(np.stack([values[0], values[1], values[2], left_y, left_x]), starts, axis=1)
-        block_y, block_x = _solve(blocks, noise, _BLOCK_PRIOR)
-        size = (field.dy.shape[1], scan.height)
-        field = Field(
-            field.dy + row_y[:, None] + cv2.resize(_calm_blocks(block_y), size),
-            field.dx + row_x[:, None] + cv2.resize(_calm_blocks(block_x), size),
-        )
-    return field, noise
+        for fit, sums in zip(fits, _normal_equations(scan, references, fits, pool), strict=True):
+            _step(fit, sums, starts)
+
+
+def _step(fit: Fit, sums: Sums, starts: npt.NDArray[np.intp]) -> None:
+    fit.noise = noise = sums.noise
+    row_y, row_x = _solve(_smooth_rows(sums.values.sum(2)), noise, _ROW_PRIOR)
+    values = sums.values
+    left_y = values[3] - values[0] * row_y[:, None] - values[1] * row_x[:, None]
+    left_x = values[4] - values[1] * row_y[:, None] - values[2] * row_x[:, None]
+    blocks = np.add.reduceat(np.stack([values[0], values[1], values[2], left_y, left_x]), starts, axis=1)
+    block_y, block_x = _solve(blocks, noise, _BLOCK_PRIOR)
+    rows, groups = fit.field.dy.shape
+    fit.field = Field(
+        fit.field.dy + row_y[:, None] + cv2.resize(_calm_blocks(block_y), (groups, rows)),
+        fit.field.dx + row_x[:, None] + cv2.resize(_calm_blocks(block_x), (groups, rows)),
+    )
 
 
 def _smooth_rows(by_row: Floats) -> Floats:

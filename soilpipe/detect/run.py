@@ -11,7 +11,7 @@ import numpy as np
 
 from soilpipe import layout
 from soilpipe.analyses import Analysis
-from soilpipe.background import Registration, choose_references, register
+from soilpipe.background import Registration, choose_references, register_all
 from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detector
 from soilpipe.detect.measure import measure
@@ -60,7 +60,7 @@ def detect_scan(
             "Restore its image.zarr, or leave the scan undetected under this analysis"
         )
     references = _references(project, store, receipt, analysis, scale) if detector.info.uses_difference else []
-    registrations = [register(scan, reference) for reference in references]
+    registrations = register_all(scan, references)
     found = detector.detect(scan, references, registrations, threshold=analysis.threshold)
     names = [_name(project, label) for label in found.taxa]
     named = [names[label] for label in found.labels]
