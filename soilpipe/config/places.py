@@ -15,6 +15,7 @@ _MARKER = re.compile(r"[._-][A-Za-z0-9._-]{1,31}")
 _NO_MARKER = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2", ".sha256")
 _NEEDED_GROUPS = ("year", "month", "day", "hour", "minute")
 _KNOWN_GROUPS = (*_NEEDED_GROUPS, "second", "scanner")
+TORCHVISION_FAMILIES = ("fasterrcnn_resnet50_fpn_v2", "fcos_resnet50_fpn")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -101,12 +102,16 @@ def names_scanner(filename: str) -> bool:
 
 
 def parse_detector(value: object) -> str:
-    """ "champion", "change", a version (12 hex) or the name of a model in the store's registry."""
+    """ "champion", "change", a version (12 hex) or the name of a model in the store's registry, or "torchvision:" and a
+    family of detectors, for the trained one of that family."""
     if isinstance(value, str) and value.startswith("torchvision:"):
-        raise ValueError(
-            f"{shown(value)}: torchvision's detectors come with a later release. "
-            "Write champion, change, or the version of a trained detector (`soilpipe models list`)"
-        )
+        if value.removeprefix("torchvision:") not in TORCHVISION_FAMILIES:
+            raise ValueError(
+                f"{shown(value)}: of torchvision's detectors there are {' and '.join(TORCHVISION_FAMILIES)}. "
+                f"Write torchvision:{TORCHVISION_FAMILIES[0]}, champion, change, or the version of a trained detector "
+                "(`soilpipe models list`)"
+            )
+        return value
     if not isinstance(value, str) or not _MODEL_NAME.fullmatch(value):
         raise ValueError(
             f"{shown(value)} is no detector. Write champion, change, or the version or name of a trained one "

@@ -7,11 +7,9 @@ with the added channels at zero it answers as the given weights do on the pictur
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from soilpipe.detect.folding import fold_norms
 from soilpipe.detect.network import CHANNELS, CentrePointNetwork, Widths, normalise
 from soilpipe.detect.receptive_field import Ladder
 from soilpipe.detect.torchvision_here import import_torchvision
@@ -73,15 +71,4 @@ class ResNetNetwork(CentrePointNetwork):
     def fold(self) -> None:
         """As `CentrePointNetwork.fold`, and the same for the encoder."""
         super().fold()
-        for module in list(self.encoder.modules()):
-            for name in ("1", "2", "3"):
-                _fold_pair(module, f"conv{name}", f"bn{name}")
-            if isinstance(module, nn.Sequential):
-                _fold_pair(module, "0", "1")  # a short cut's convolution
-
-
-def _fold_pair(module: nn.Module, convolution: str, norm: str) -> None:
-    children: dict[str, Any] = dict(module.named_children())
-    if isinstance(children.get(convolution), nn.Conv2d) and isinstance(children.get(norm), nn.BatchNorm2d):
-        setattr(module, convolution, fuse_conv_bn_eval(children[convolution], children[norm]))
-        setattr(module, norm, nn.Identity())
+        fold_norms(self.encoder)

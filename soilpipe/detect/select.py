@@ -1,4 +1,9 @@
-"""The detector that a project file asks for, and the one that an analysis was made with."""
+"""The detector that a project file asks for, and the one that an analysis was made with.
+
+A detector's `validation` is what is known of it when it is loaded: the word of its card, or `local` once it was judged
+on a random sample of the project's scans (`evaluations`). It is part of the analysis, so an evaluation begins a new one
+from the next scan on, and what was detected before keeps what was known then.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,13 @@ from soilpipe import models
 from soilpipe.analyses import Analysis, analysis_of
 from soilpipe.config import Project
 from soilpipe.detect.base import Detector
+from soilpipe.detect.known import known_to_be
 from soilpipe.errors import SoilpipeError
+from soilpipe.evaluations import validation_now
 from soilpipe.store import Store
 
 CHANGE = "change"
+TORCHVISION = "torchvision:"
 
 
 class DetectorChoiceError(SoilpipeError):
@@ -17,20 +25,48 @@ class DetectorChoiceError(SoilpipeError):
 
 
 def load_project_detector(project: Project, store: Store) -> Detector:
-    """The detector of the project file: `champion`, `change`, a version, or a name in the registry."""
+    """The detector of the project file: `champion`, `change`, a version or a name in the registry, or `torchvision:`
+    and a family, for the trained detector of that family."""
     return load_named_detector(project.detector, store)
 
 
 def load_named_detector(wanted: str, store: Store) -> Detector:
-    """The same for one word. Raises ModelError when the registry does not have it."""
+    """The same for one word. Raises ModelError or DetectorChoiceError when the registry does not have it."""
     if wanted == CHANGE:
         from soilpipe.detect.change import ChangeDetector
 
-        return ChangeDetector()
+        change = ChangeDetector()
+        known = validation_now(store, "detector", change.info.version, change.info.threshold, change.info.validation)
+        return known_to_be(change, known)
     from soilpipe.detect.weights import load_detector
 
+    if wanted.startswith(TORCHVISION):
+        wanted = version_of_family(wanted.removeprefix(TORCHVISION), store)
     version = models.champion(store, "detector") if wanted == "champion" else wanted
-    return load_detector(models.model_path(store, "detector", version))
+    detector = load_detector(models.model_path(store, "detector", version))
+    return known_to_be(detector, models.validation_of(store, "detector", version))
+
+
+def version_of_family(family: str, store: Store) -> str:
+    """The trained detector of one of torchvision's families: the one promoted last, else the only one there is.
+
+    Raises DetectorChoiceError when there is none, or several of which none was ever promoted.
+    """
+    there = [model.version for model in models.list_models(store, "detector") if model.card.get("family") == family]
+    promoted = [each.version for each in models.decisions(store, "detector") if each.version in there]
+    if promoted:
+        return promoted[-1]
+    if len(there) > 1:
+        raise DetectorChoiceError(
+            f"{len(there)} detectors of the family {family} are registered ({', '.join(there)}) and none was promoted; "
+            "write the version of one of them as `detector` in the project file"
+        )
+    if not there:
+        raise DetectorChoiceError(
+            f"no {family} is registered in this store. torchvision's detectors come without weights here: train one "
+            f"(`soilpipe train detector --family {family}`) and register it, or write champion as `detector`"
+        )
+    return there[0]
 
 
 def load_analysis_detector(analysis: Analysis, store: Store) -> Detector:
@@ -46,8 +82,9 @@ def load_analysis_detector(analysis: Analysis, store: Store) -> Detector:
             detector = load_named_detector(wanted, store)
         except SoilpipeError:
             continue
-        if analysis_of(detector.info).id == analysis.id:
-            return detector
+        as_then = known_to_be(detector, analysis.validation)  # an evaluation since then changes nothing of its scans
+        if analysis_of(as_then.info).id == analysis.id:
+            return as_then
     raise DetectorChoiceError(
         f"analysis {analysis.id} ({analysis.detector_name}, version {analysis.detector}) can't be made by this "
         "release: its model or algorithm has changed. Older counts stay as they are; scans that came late for that "

@@ -3,8 +3,8 @@
 A torchvision built for CUDA beside a torch for the CPU fails at import ("operator torchvision::nms does not exist"),
 though all that is missing is its small compiled library. `import_torchvision` then declares the operators that the
 import asks for and puts PyTorch code in place of the two that detectors use: exact greedy non-maximum suppression, and
-torchvision's own Python version of RoI align, in pieces, uncompiled. Everything else of torchvision is as it was, and
-other compiled operators still say that they are missing. Where torchvision is whole nothing is touched.
+RoI align. Everything else of torchvision is as it was, and other compiled operators still say that they are missing.
+Where torchvision is whole nothing is touched.
 
 After `import_torchvision()`, `import torchvision` and packages that need it (lightly) work as usual.
 """
@@ -20,6 +20,7 @@ from types import ModuleType
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from soilpipe.errors import SoilpipeError
 
@@ -31,7 +32,7 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 NMS_BLOCK = 256  # boxes compared at once
-ROI_BLOCK = 64  # regions pooled at once: 64 of 256 channels take about 100 MB
+ROI_BLOCK = 128  # regions pooled at once: with 256 channels and 14 x 14 samples about 50 MB
 
 _lock = threading.Lock()
 _library: torch.library.Library | None = None
@@ -117,11 +118,11 @@ def _overlap(a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
 
 
 def _replace_roi_align(module: ModuleType) -> None:
-    """Let torchvision's Python RoI align run as it is, a few regions at a time: compiling it takes a C++ compiler and a
-    minute, and all regions at once take gigabytes."""
+    """torchvision's own Python version compiles itself first (a C++ compiler and a minute) and is several times slower;
+    it stays for numbers of samples that depend on the region."""
     plain = module._roi_align.__wrapped__
 
-    def in_pieces(
+    def replaced(
         features: Tensor,
         rois: Tensor,
         spatial_scale: float,
@@ -130,8 +131,54 @@ def _replace_roi_align(module: ModuleType) -> None:
         sampling_ratio: int,
         aligned: bool,
     ) -> Tensor:
-        settings = (spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)
-        parts = [plain(features, part, *settings) for part in rois.split(ROI_BLOCK)]
-        return torch.cat(parts) if parts else plain(features, rois, *settings)
+        way = roi_align if sampling_ratio > 0 and len(rois) else plain
+        return way(features, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned)
 
-    module._roi_align = in_pieces  # type: ignore[attr-defined]
+    module._roi_align = replaced  # type: ignore[attr-defined]
+
+
+def roi_align(
+    features: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    pooled_height: int,
+    pooled_width: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Means of bilinear samples in each bin of each region ("Mask R-CNN", He et al. 2017), differentiable.
+
+    features (n, c, h, w); rois (k, 5): which of n, x_min y_min x_max y_max in px that are cells times 1/spatial_scale;
+    to (k, c, pooled_height, pooled_width). `sampling_ratio` samples a bin and axis, 1 or more. A sample between the
+    outermost cells' centres and one cell beyond takes the outermost cell, further out it is 0, as in torchvision.
+    """
+    height, width = features.shape[2:]
+    starts = rois[:, 1:3] * spatial_scale - (0.5 if aligned else 0.0)
+    sizes = (rois[:, 3:5] - rois[:, 1:3]) * spatial_scale
+    if not aligned:
+        sizes = sizes.clamp_min(1.0)
+    x, y = (
+        starts[:, axis, None] + sizes[:, axis, None] * _sample_places(bins, sampling_ratio, rois)
+        for axis, bins in ((0, pooled_width), (1, pooled_height))
+    )
+    inside = ((y >= -1) & (y <= height))[:, :, None] & ((x >= -1) & (x <= width))[:, None, :]
+    across, down = (2 * places / max(side - 1, 1) - 1 for places, side in ((x, width), (y, height)))
+    grid = torch.stack(torch.broadcast_tensors(across[:, None, :], down[:, :, None]), dim=-1)  # (k, rows, columns, 2)
+    pooled = features.new_zeros((len(rois), features.shape[1], pooled_height, pooled_width))
+    for index in range(len(features)):
+        for rows in torch.nonzero(rois[:, 0] == index)[:, 0].split(ROI_BLOCK):
+            if not len(rows):
+                continue
+            tall = grid[rows].flatten(0, 1)[None].to(features.dtype)  # the regions one below the other
+            sampled = functional.grid_sample(
+                features[index : index + 1], tall, mode="bilinear", padding_mode="border", align_corners=True
+            )
+            sampled = sampled[0].unflatten(1, (len(rows), -1)).transpose(0, 1) * inside[rows][:, None]
+            pooled = pooled.index_copy(0, rows, functional.avg_pool2d(sampled, sampling_ratio))
+    return pooled
+
+
+def _sample_places(bins: int, sampling_ratio: int, like: Tensor) -> Tensor:
+    """(bins x samples,): where the samples lie along an axis, as shares of the region's side."""
+    count = bins * sampling_ratio
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count

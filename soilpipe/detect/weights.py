@@ -21,6 +21,8 @@ from safetensors.torch import save as tensor_bytes
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import MEDIUM, network_of, size_of
+from soilpipe.detect.torchvision_detector import TorchvisionDetector
+from soilpipe.detect.torchvision_family import FAMILIES, TorchvisionNetwork, make_family
 from soilpipe.errors import SoilpipeError
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
@@ -33,26 +35,32 @@ NEEDED: dict[str, type | tuple[type, ...]] = {
     "um_per_px": (int, float),
     "threshold": (int, float),
     "validation": str,
-    "border_mm": (int, float),
-    "border_tolerance": (int, float),
     "heads": list,
     "architecture": dict,
 }
+NEEDED_BY_TWO_PASSES: dict[str, type | tuple[type, ...]] = {"border_mm": (int, float), "border_tolerance": (int, float)}
+"""By the centre-point detector, which looks twice."""
+
+Network = CentrePointNetwork | TorchvisionNetwork
+LoadedDetector = CentrePointDetector | TorchvisionDetector
 
 
 class WeightsError(SoilpipeError):
     """A detector's folder that cannot be used, or not written."""
 
 
-def save_detector(folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any]) -> str:
+def save_detector(folder: Path | str, network: Network, card: Mapping[str, Any]) -> str:
     """Write weights.safetensors and card.json into `folder` (made when absent); returns the version.
 
-    The architecture is taken from the network, and so is its size, which `medium` and sizes without a name leave out.
-    Same network and card, same bytes.
+    The architecture is taken from the network, and so are its family (of torchvision's) or its size, which `medium` and
+    sizes without a name leave out. Same network and card, same bytes.
     """
     folder = Path(folder)
-    complete = {key: value for key, value in card.items() if key != "size"} | {"architecture": network.architecture}
-    if (size := size_of(network)) not in (None, MEDIUM):
+    complete = {key: value for key, value in card.items() if key not in ("size", "family")}
+    complete["architecture"] = network.architecture
+    if isinstance(network, TorchvisionNetwork):
+        complete["family"] = network.family
+    elif (size := size_of(network)) not in (None, MEDIUM):
         complete["size"] = size
     check_card(complete, folder / CARD)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -69,14 +77,27 @@ def version_of(weights: bytes, card: bytes) -> str:
     return hashlib.sha256(weights + card).hexdigest()[:12]
 
 
-def load_detector(folder: Path | str, *, device: str | torch.device | None = None) -> CentrePointDetector:
+def load_detector(folder: Path | str, *, device: str | torch.device | None = None) -> LoadedDetector:
     """The detector in `folder`. WeightsError when a file is missing, broken, foreign, or does not fit its card."""
     folder = Path(folder)
     card, text = read_card(folder)
     weights = _read(folder / WEIGHTS)
     network = _network(card, folder / CARD)
     _fill(network, _tensors(weights, folder / WEIGHTS), folder / WEIGHTS)
-    return CentrePointDetector(network, card, version=version_of(weights, text), device=device)
+    return detector_of(network, card, version=version_of(weights, text), device=device)
+
+
+def detector_of(
+    network: Network,
+    card: Mapping[str, Any],
+    *,
+    version: str = "unsaved",
+    device: str | torch.device | None = None,
+) -> LoadedDetector:
+    """The detector that a network is with its card, whatever its family."""
+    if isinstance(network, TorchvisionNetwork):
+        return TorchvisionDetector(network, card, version=version, device=device)
+    return CentrePointDetector(network, card, version=version, device=device)
 
 
 def read_card(folder: Path | str) -> tuple[dict[str, Any], bytes]:
@@ -95,9 +116,16 @@ def check_card(card: Any, path: Path) -> None:
     """WeightsError naming every key of a card that is missing or makes no sense."""
     if not isinstance(card, dict):
         raise WeightsError(f"{path}: a card is a JSON object, not a {type(card).__name__}")
+    family = card.get("family")
+    if family is not None and family not in FAMILIES:
+        raise WeightsError(
+            f"{path}: `family` = {family!r} is none that this version knows ({', '.join(FAMILIES)}; absent for the "
+            "centre-point detector)"
+        )
+    needed = NEEDED if family else NEEDED | NEEDED_BY_TWO_PASSES
     problems = [
         f"`{key}` is missing" if key not in card else f"`{key}` = {card[key]!r}"
-        for key, kind in NEEDED.items()
+        for key, kind in needed.items()
         if not isinstance(card.get(key), kind) or isinstance(card.get(key), bool)
     ]
     if not problems:
@@ -106,12 +134,12 @@ def check_card(card: Any, path: Path) -> None:
             problems.append(f"`taxa` = {taxa!r} (expected different names, one or more)")
         if not isinstance(card.get("difference", True), bool):
             problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
-        if heads not in (["fine"], list(HEADS)):
-            problems.append(f"`heads` = {heads!r} (expected ['fine'] or {list(HEADS)!r})")
+        if heads not in (["fine"],) if family else heads not in (["fine"], list(HEADS)):
+            problems.append(f"`heads` = {heads!r} (expected ['fine']{'' if family else f' or {list(HEADS)!r}'})")
         if not 0 <= card["threshold"] <= 1:
             problems.append(f"`threshold` = {card['threshold']!r} (expected 0 to 1)")
         for key, least in (("um_per_px", 0), ("border_mm", 0), ("border_tolerance", 1)):
-            if not (math.isfinite(card[key]) and card[key] > least):
+            if key in needed and not (math.isfinite(card[key]) and card[key] > least):
                 problems.append(f"`{key}` = {card[key]!r} (expected more than {least})")
         if card["validation"] not in ("none", "simulated", "local"):
             problems.append(f"`validation` = {card['validation']!r} (expected none, simulated or local)")
@@ -120,7 +148,7 @@ def check_card(card: Any, path: Path) -> None:
                 f"`architecture` is for {card['architecture'].get('taxa')} taxa, the card names {len(taxa)}"
             )
     if problems:
-        raise WeightsError(f"{path}: not the card of a centre-point detector: {'; '.join(problems)}")
+        raise WeightsError(f"{path}: not the card of a detector: {'; '.join(problems)}")
 
 
 def _read(path: Path) -> bytes:
@@ -148,7 +176,20 @@ def _tensors(weights: bytes, path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _network(card: Mapping[str, Any], path: Path) -> CentrePointNetwork:
+def _network(card: Mapping[str, Any], path: Path) -> Network:
+    architecture = card["architecture"]
+    if "family" in card:
+        network = make_family(card["family"], int(architecture["taxa"]))
+        if network.architecture != architecture:
+            raise WeightsError(
+                f"{path}: `architecture` = {architecture!r} is not that of {card['family']} in this version "
+                f"({network.architecture!r})"
+            )
+        return network
+    return _centre_point_network(card, path)
+
+
+def _centre_point_network(card: Mapping[str, Any], path: Path) -> CentrePointNetwork:
     try:
         network = network_of(card["architecture"])
     except (KeyError, TypeError, ValueError) as error:
@@ -163,7 +204,7 @@ def _network(card: Mapping[str, Any], path: Path) -> CentrePointNetwork:
     return network
 
 
-def _fill(network: CentrePointNetwork, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def _fill(network: Network, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     wanted = network.state_dict()
     missing = sorted(set(wanted) - set(tensors))
     strange = sorted(set(tensors) - set(wanted))

@@ -87,7 +87,7 @@ WRONG_AT_THE_TOP = [
     ("max_memory: 4XB", ["'4XB' is no size"]),
     ("max_memory: 0GB", ["out of bounds"]),
     ("keep_originals: maybe", ["neither true nor false"]),
-    ("detector: torchvision:fasterrcnn_resnet50_fpn_v2", ["come with a later release"]),
+    ("detector: torchvision:fasterrcnn", ["there are fasterrcnn_resnet50_fpn_v2 and fcos_resnet50_fpn"]),
     ("detector: ../model", ["is no detector"]),
     ("detector: Change", ["Write change, in small letters"]),
     ("taxa: sol", ["'sol' is no list of taxa", "Write soil"]),
