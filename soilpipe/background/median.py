@@ -40,11 +40,10 @@ def masked_median(
     pictures: (h, w, 3) each; masks: (h, w) each. The same numbers as `median` where every mask is True.
     """
     count = np.stack(masks).sum(axis=0, dtype=np.int64)
-    result = np.zeros_like(pictures[0])
-    whole = count == len(pictures)
-    if whole.any() and len(pictures) > 1:
-        result[whole] = median([picture[whole] for picture in pictures]).reshape(-1, 3)
-    some = (count > 0) & ~whole if len(pictures) > 1 else count > 0
+    # Nearly all pixels have every mask: they are all done at once, and the few others again.
+    result = median(pictures) if len(pictures) > 1 else np.zeros_like(pictures[0])
+    result[count == 0] = 0
+    some = (count > 0) & (count < len(pictures)) if len(pictures) > 1 else count > 0
     if some.any():
         absent = 256  # sorts behind every byte
         stack = np.stack(
