@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from soilpipe.labels.interchange import CROWD, LOOKED_AT, TileToLabel
 from soilpipe.labels.records import Draw, Format
@@ -11,10 +12,10 @@ _COMMON = """# {count} tiles to label
 
 Draw {draw_id}: {random} drawn at random, {suggested} suggested, tiles of {size}.
 
-What is a tile: a window of one scan at full resolution. Beside it is its difference from the scans before: what is
-grey has not changed, what stands out has come, gone or moved. Roots grow and water moves too, and an animal that rests
-shows no difference at all, so decide by the scan. Where there is no earlier scan to compare with, the difference is
-grey all over and says so.
+A tile is a window of one scan at full resolution. Beside it is its difference from the scans before, twice as strong:
+what is grey has not changed, what is brighter or darker than it was stands out, and what has gone leaves its negative.
+Roots grow and water moves too, and an animal that rests shows no difference at all, so decide by the scan. Where there
+are no earlier scans to compare with, the difference is grey all over and says so.
 
 ## What to mark
 
@@ -26,9 +27,10 @@ grey all over and says so.
 - `{crowd}`: one box around animals too many or too blurred to tell apart. It counts neither way.
 - Exuviae, and animals that are clearly dead, are a decision of your project: be the same throughout.
 
-Boxes that are there already come from {sources}. They are a start, not an answer: move them, rename them, delete
-them, and look for what they miss. Whoever begins with a detector's boxes agrees with it more than whoever begins
-with none: for figures that you will publish, export the random tiles once more with `--no-boxes`.
+Boxes that are there already come from {sources}.
+They are a start, not an answer: move them, rename them, delete them, and look for what they miss. Whoever begins with a
+detector's boxes agrees with it more than whoever begins with none: for figures that you will publish, export the draw
+with `--no-boxes`.
 
 ## Looked at
 
@@ -109,8 +111,8 @@ def guide(format_: Format, draw: Draw, tiles: Sequence[TileToLabel], folder: str
         sources=told,
         looked_at=_LOOKED_AT[format_].format(mark=LOOKED_AT),
         how=_HOW[format_].format(folder=folder),
-        design=draw.design,
-        estimator=draw.estimator,
+        design=fill(draw.design, 120),
+        estimator=fill(draw.estimator, 120),
     )
 
 

@@ -60,9 +60,9 @@ def write(tiles: Iterable[TileToLabel], names: Sequence[str], title: str, prefix
     tasks = []
     for tile in in_order(tiles):
         file = quote(f"{tile.tile_id}.png")
-        scale = "" if tile.dpi is None else f", {1000 * 25.4 / tile.dpi:.1f} µm a px"
+        scale = "" if tile.dpi is None else f" ({25_400 / tile.dpi:.1f} µm a px)"
         data = {"tile_id": tile.tile_id, "image": f"{prefix}images/{file}", "difference": f"{prefix}difference/{file}"}
-        data |= {"told": f"{tile.tile_id} ({tile.how}{scale})", "how": tile.how, "draw": title}
+        data |= {"told": f"{tile.tile_id}{scale}", "how": tile.how, "draw": title}
         result = [_region(tile, one, place) for place, one in enumerate(tile.boxes)]
         scores = [one.score for one in tile.boxes if one.score is not None]
         prediction = {"model_version": tile.boxes_from, "score": min(scores, default=0.0), "result": result}

@@ -61,6 +61,8 @@ def tile_pictures(store: Store, tiles: Iterable[Tile]) -> Iterator[TilePicture]:
             difference = _shown(window[3:6], window[6])
             if missing:
                 _write_across(difference, missing)
+            if um_per_px is not None:
+                _draw_scale(difference, um_per_px)
             yield TilePicture(tile, np.ascontiguousarray(window[:3].transpose(1, 2, 0)), difference, um_per_px, missing)
 
 
@@ -92,6 +94,14 @@ def _write_across(picture: np.ndarray, words: str) -> None:
     size = min(1.0, 0.9 * width / across)
     place = (int((width - across * size) / 2), height // 2)
     cv2.putText(picture, words, place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 2 if size > 0.6 else 1, cv2.LINE_AA)
+
+
+def _draw_scale(picture: np.ndarray, um_per_px: float) -> None:
+    """A bar of 1 mm in the lower left corner. The scan itself is left as it is: nothing may hide an animal there."""
+    height, length = picture.shape[0], round(1000 / um_per_px)
+    top = height - 14
+    cv2.rectangle(picture, (8, top), (8 + length, top + 4), (0, 0, 0), -1)
+    cv2.putText(picture, "1 mm", (8, top - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -90,7 +90,7 @@ def suggest(candidates: Iterable[Candidate], wanted: int, taken: Iterable[Place]
             if len(chosen) >= wanted or tile.doubt <= 0:
                 break
             if not fresh or tile.spot not in spots:
-                take(tile, f"doubtful: {tile.doubtful} detections close to the threshold")
+                take(tile, f"doubtful: {_times(tile.doubtful, 'detection')} close to the threshold")
     return chosen
 
 
@@ -113,8 +113,12 @@ def _take_rare(
             while queues[taxon]:
                 tile = queues[taxon].pop(0)
                 if tile.place in left and tile.spot not in spots:
-                    take(tile, f"rare: {taxon}, found {totals[taxon]} times in all")
+                    take(tile, f"rare: {taxon}, {_times(totals[taxon], 'detection')} in all")
                     wanted -= 1
                     break
             if wanted == 0:
                 return
+
+
+def _times(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
