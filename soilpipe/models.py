@@ -3,15 +3,14 @@
 A version is a folder with weights.safetensors and card.json, never changed once written. Promotions and roll-backs are
 records; the champion of a role is what they add up to. What a promotion changes is what runs use from the next scan on;
 nothing older is made again. Whether a version may be promoted is for `promotion` to say.
+
+What a version is worth on this project's scans is learned after its card is written, and stands in `evaluations`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,12 +21,14 @@ from pydantic import AwareDatetime, ValidationError
 
 from soilpipe import layout
 from soilpipe.config import FrozenModel
+from soilpipe.detect.base import Validation
 from soilpipe.errors import SoilpipeError
+from soilpipe.evaluations import LastEvaluation, evaluations, newest_local, summary, validation_now
+from soilpipe.model_cache import CARD, WEIGHTS, cached
 from soilpipe.store import MissingKeyError, Store
 
 SHIPPED = "shipped"
 ROLES = ("detector",)
-WEIGHTS, CARD = "weights.safetensors", "card.json"
 PROMOTIONS = "promotions"
 SHORTEST_PREFIX = 4
 
@@ -52,15 +53,20 @@ class Decision(FrozenModel):
 
 @dataclass(frozen=True)
 class Model:
-    """One version: its card, and whether it is the champion of its role."""
+    """One version: its card, whether it is the champion of its role, and what it was found to be worth.
+
+    validation: what stands behind the detections that it makes from now on: the card's word, or `local` once it was
+    judged on a random sample of this project's scans. What it detected before stays as it was.
+    """
 
     role: str
     version: str
     name: str
-    validation: str
+    validation: Validation
     taxa: tuple[str, ...]
     champion: bool
     card: Mapping[str, Any]
+    evaluation: LastEvaluation | None
 
 
 def register(store: Store, role: str, folder: Path) -> str:
@@ -100,15 +106,31 @@ def show(store: Store, role: str, version: str) -> Model:
     """One version. ``version`` may be a name, when only one version has it. Raises ModelError with what there is."""
     version = resolve(store, role, version)
     card = card_of(store, role, version)
+    records = evaluations(store, role, content_of(store, role, version))
+    local = newest_local(records, float(card.get("threshold", -1)))
     return Model(
         role=role,
         version=version,
         name=str(card.get("name", version)),
-        validation=str(card.get("validation", "none")),
+        validation="local" if local else card.get("validation", "none"),
         taxa=tuple(card.get("taxa", ())),
         champion=champion(store, role) == version,
         card=card,
+        evaluation=summary(local or (records[-1] if records else None)),
     )
+
+
+def content_of(store: Store, role: str, version: str) -> str:
+    """The version by its content: itself, but for the one that comes with the package, which changes with releases."""
+    version = resolve(store, role, version)
+    return content_version(_shipped_folder(role)) if version == SHIPPED else version
+
+
+def validation_of(store: Store, role: str, version: str) -> Validation:
+    """What stands behind a version's detections from now on: see `evaluations`."""
+    card = card_of(store, role, resolve(store, role, version))
+    content = content_of(store, role, version)
+    return validation_now(store, role, content, float(card.get("threshold", -1)), card.get("validation", "none"))
 
 
 def resolve(store: Store, role: str, wanted: str) -> str:
@@ -210,38 +232,12 @@ def model_path(store: Store, role: str, version: str) -> Path:
     if not store.root.startswith("s3://"):
         folder = Path(store.root) / key
     else:
-        folder = _cache() / role / version
-        if not _is_whole(folder, version):
-            _download(store, key, folder)
+        folder = cached(store, key, role, version, lambda held: content_version(held) == version)
     if (found := content_version(folder)) != version:
         raise ModelError(
             f"the {role} {version} is damaged (its content hashes to {found}); register it again, or promote another"
         )
     return folder
-
-
-def _is_whole(folder: Path, version: str) -> bool:
-    return (folder / CARD).is_file() and (folder / WEIGHTS).is_file() and content_version(folder) == version
-
-
-def _download(store: Store, key: str, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-    try:
-        for name in (WEIGHTS, CARD):
-            (unfinished / name).write_bytes(store.read_bytes(f"{key}/{name}"))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
-    except OSError:
-        if not _is_whole(folder, folder.name):  # else another process was faster, with the same content
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "models"
 
 
 def _exists(store: Store, role: str, version: str) -> bool:

@@ -1,60 +1,156 @@
 """The gate: whether a candidate may take the champion's place by its figures.
 
-In this release a candidate replaces the champion when both cards hold an evaluation on the same labels of this project
-(the same hash), and the candidate's AP50 is higher. No hold-out is kept yet, so most promotions must be forced, which
-needs a reason; the record says so.
+Both must have been evaluated, as runs use them, on the same random tiles of the project's hold-out, which serves
+nothing else. The candidate is compared with the best of all that were ever champions and judged on these tiles, by
+paired draws of scanner-days (`detect.gate`): the lower bound of the change in AP50 is at least -1 point; recall and
+false alarms of no common taxon are clearly worse; recall of the smallest size class is not lower. With too few labels
+nothing is decided: it stays a candidate, and the words say what is missing. Forcing needs a reason. The decision keeps
+the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from soilpipe.models import Decision, ModelError, card_of, champion, check_loads, decide, model_path, resolve
+from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, evaluations, summary
+from soilpipe.models import (
+    SHIPPED,
+    Decision,
+    ModelError,
+    champion,
+    check_loads,
+    content_of,
+    decide,
+    decisions,
+    model_path,
+    resolve,
+)
 from soilpipe.store import Store
+from soilpipe.taxonomy import SOIL, Taxonomy
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a candidate may replace the champion by its figures, in words, and the figures."""
+    """Whether a candidate may replace the champion by its figures, in words, and the figures (JSON-able)."""
 
     passed: bool
     words: str
     figures: Mapping[str, Any]
 
 
-def promote(store: Store, role: str, version: str, reason: str, force: bool, now: datetime) -> Decision:
+def promote(
+    store: Store, role: str, version: str, reason: str, force: bool, now: datetime, taxonomy: Taxonomy = SOIL
+) -> Decision:
     """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced."""
     version = resolve(store, role, version)
     check_loads(role, model_path(store, role, version))
     present = champion(store, role)
     if version == present:
         raise ModelError(f"{version} is the champion of role {role} already; there is nothing to promote")
-    verdict = judge(card_of(store, role, version), card_of(store, role, present))
+    verdict = judge(store, role, version, present, taxonomy)
     if not verdict.passed and not force:
         raise ModelError(
             f"{version} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
         )
     if force and not reason.strip():
         raise ModelError(f"forcing {version} needs a reason: say in a sentence why it should replace {present}")
-    figures = {**verdict.figures, "verdict": verdict.words}
+    figures = json.loads(json.dumps({**verdict.figures, "verdict": verdict.words}))  # as the record will give it back
     return decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
 
 
-def judge(candidate: Mapping[str, Any], present: Mapping[str, Any]) -> Verdict:
-    """The gate of this release, on the cards' `evaluation`: {validation: local, labels_sha256, ap50}."""
-    new, old = (card.get("evaluation") or {} for card in (candidate, present))
-    figures = {"candidate": dict(new), "champion": dict(old)}
-    if new.get("validation") != "local":
-        return Verdict(False, "its card has no evaluation on labels of this project", figures)
-    if old.get("validation") != "local" or old.get("labels_sha256") != new.get("labels_sha256"):
-        return Verdict(False, "the champion was not evaluated on the same labels, so they cannot be compared", figures)
-    if not float(new["ap50"]) > float(old["ap50"]):
+def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonomy = SOIL) -> Verdict:
+    """The gate on what the store knows of a candidate, of the present champion and of those before it."""
+    from soilpipe.detect.gate import compare
+
+    ours = evaluations(store, role, content_of(store, role, version))
+    usable = _usable(ours)
+    if not usable:
+        return Verdict(False, _why_unusable(version, ours), {"candidate": _told(ours[-1] if ours else None)})
+    champions = _usable(evaluations(store, role, content_of(store, role, present)))
+    pair = next(((new, old) for new in usable for old in champions if new.labels_sha256 == old.labels_sha256), None)
+    if pair is None:
         return Verdict(
             False,
-            f"its AP50 of {new['ap50']:.3f} is not above the champion's {old['ap50']:.3f} on the same labels",
+            f"the champion {present} was not evaluated on the same labels, so they cannot be compared; run "
+            f"`soilpipe evaluate detector --version {present}` and the same for {version}",
+            {"candidate": _told(usable[0]), "champion": _told(champions[0] if champions else None)},
+        )
+    candidate = pair[0]
+    rival = max((pair[1], *_earlier(store, role, version, candidate.labels_sha256)), key=_ap50)
+    compared = compare(candidate, rival, taxonomy)
+    figures = {"candidate": _told(candidate), "rival": _told(rival), "comparison": dict(compared.figures)}
+    if compared.missing:
+        return Verdict(
+            False,
+            f"it stays a candidate, because there are too few labels to judge by: {', '.join(compared.missing)}. Draw "
+            "and label more tiles (`soilpipe label draw`), then evaluate both again",
             figures,
         )
-    return Verdict(True, f"AP50 {old['ap50']:.3f} -> {new['ap50']:.3f} on the same labels", figures)
+    against = f"against {rival.name} ({rival.version}) on {candidate.images} held-out tiles"
+    if compared.worse:
+        return Verdict(False, f"{against} it is worse in this: {'; '.join(compared.worse)}", figures)
+    ap50 = compared.figures["ap50"]
+    return Verdict(
+        True, f"AP50 {ap50['rival']:.3f} -> {ap50['candidate']:.3f} {against}, no worse in the rest", figures
+    )
+
+
+def _usable(records: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
+    """Those on the hold-out, as runs use the version; newest first."""
+    return [record for record in reversed(records) if record.sample == "hold-out" and record.validation == "local"]
+
+
+def _earlier(store: Store, role: str, version: str, labels: str) -> list[EvaluationRecord]:
+    """The last evaluation on these labels of every version that ever was champion."""
+    found = []
+    for name in dict.fromkeys((SHIPPED, *(d.version for d in decisions(store, role) if d.action == "promote"))):
+        try:
+            content = content_of(store, role, name)
+        except ModelError:
+            continue  # its files are gone: it cannot be what one would go back to
+        if name != version:
+            found += [r for r in _usable(evaluations(store, role, content)) if r.labels_sha256 == labels][:1]
+    return found
+
+
+def _ap50(record: EvaluationRecord) -> float:
+    return float(record.figures.get("ap50") or 0.0)
+
+
+def _why_unusable(version: str, records: Sequence[EvaluationRecord]) -> str:
+    run = f"`soilpipe evaluate detector --version {version}`"
+    if not records:
+        return f"it has no evaluation on labels of this project; run {run}"
+    last = records[-1]
+    if last.sample == "file":
+        return (
+            "it was evaluated only on a label file that was given, which it may have been trained on; the gate needs "
+            f"the project's own hold-out: run {run} without --labels"
+        )
+    if last.trained_on:
+        return f"{last.trained_on} of the {last.images} tiles that it was evaluated on were trained on"
+    if not last.as_used:
+        return f"it was not evaluated as runs use it, on all tiles and with its own threshold and difference; run {run}"
+    if last.sample == "random" or last.images < ENOUGH_TILES:
+        return (
+            f"the hold-out (one scanner whole, and every scanner's last fifth in time) has fewer than {ENOUGH_TILES} "
+            f"random tiles that somebody has looked at; label more (`soilpipe label draw`), then run {run}"
+        )
+    return f"its evaluation is of an earlier release; run {run}"
+
+
+def _told(record: EvaluationRecord | None) -> dict[str, Any]:
+    """A record's figures for the decision, without its matches."""
+    short = summary(record)
+    if record is None or short is None:
+        return {}
+    return {
+        **asdict(short),
+        "evaluated_at": short.evaluated_at.isoformat(),
+        "version": record.version,
+        "labels_sha256": record.labels_sha256,
+    }

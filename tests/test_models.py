@@ -5,38 +5,19 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from soilpipe import models
 from soilpipe.detect import weights
-from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.weights import WeightsError, load_detector, save_detector
+from soilpipe.detect.weights import WeightsError, load_detector
 from soilpipe.models import ModelError, champion, decisions, list_models, model_path, register, rollback, show
 from soilpipe.promotion import promote
 from soilpipe.store import Store
+from tests.tiny_model import make_model
 
 NOW = datetime(2024, 3, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-CARD: dict[str, Any] = {
-    "name": "tiny",
-    "taxa": ["Acari", "Collembola"],
-    "um_per_px": 21.17,
-    "threshold": 0.4,
-    "validation": "none",
-    "border_mm": 4.0,
-    "border_tolerance": 1.3,
-    "heads": ["fine"],
-}
-
-
-def make_model(folder: Path, **card: Any) -> Path:
-    torch.manual_seed(0)
-    network = CentrePointNetwork(2, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval()
-    save_detector(folder, network, {**CARD, **card})
-    return folder
 
 
 @pytest.fixture
@@ -46,10 +27,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         weights, "SHIPPED", make_model(tmp_path / "shipped", name="of the package", validation="simulated")
     )
     return Store(tmp_path / "store")
-
-
-def local(ap50: float, labels: str = "l1") -> dict[str, Any]:
-    return {"evaluation": {"validation": "local", "labels_sha256": labels, "ap50": ap50}}
 
 
 def force(store: Store, version: str, at: datetime = NOW) -> None:
@@ -104,24 +81,6 @@ def test_without_figures_a_promotion_must_be_forced_with_a_reason(store: Store, 
     assert (decision.forced, decision.previous, champion(store)) == (True, "shipped", version)
     assert decisions(store, "detector") == [decision]
     assert show(store, "detector", version).champion
-
-
-def test_better_figures_on_the_same_labels_open_the_gate(store: Store, tmp_path: Path) -> None:
-    old = register(store, "detector", make_model(tmp_path / "old", **local(0.50)))
-    better = register(store, "detector", make_model(tmp_path / "better", **local(0.55)))
-    worse = register(store, "detector", make_model(tmp_path / "worse", **local(0.45)))
-    elsewhere = register(store, "detector", make_model(tmp_path / "elsewhere", **local(0.99, labels="l2")))
-    with pytest.raises(ModelError, match="not evaluated on the same labels"):
-        promote(store, "detector", old, "", False, NOW)
-    force(store, old)
-    with pytest.raises(ModelError, match="not above"):
-        promote(store, "detector", worse, "", False, NOW)
-    with pytest.raises(ModelError, match="same labels"):
-        promote(store, "detector", elsewhere, "", False, NOW)
-    decision = promote(store, "detector", better, "", False, NOW + HOUR)
-    assert not decision.forced
-    assert decision.figures["candidate"]["ap50"] == 0.55
-    assert champion(store) == better
 
 
 def test_rolling_back_leads_through_the_champions_to_the_package(store: Store, tmp_path: Path) -> None:

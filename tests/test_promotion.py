@@ -1,0 +1,132 @@
+"""Who may become champion by its figures, and what is said to those who may not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soilpipe import models
+from soilpipe.detect import weights
+from soilpipe.evaluations import keep
+from soilpipe.models import ModelError, champion, decisions, register
+from soilpipe.promotion import promote
+from soilpipe.store import Store
+from tests.evaluation_records import NOW, record
+from tests.tiny_model import make_model
+
+BETTER = [[True, True, True, True]] * 40
+WORSE = [[True, True, False, False]] * 40
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(weights, "SHIPPED", make_model(tmp_path / "shipped", name="of the package"))
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def candidate(store: Store, tmp_path: Path) -> str:
+    return register(store, "detector", make_model(tmp_path / "candidate", name="candidate"))
+
+
+def shipped(store: Store, found: Any = None, **changes: Any) -> None:
+    keep(store, record(models.content_of(store, "detector", "shipped"), found, **changes))
+
+
+def refused(store: Store, version: str) -> str:
+    """What is said when it is not promoted; nothing is decided then."""
+    before = decisions(store, "detector")
+    with pytest.raises(ModelError) as told:
+        promote(store, "detector", version, "", False, NOW)
+    assert decisions(store, "detector") == before
+    return str(told.value)
+
+
+def test_one_that_is_no_worse_on_the_same_labels_is_promoted_without_force(store: Store, candidate: str) -> None:
+    shipped(store)
+    keep(store, record(candidate, BETTER))
+    decision = promote(store, "detector", candidate, "", False, NOW)
+    assert not decision.forced and champion(store) == candidate
+    assert decision.figures["comparison"]["ap50"]["interval"][0] >= 0
+    assert decision.figures["candidate"]["figures"]["ap50"] == 1.0
+    assert decision.figures["verdict"].startswith("AP50 0.752 -> 1.000 against model ")
+    assert decisions(store, "detector") == [decision], "figures and all come back from the record"
+
+
+def test_one_that_is_worse_is_told_in_what(store: Store, candidate: str) -> None:
+    shipped(store)
+    keep(store, record(candidate, WORSE))
+    words = refused(store, candidate)
+    assert "it is worse in this: AP50 0.752 -> 0.505" in words and "recall of Collembola" in words
+    assert "--force with a --reason" in words
+
+
+def test_without_an_evaluation_of_its_own_or_of_the_champions_there_is_no_comparison(
+    store: Store, candidate: str
+) -> None:
+    assert f"soilpipe evaluate detector --version {candidate}" in refused(store, candidate)
+    keep(store, record(candidate, BETTER))
+    assert "the champion shipped was not evaluated on the same labels" in refused(store, candidate)
+    shipped(store, labels_sha256="2" * 64)
+    assert "the champion shipped was not evaluated on the same labels" in refused(store, candidate)
+    shipped(store, evaluated_at=NOW + HOUR)
+    assert promote(store, "detector", candidate, "", False, NOW).version == candidate
+
+
+def test_the_best_ever_promoted_is_the_measure_and_not_only_the_present_one(store: Store, tmp_path: Path) -> None:
+    best, poor, new = (register(store, "detector", make_model(tmp_path / name, name=name)) for name in "abc")
+    shipped(store)
+    keep(store, record(best, BETTER))
+    keep(store, record(poor, WORSE))
+    keep(store, record(new))
+    promote(store, "detector", best, "", False, NOW)
+    promote(store, "detector", poor, "the best one stumbles over roots", True, NOW + HOUR)
+    words = refused(store, new)
+    assert f"against model {best}" in words, "better than the present champion, and worse than the one before"
+
+
+def test_too_few_labels_leave_it_a_candidate_and_say_what_is_missing(store: Store, candidate: str) -> None:
+    few = {"images": 40, "days": 4}
+    shipped(store, **few)
+    keep(store, record(candidate, BETTER, **few))
+    words = refused(store, candidate)
+    assert "it stays a candidate" in words and "4 of 10 scanner-days" in words and "soilpipe label draw" in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sample": "file"}, "without --labels"),
+        ({"sample": "random"}, "fewer than 30 random tiles"),
+        ({"images": 29}, "fewer than 30 random tiles"),
+        ({"trained_on": 7}, "7 of the 40 tiles that it was evaluated on were trained on"),
+        ({"as_used": False}, "not evaluated as runs use it"),
+        ({"algorithm_version": "0"}, "of an earlier release"),
+    ],
+)
+def test_an_evaluation_that_is_no_basis_is_told_as_such(
+    store: Store, candidate: str, changes: dict[str, Any], told: str
+) -> None:
+    shipped(store)
+    keep(store, record(candidate, BETTER[: changes.get("images", 40)], **changes))
+    assert told in refused(store, candidate)
+
+
+def test_forcing_needs_a_reason_and_keeps_the_verdict(store: Store, candidate: str) -> None:
+    shipped(store)
+    keep(store, record(candidate, WORSE))
+    with pytest.raises(ModelError, match="needs a reason"):
+        promote(store, "detector", candidate, " ", True, NOW)
+    decision = promote(store, "detector", candidate, "it finds the mites", True, NOW)
+    assert decision.forced and decision.reason == "it finds the mites"
+    assert "it is worse in this" in decision.figures["verdict"]
+
+
+def test_force_where_the_gate_is_open_is_no_forced_decision(store: Store, candidate: str) -> None:
+    shipped(store)
+    keep(store, record(candidate, BETTER))
+    assert not promote(store, "detector", candidate, "it is better", True, NOW).forced
