@@ -98,7 +98,9 @@ class _Writer:
     def add_labelled(self, tile: Tile, label: TileLabel) -> None:
         more = {"tile_id": tile.tile_id, "how": tile.how, "inclusion_probability": tile.inclusion_probability}
         more |= {"labelled_by": label.by, "labelled_at": label.at.isoformat()}
-        if not self._image(tile.place, more):
+        why_not = self._image(tile.place, more)
+        if why_not is not None:
+            self.left_out.append(f"{tile.tile_id}: {why_not}")
             return
         for box in label.boxes:
             name = _first_animal(self._project.taxonomy) if box.crowd else box.name
@@ -121,15 +123,15 @@ class _Writer:
         if place not in self._written:
             self._image(place, {"labelled": False})
 
-    def _image(self, place: Place, more: Mapping[str, Any]) -> bool:
+    def _image(self, place: Place, more: Mapping[str, Any]) -> str | None:
+        """Cut a window and write it; why not, where its pixels are not to be had."""
         scan_id, x0, y0, x1, y1 = place
         try:
             receipt = self._receipt(scan_id)
             image = open_image(self._store, scan_id, receipt.um_per_px or 1.0)
             pixels = image.levels[0].read(y0, y1, x0, x1)
         except (FileNotFoundError, ValueError, SoilpipeError) as error:
-            self.left_out.append(f"{scan_id} x {x0} y {y0}: {error}")
-            return False
+            return str(error)
         name = f"{scan_id}-x{x0}-y{y0}-{x1 - x0}x{y1 - y0}.png"
         done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         assert done
@@ -143,7 +145,7 @@ class _Writer:
             entry["date_captured"] = receipt.captured_at.isoformat()
         self._times.add(key)
         self.images.append(entry | dict(more))
-        return True
+        return None
 
     def _receipt(self, scan_id: str) -> Receipt:
         if scan_id not in self._receipts:

@@ -23,7 +23,7 @@ from soilpipe.store import Store
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
 NOW = datetime(2024, 4, 1, 9, 30, tzinfo=UTC)
-HEIGHT, WIDTH = 320, 450
+HEIGHT, WIDTH = 321, 450
 ANIMAL = (200, 150)  # x, y of the animal in every fourth scan
 
 Found = Sequence[tuple[str, float, tuple[float, float, float, float]]]  # taxon, score, box
