@@ -28,6 +28,7 @@ from soilpipe.detect.network import (
     CentrePointNetwork,
     Head,
 )
+from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.tiles import Tile, tile_grid
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ class CentrePointDetector:
                 "border_mm": float(card["border_mm"]),
                 "border_tolerance": float(card["border_tolerance"]),
                 "heads": list(card["heads"]),
+                **own_thresholds(card),
             },
             uses_difference=bool(card.get("difference", True)),
         )
@@ -232,16 +234,17 @@ class CentrePointDetector:
         offset: tuple[int, int] = (0, 0),
     ) -> Detections:
         """As `detect`, from what the passes read; `height`, `width`, `um_per_px` are those of full resolution."""
-        if threshold is None:
-            threshold = self.info.threshold
+        least = least_scores(self.info, threshold)
         boxes, scores, labels = [], [], []
         for head, windows in passes.items():
             peaks = find_peaks(
-                self._folded, head, windows, threshold, device=self.device, core=self.core, offset=offset
+                self._folded, head, windows, float(least.min()), device=self.device, core=self.core, offset=offset
             )
-            boxes.append(decode.peak_boxes(peaks, windows.factor, height, width))
-            scores.append(decode.scores_of(peaks))
-            labels.append(peaks.taxon.argmax(axis=1).astype(np.int64))
+            score, label = decode.scores_of(peaks), peaks.taxon.argmax(axis=1).astype(np.int64)
+            enough = score >= least[label]
+            boxes.append(decode.peak_boxes(peaks, windows.factor, height, width)[enough])
+            scores.append(score[enough])
+            labels.append(label[enough])
         if len(boxes) == 2:
             kept = decode.settle_border(
                 boxes[0],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from soilpipe.detect.base import Detections
+from soilpipe.detect.base import Detections, DetectorInfo
 
 
 def at_work(detections: Detections, threshold: float, thresholds: Mapping[str, float]) -> Detections:
@@ -15,6 +16,15 @@ def at_work(detections: Detections, threshold: float, thresholds: Mapping[str, f
     return detections.select(detections.scores >= least[detections.labels])
 
 
-def lowest(taxa: Sequence[str], threshold: float, thresholds: Mapping[str, float]) -> float:
-    """The score below which nothing is kept, whatever its taxon."""
-    return min(thresholds.get(taxon, threshold) for taxon in taxa)
+def own_thresholds(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card's `thresholds` add to the settings of a detector, which name its analysis; nothing without any."""
+    own = {str(taxon): float(value) for taxon, value in (card.get("thresholds") or {}).items()}
+    return {"thresholds": own} if own else {}
+
+
+def least_scores(info: DetectorInfo, threshold: float | None) -> np.ndarray:
+    """(taxa,) float64: from which score on a detection of each taxon counts; `threshold` replaces all of them."""
+    if threshold is not None:
+        return np.full(len(info.taxa), threshold)
+    own = info.settings.get("thresholds", {})
+    return np.array([own.get(taxon, info.threshold) for taxon in info.taxa], np.float64)
