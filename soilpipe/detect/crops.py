@@ -1,8 +1,9 @@
 """Random training crops, cut and changed in batches on the training device.
 
 All samples lie on the device as uint8, where they fit. A crop is cut with an affine map (scale, quarter turns,
-mirrored or not), then its light is changed (`soilpipe.detect.light`). What is drawn comes from one seeded numpy
-generator on the CPU, so the crops are the same on every device.
+mirrored or not), then its light is changed (`soilpipe.detect.light`). Some crops are of artificial scenes instead
+(`soilpipe.detect.scenes`). What is drawn comes from one seeded numpy generator on the CPU, so the crops are the same on
+every device.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from torch.nn import functional
 from soilpipe.detect.dataset import OUTSIDE, Sample
 from soilpipe.detect.light import change_light
 from soilpipe.detect.network import Head
+from soilpipe.detect.scenes import Scenes
 
 SCALES = (0.75, 1.35)
 UNSCALED = 0.4  # share of crops that keep their pixels as they are: no blur from resampling
+SPREAD = 0.8  # of a crop's side: the middle of what is pasted lies within this much of it
 VISIBLE = 0.4  # an animal cut by the crop's border counts when this share of its box is inside, else it is ignored
 
 
@@ -49,7 +52,8 @@ class CropSampler:
 
     `length_range`: px at the pass's scale; the animals that this pass is to learn, on which crops are centred.
     `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number).
-    `light`: how far the light is changed, as the `strength` of `change_light`.
+    `light`: how far the light is changed, as the `strength` of `change_light`. `scenes`: of which its share of the
+    crops is made; None, or none of this pass: all crops are of the samples.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class CropSampler:
         device: torch.device,
         rng: np.random.Generator,
         light: float = 1.0,
+        scenes: Scenes | None = None,
     ) -> None:
         self._crop = crop
         self._light = light
@@ -72,21 +77,29 @@ class CropSampler:
         self._window = math.ceil(crop / SCALES[0]) + 2
         home = _home(samples, device)
         self._outside = torch.from_numpy(OUTSIDE).to(home)[:, None, None]
-        self._images = [torch.from_numpy(sample.passes[head].pixels).to(home) for sample in samples]
-        self._boxes = [sample.image.boxes / np.float32(sample.passes[head].factor) for sample in samples]
-        self._samples = samples
-        area = np.array([image.shape[1] * image.shape[2] for image in self._images], float)
+        self._sources = [
+            _Source(
+                torch.from_numpy(sample.passes[head].pixels).to(home),
+                sample.image.boxes / np.float32(sample.passes[head].factor),
+                sample.image.labels,
+                sample.image.crowd,
+            )
+            for sample in samples
+        ]
+        area = np.array([source.pixels.shape[1] * source.pixels.shape[2] for source in self._sources], float)
         self._by_area = np.cumsum(area / area.sum())
         self._animals, self._by_rarity = self._find_animals(length_range)
+        self._scenes = None if scenes is None else scenes.of_pass(head, length_range)
+        self._scene_share = scenes.share if scenes is not None and self._scenes is not None else 0.0
 
     def _find_animals(self, length_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """(k, 2) int64 sample and row of each animal in the range, and their cumulated chances."""
         found, labels = [], []
-        for index, (sample, boxes) in enumerate(zip(self._samples, self._boxes, strict=True)):
-            length = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-            wanted = (length >= length_range[0]) & (length < length_range[1]) & ~sample.image.crowd
+        for index, source in enumerate(self._sources):
+            length = (source.boxes[:, 2:] - source.boxes[:, :2]).max(axis=1, initial=0)
+            wanted = (length >= length_range[0]) & (length < length_range[1]) & ~source.crowd
             found += [(index, int(row)) for row in np.flatnonzero(wanted)]
-            labels += sample.image.labels[wanted].tolist()
+            labels += source.labels[wanted].tolist()
         if not found:
             return np.zeros((0, 2), np.int64), np.zeros(0)
         counts = np.bincount(labels)
@@ -116,27 +129,39 @@ class CropSampler:
     def _place(self) -> _Place:
         """Where the next crop lies. Its centre is kept a third of a crop inside the image, where there is room."""
         rng, crop = self._rng, self._crop
+        of_scene = self._scene_share > 0 and rng.random() < self._scene_share
         unscaled = rng.random() < UNSCALED
         zoom = 1.0 if unscaled else math.exp(rng.uniform(math.log(SCALES[0]), math.log(SCALES[1])))
         turn = _TURNS[rng.integers(8)]
+        if of_scene:
+            return self._scene_place(zoom, turn)
         if len(self._animals) and rng.random() < self._centred:
             sample, row = self._animals[
                 np.searchsorted(self._by_rarity, rng.random(), side="right").clip(0, len(self._animals) - 1)
             ]
-            box = self._boxes[sample][row]
+            source = self._sources[sample]
+            box = source.boxes[row]
             spread = crop / zoom / 2.5
             x = (box[0] + box[2]) / 2 + rng.uniform(-spread, spread)
             y = (box[1] + box[3]) / 2 + rng.uniform(-spread, spread)
         else:
-            sample = min(int(np.searchsorted(self._by_area, rng.random(), side="right")), len(self._images) - 1)
-            y, x = (rng.random() * side for side in self._images[sample].shape[1:])
+            sample = min(int(np.searchsorted(self._by_area, rng.random(), side="right")), len(self._sources) - 1)
+            source = self._sources[sample]
+            y, x = (rng.random() * side for side in source.pixels.shape[1:])
         y, x = (
-            _inside(value, side, crop / zoom / 3)
-            for value, side in zip((y, x), self._images[sample].shape[1:], strict=True)
+            _inside(value, side, crop / zoom / 3) for value, side in zip((y, x), source.pixels.shape[1:], strict=True)
         )
         if unscaled:  # on the pixel grid, so that nothing is interpolated
             y, x = float(round(y)), float(round(x))
-        return _Place(int(sample), y, x, zoom, turn)
+        return _Place(source, y, x, zoom, turn)
+
+    def _scene_place(self, zoom: float, turn: np.ndarray) -> _Place:
+        """A place in the middle of a scene that is made for it."""
+        assert self._scenes is not None
+        side = self._crop if zoom == 1.0 else self._window
+        scene = self._scenes.draw(side, SPREAD * self._crop / zoom, self._rng)
+        source = _Source(torch.from_numpy(scene.pixels), scene.boxes, scene.labels, scene.crowd)
+        return _Place(source, side / 2, side / 2, zoom, turn)
 
     def _cut(self, places: Sequence[_Place]) -> torch.Tensor:
         """(n, 7, crop, crop) float32, 0..255. What keeps its scale is copied; only the rest is interpolated."""
@@ -165,7 +190,7 @@ class CropSampler:
 
     def _window_at(self, place: _Place, size: int) -> torch.Tensor:
         """(7, size, size) uint8 around a place, `OUTSIDE` beyond the image."""
-        image = self._images[place.sample]
+        image = place.source.pixels
         top, left = math.floor(place.y - size / 2), math.floor(place.x - size / 2)
         y0, y1 = max(top, 0), min(top + size, image.shape[1])
         x0, x1 = max(left, 0), min(left + size, image.shape[2])
@@ -178,8 +203,8 @@ class CropSampler:
 
     def _animals_in(self, index: int, place: _Place) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """boxes (m, 4) in the crop, labels, whole length in px of the crop, ignored."""
-        image, crop = self._samples[place.sample].image, self._crop
-        boxes = self._boxes[place.sample].astype(np.float64)
+        source, crop = place.source, self._crop
+        boxes = source.boxes.astype(np.float64)
         corners = (boxes.reshape(-1, 2, 2) - (place.x, place.y)) @ place.turn * place.zoom + crop / 2
         boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         cut = np.clip(boxes, 0, crop)
@@ -187,15 +212,25 @@ class CropSampler:
         whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         length = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
         here = inside > 0
-        ignored = image.crowd | (inside < VISIBLE * whole)
-        return cut[here], image.labels[here], length[here], ignored[here]
+        ignored = source.crowd | (inside < VISIBLE * whole)
+        return cut[here], source.labels[here], length[here], ignored[here]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What crops are cut from: pixels (7, h, w) uint8 of a pass, and its animals, boxes in px of the pass."""
+
+    pixels: torch.Tensor
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Place:
     """Centre (px of the pass), magnification, and the map from crop to image directions (x y columns)."""
 
-    sample: int
+    source: _Source
     y: float
     x: float
     zoom: float
