@@ -82,9 +82,9 @@ _HOW = {
 """,
     "label-studio": """1. Let Label Studio serve the pictures: start it with
    `LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true` and `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` set to the folder in
-   which this folder (`{folder}`) lies. In the project's settings, under Cloud Storage, add a source storage "Local
-   files" with the path of this folder, and do not sync it: it only allows the pictures to be shown. (For pictures on
-   a web server of your own, export again with `--prefix URL/`.)
+   which this folder lies (its name, `{folder}`, stands in the tasks: keep it). In the project's settings, under
+   Cloud Storage, add a source storage "Local files" with the path of this folder, and do not sync it: it only allows
+   the pictures to be shown. (For pictures on a web server of your own, export again with `--prefix URL/`.)
 2. Settings, Labeling Interface, Code: paste `interface.xml`. Import `tasks.json`. In Settings, Annotation, choose to
    show predictions, so that you begin with the boxes.
 3. When done: Export, "JSON" (not JSON-MIN); then
