@@ -213,6 +213,11 @@ def series_state(scanner_id: str) -> str:
     return f".index/series/{scanner_id}.json"
 
 
+def index_line(scanner_id: str) -> str:
+    """A scanner's line of the pages' index; may be deleted, and is worked out from the series again."""
+    return f".index/pages/{scanner_id}.json"
+
+
 def report(name: str) -> str:
     """A page or picture for people."""
     return f"reports/{name}"

@@ -13,10 +13,10 @@ those of a store's clock and this machine's; on S3 a server refuses who is 15 mi
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import time as clock
 
 from soilpipe import layout
 from soilpipe.store import Entry, Store
@@ -53,7 +53,7 @@ class Tokens:
     @property
     def is_fresh(self) -> bool:
         """Whether what was read after this listing may still be kept for others: not by a run that slept in between."""
-        return 0 <= time.time() - self.listed < REUSE_S
+        return 0 <= clock() - self.listed < REUSE_S
 
     def old(self, parts: Iterable[str]) -> list[str]:
         """The keys of those of these parts that may be deleted once the parts were looked at."""
@@ -84,7 +84,7 @@ def touch_series(store: Store, scanner_id: str, year: int) -> str:
 
 def tokens(store: Store, scanner_id: str) -> Tokens:
     """All tokens of a scanner."""
-    listed = time.time()
+    listed = clock()
     of_part: dict[str, list[Entry]] = {}
     for entry in store.list(layout.touched_prefix(scanner_id), ".json"):
         of_part.setdefault(entry.key.rpartition("/")[2].rpartition("-")[0], []).append(entry)
@@ -93,8 +93,8 @@ def tokens(store: Store, scanner_id: str) -> Tokens:
 
 def _touch(store: Store, scanner_id: str, part: str) -> None:
     name = (store.root, scanner_id, part)
-    if not 0 <= time.time() - _written.get(name, 0.0) < REUSE_S:
-        begun = time.time()
+    if not 0 <= clock() - _written.get(name, 0.0) < REUSE_S:
+        begun = clock()
         _write(store, scanner_id, part)
         _written[name] = begun
 

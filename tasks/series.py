@@ -29,4 +29,4 @@ def write_report(project_file: str, scanner_id: str) -> list[str]:
     from soilpipe.report.page import write_report as write
 
     project, store = opened(project_file)
-    return write(project, store, [scanner_id])
+    return write(project, store, [scanner_id], known=True)

@@ -98,7 +98,9 @@ def build_series(
             wrote.add(year)
             changed |= writing.remove(year)
             state.years.pop(year, None)
-        if wrote:
+        refused = list(known.truth.refused)
+        if wrote or state.refused != refused:
+            state.refused = refused
             series_state.save(store, scanner_id, state, wrote)
         again = known_truth(store, scanner) if wrote else known
         if again.is_as(known):

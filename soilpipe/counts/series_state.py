@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from soilpipe import layout
 from soilpipe.code_digest import code_digest
+from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.schemas import SERIES
 from soilpipe.store import Store
 
@@ -30,10 +31,16 @@ class SeriesYear(BaseModel):
 
 
 class SeriesState(BaseModel):
-    """The years of a scanner's series."""
+    """The years of a scanner's series; ``refused``: the open refusals of the truth that it was last made equal to."""
 
     code: str = ""
     years: dict[int, SeriesYear]
+    refused: list[Quarantined] = []
+
+    def files(self, table: str) -> dict[str, str]:
+        """The hex sha256 of each file of a table by its key, oldest year first."""
+        begin = f"{layout.series_prefix(table)}/"
+        return {k: d for _, made in sorted(self.years.items()) for k, d in made.files.items() if k.startswith(begin)}
 
     @property
     def as_of(self) -> datetime | None:
@@ -61,7 +68,7 @@ def save(store: Store, scanner_id: str, state: SeriesState, years: Collection[in
     now = load(store, scanner_id) or state
     merged = {**now.years, **{year: state.years[year] for year in years if year in state.years}}
     kept = {year: made for year, made in sorted(merged.items()) if year in state.years or year not in years}
-    whole = SeriesState(code=code_digest(), years=kept)
+    whole = SeriesState(code=code_digest(), years=kept, refused=state.refused)
     store.write_bytes(layout.series_state(scanner_id), whole.model_dump_json().encode())
 
 

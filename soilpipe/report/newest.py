@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from soilpipe.config import Project
+from soilpipe.counts import series_state
 from soilpipe.report.summary import local, newest_scans
-from soilpipe.report.tables import list_series, read_table
+from soilpipe.report.tables import known_series, list_series, read_table
 from soilpipe.report.words import banner
 from soilpipe.store import Store
 
@@ -30,7 +31,8 @@ class NewestCounts:
 
 def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCounts | None:
     """Counts of the newest scan that has any; None while nothing is counted."""
-    keys = list_series(store)
+    state = series_state.load(store, scanner_id)
+    keys = known_series(state, scanner_id) if state else list_series(store)
     slots = read_table(store, "slots", keys.slots.get(scanner_id, ())[-1:]).frame
     counts = read_table(store, "counts", keys.counts.get(scanner_id, ())[-1:]).frame
     newest = newest_scans(slots, counts, 1)

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
+from soilpipe.counts import series_state
+from soilpipe.counts.series_state import SeriesState
 from soilpipe.ingest.clock import at_present
 from soilpipe.ingest.quarantine import Quarantined, open_quarantine
+from soilpipe.report.lines import IndexLine, line_of, load_line, save_line
 from soilpipe.report.overlay import overlay_picture
 from soilpipe.report.plots import counts_figure, timeline
 from soilpipe.report.summary import (
@@ -29,7 +33,7 @@ from soilpipe.report.summary import (
     summarize,
     taxon_rows,
 )
-from soilpipe.report.tables import ReadTable, SeriesKeys, list_series, read_table
+from soilpipe.report.tables import ReadTable, SeriesKeys, digest_of, known_series, list_series, read_table
 from soilpipe.report.words import STATES, banner, validation_note, validation_words
 from soilpipe.store import Store
 from soilpipe.tiles import open_image
@@ -38,21 +42,29 @@ INDEX = "index.html"
 NEWEST_SCANS = 2
 DETAIL_SLOTS = 56  # a second plot of the newest two weeks, where the whole series is drawn by day or by week
 OVERLAY_SIDE = 1200  # px
-PAGE_VERSION = 2  # raised when pages change for equal input, so that they are made again
+PAGE_VERSION = 3  # raised when pages change for equal input, so that they are made again
 
 
-def write_report(project: Project, store: Store, scanners: Collection[str] | None = None) -> list[str]:
+def write_report(
+    project: Project, store: Store, scanners: Collection[str] | None = None, *, known: bool = False
+) -> list[str]:
     """Write the pages; returns the keys that changed. `scanners`: whose own pages to look at, all when None.
 
-    The index is always written, for all scanners. A file whose bytes would be equal is left alone.
+    The index is always written, for all scanners. A file whose bytes would be equal is left alone. `known`: what the
+    last run of each scanner noted of its series is believed, so that a run with nothing new reads and lists none.
     """
     written: list[str] = []
-    keys = list_series(store)
+    listed = _Listed(store)
     environment = _environment()
+    rows: list[dict[str, Any]] = []
     for scanner in project.scanners:
-        if scanners is None or scanner.id in scanners:
-            written += _write_scanner(project, scanner, store, keys, environment)
-    rows = [_index_row(scanner, store, keys) for scanner in project.scanners]
+        line = load_line(store, scanner.id) if known else None
+        looked_at = scanners is None or scanner.id in scanners
+        # Of the others, what their own last run noted is enough.
+        state = series_state.load(store, scanner.id) if known and (looked_at or line is None) else None
+        if looked_at:
+            written += _write_scanner(project, scanner, store, listed, state, environment)
+        rows.append(_index_row(scanner, store, listed, state, line))
     validations = {name for row in rows for name in row["summary"].validations}
     page = environment.get_template(INDEX).render(
         project=project, rows=rows, banner=banner(validations), states=STATES, root="", version=__version__
@@ -60,34 +72,66 @@ def write_report(project: Project, store: Store, scanners: Collection[str] | Non
     return written + _put(store, layout.report(INDEX), page.encode())
 
 
+class _Listed:
+    """The keys of all series, listed at most once, and only when asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @cached_property
+    def keys(self) -> SeriesKeys:
+        return list_series(self._store)
+
+
 def page_name(scanner_id: str) -> str:
     """File name of a scanner's page. A scanner called `index` must not take the index's place; ids hold no dot."""
     return f"{scanner_id}.page.html" if scanner_id.lower() == "index" else f"{scanner_id}.html"
 
 
-def _index_row(scanner: Scanner, store: Store, keys: SeriesKeys) -> dict[str, Any]:
+def _index_row(
+    scanner: Scanner, store: Store, listed: _Listed, state: SeriesState | None, line: IndexLine | None
+) -> dict[str, Any]:
     """A line of the index: all slots, but only the newest year of the far larger counts."""
-    slots = read_table(store, "slots", keys.slots.get(scanner.id, ()))
-    counts = read_table(store, "counts", keys.counts.get(scanner.id, ())[-1:])
-    summary = summarize(slots.frame, counts.frame, slots.as_of, scanner.zone)
+    made_from = "" if state is None else digest_of([*state.files("slots").values(), *state.files("counts").values()])
+    if state is not None and (line is None or (line.made_from, list(line.refused)) != (made_from, state.refused)):
+        line = None
+    if line is None:
+        keys = listed.keys if state is None else known_series(state, scanner.id)
+        slots = read_table(store, "slots", keys.slots.get(scanner.id, ()))
+        counts = read_table(store, "counts", keys.counts.get(scanner.id, ())[-1:])
+        summary = summarize(slots.frame, counts.frame, slots.as_of, scanner.zone)
+        line = line_of(made_from, summary, open_quarantine(store, scanner) if state is None else state.refused)
+        save_line(store, scanner.id, line)
     return {
         "scanner": scanner,
         "page": page_name(scanner.id),
-        "summary": summary,
-        "refused": open_quarantine(store, scanner),
-        "validation": validation_words(summary.validations),
+        "summary": line.summary,
+        "refused": line.refused,
+        "validation": validation_words(line.summary.validations),
     }
 
 
 def _write_scanner(
-    project: Project, scanner: Scanner, store: Store, keys: SeriesKeys, environment: Environment
+    project: Project,
+    scanner: Scanner,
+    store: Store,
+    listed: _Listed,
+    state: SeriesState | None,
+    environment: Environment,
 ) -> list[str]:
+    key = layout.report(page_name(scanner.id))
+    found = open_quarantine(store, scanner) if state is None else state.refused
+    refused = [at_present(item, scanner) for item in found]
+    if state is not None:
+        files = [list(state.files(table).values()) for table in ("slots", "counts", "detections")]
+        digests = [digest_of(files[0]), digest_of(files[1]), digest_of(files[2][-1:])]
+        if _made_from(store, key) == _digest(project, scanner, digests, refused):
+            return []
+    keys = listed.keys if state is None else known_series(state, scanner.id)
     slots = read_table(store, "slots", keys.slots.get(scanner.id, ()))
     counts = read_table(store, "counts", keys.counts.get(scanner.id, ()))
     detections = read_table(store, "detections", keys.detections.get(scanner.id, ())[-1:])
-    refused = open_quarantine(store, scanner)
-    digest = _digest(project, scanner, (slots, counts, detections), refused)
-    key = layout.report(page_name(scanner.id))
+    digest = _digest(project, scanner, [table.digest for table in (slots, counts, detections)], refused)
     if _made_from(store, key) == digest:
         return []
     summary = summarize(slots.frame, counts.frame, slots.as_of, scanner.zone)
@@ -102,7 +146,7 @@ def _write_scanner(
         states=STATES,
         plots=plots,
         overlays=overlays,
-        refused=[(item, local(at_present(item, scanner).captured_at, scanner.zone)) for item in refused],
+        refused=[(item, local(item.captured_at, scanner.zone)) for item in refused],
         taxa=taxon_rows(counts.frame, _depths(project)),
         never=never_found(counts.frame),
         slots=slot_rows(slots.frame, counts.frame, scanner.zone),
@@ -178,14 +222,14 @@ def _depths(project: Project) -> dict[str, int]:
     return {name: len(taxonomy.ancestors(name)) for name in taxonomy.names}
 
 
-def _digest(project: Project, scanner: Scanner, tables: Sequence[ReadTable], refused: Sequence[Quarantined]) -> str:
+def _digest(project: Project, scanner: Scanner, tables: Sequence[str], refused: Sequence[Quarantined]) -> str:
     """sha256 over everything that a scanner's page is made from."""
     parts = {
         "page": [PAGE_VERSION, __version__],
         "project": project.project,
         "scanner": json.loads(scanner.model_dump_json(exclude={"inbox", "inbox_options"})),
         "taxa": list(project.taxonomy.names),
-        "tables": [[table.digest, table.as_of] for table in tables],
+        "tables": list(tables),
         "refused": [json.loads(item.model_dump_json()) for item in refused],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from soilpipe import layout
+from soilpipe.counts.series_state import SeriesState
 from soilpipe.errors import SoilpipeError
 from soilpipe.parquet import from_parquet, metadata_of
 from soilpipe.schemas import COUNTS, DETECTIONS, SLOTS
@@ -35,7 +36,7 @@ class SeriesKeys:
 
 @dataclass(frozen=True)
 class ReadTable:
-    """A table of one scanner; digest: sha256 of the files' bytes; as_of: ISO time up to which they tell, or None."""
+    """A table of one scanner; digest: of the files' sha256 (`digest_of`); as_of: ISO time up to which they tell."""
 
     frame: pd.DataFrame
     digest: str
@@ -54,17 +55,27 @@ def _keys(store: Store, table: str) -> Mapping[str, Sequence[str]]:
     return {scanner: sorted(found) for scanner, found in keys.items()}
 
 
+def digest_of(digests: Iterable[str]) -> str:
+    """One for the hex sha256 of many files."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def known_series(state: SeriesState, scanner_id: str) -> SeriesKeys:
+    """Where the series of one scanner lie, as its last run left them: without a listing of all years."""
+    return SeriesKeys(*({scanner_id: list(state.files(table))} for table in ("slots", "counts", "detections")))
+
+
 def read_table(store: Store, table: str, keys: Sequence[str]) -> ReadTable:
     """All these files as one table, in their order; an empty table with the right columns when there is none.
 
     Raises ReportError when one of them is damaged.
     """
-    digest = hashlib.sha256()
+    digests: list[str] = []
     parts: list[pa.Table] = []
     as_of: str | None = None
     for key in keys:
         data = store.read_bytes(key)
-        digest.update(data)
+        digests.append(hashlib.sha256(data).hexdigest())
         try:
             parts.append(from_parquet(data))
             as_of = max(filter(None, (as_of, metadata_of(data).get("as_of"))), default=None)
@@ -75,4 +86,4 @@ def read_table(store: Store, table: str, keys: Sequence[str]) -> ReadTable:
     whole = pa.concat_tables(parts, promote_options="default") if parts else _EMPTY[table].empty_table()
     # Nobody looks at a list column here, and it is what takes long to turn into pandas.
     flat = whole.select([field.name for field in whole.schema if not pa.types.is_list(field.type)])
-    return ReadTable(flat.to_pandas(), digest.hexdigest(), as_of)
+    return ReadTable(flat.to_pandas(), digest_of(digests), as_of)
