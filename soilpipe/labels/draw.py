@@ -63,9 +63,9 @@ def draw_tiles(
         "seed": seed,
         "tiles": tiles,
         "tile_px": tile_px,
-        "frame": [scan_id for scan_id, _ in frame],
+        "frame": _digest(scan_id for scan_id, _ in frame),
         "analyses": {scanner_id: analysis.id for scanner_id, analysis in analyses.items()},
-        "detected": usable,
+        "detected": _digest(usable),
     }
     draw_id = hashlib.sha256(canonical_json(request)).hexdigest()[:16]
     before = read_draws(store)
@@ -105,6 +105,14 @@ def draw_tiles(
     )
     write_draw(store, draw)
     return draw, True
+
+
+def _digest(scan_ids: Iterable[str]) -> str:
+    """Which scans there were: a list of all of them would be long."""
+    digest = hashlib.sha256()
+    for scan_id in scan_ids:
+        digest.update(f"{scan_id}\n".encode())
+    return digest.hexdigest()
 
 
 def _frame(store: Store, scanners: Iterable[Scanner]) -> list[tuple[str, str]]:
