@@ -80,7 +80,7 @@ def deployment_of(project: Project, scanner: Scanner) -> ScannerDeployment:
         monitor_scanner,
         name=scanner.id,
         schedules=list(schedules_of(scanner)),
-        parameters={"project_file": str(project.path), "scanner_id": scanner.id},
+        parameters={"project_file": str(project.path), "scanner_id": scanner.id, "whole_inbox": False},
         description=f"What scanner {scanner.id} at site {scanner.site} sent: taken in, detected, counted.",
         tags=[OURS, project_tag(project), f"site:{scanner.site}"],
         version=__version__,

@@ -34,15 +34,19 @@ def monitor_scanner(
     since: datetime | None = None,
     until: datetime | None = None,
     only: Stage | None = None,
+    whole_inbox: bool = True,
 ) -> None:
     """Take in what a scanner sent, find the animals on its scans, and publish their counts.
 
     `since` and `until` (the latter not included) leave out scans captured outside of them; `only` does one stage.
     A run takes everything there is, and running it again changes nothing. What needs a person (a refused file, a
     missing inbox) stops nothing else; it is raised at the end as RunProblemsError, which makes the run red.
+
+    With `whole_inbox` off, as scheduled runs have it, an inbox on S3 is not listed whole: what is recent always, the
+    rest a part at a time, so that old files that come late are taken within a day or two (`soilpipe.ingest.look`).
     """
     stages = STAGES if only is None else (only,)
-    with closing(Run(project_file, scanner_id, since, until, now=datetime.now(UTC))) as run:
+    with closing(Run(project_file, scanner_id, since, until, datetime.now(UTC), whole_inbox)) as run:
         if stages != ("series",):
             look_into_inbox(run)
         # A backlog of years is worked off in batches, so that its first counts can be read before its last scan is in.

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """`ready` and `growing` are what the inbox had when it was looked at; of `ready`, `tried` have had their turn."""
+    """`ready` and `growing` are what the inbox had when it was looked at; of `ready`, `tried` have had their turn.
+
+    `whole_inbox`: look at all of it, where on S3 a part would do.
+    """
 
     project_file: str
     scanner_id: str
     since: datetime | None
     until: datetime | None
     now: datetime
+    whole_inbox: bool = True
     problems: Problems = field(default_factory=Problems)
     worker: Isolated = field(default_factory=lambda: Isolated(SCAN_TIMEOUT_S))
     inbox_known: bool = False

@@ -20,11 +20,13 @@ SETTLED = {"accepted": "taken in", "repeat": "here already", "vanished": "gone b
 
 def look_into_inbox(run: Run) -> None:
     """What is there to take in, oldest first. A missing inbox is noted, and the run goes on without new files."""
-    arrivals = run.attempt("inbox", find_new_files, run.project_file, run.scanner_id, run.now)
+    arrivals = run.attempt("inbox", find_new_files, run.project_file, run.scanner_id, run.now, run.whole_inbox)
     if arrivals is None:
         run.tell("ingest", str(run.problems.found[-1]), "error")
         return
     run.inbox_known = True
+    if not arrivals.is_whole:
+        run.tell("ingest", "looked at what is recent and, in turn, at a part of the older files in the inbox")
     for file in arrivals.growing:
         run.tell("ingest", f"{file.name} is still growing; a later run takes it")
     for name in arrivals.strangers:

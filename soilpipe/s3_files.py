@@ -121,7 +121,7 @@ class S3Files:
             wanted = [key for key in wanted if end is not None and key > end]
         return there & set(keys)
 
-    def page(self, begins: str, after: str, folders: bool = False) -> tuple[list[Fields], str | None]:
+    def page(self, begins: str, after: str, folders: bool = False) -> tuple[tuple[Fields, ...], str | None]:
         """The next PAGE objects at most whose keys begin so and sort after `after`, and where the next page starts.
 
         One LIST call. `folders`: what lies in folders too. None instead of a start: there are no more.
@@ -136,7 +136,8 @@ class S3Files:
         # A folder is one name to S3; the page after it starts behind all that lies in it.
         skipped = [item["Prefix"].removeprefix(within) + LAST for item in told.get("CommonPrefixes", ())]
         end = max((*(name for name, _ in listed), *skipped), default="")
-        found = [_fields(name, {**item, "size": item["Size"]}) for name, item in listed if name and name[-1] != "/"]
+        files = ((name, item) for name, item in listed if name and name[-1] != "/")
+        found = tuple(_fields(name, {**item, "size": item["Size"]}) for name, item in files)
         return found, end if told.get("IsTruncated") and end > after else None
 
     def list_folder(self) -> Iterator[Fields]:

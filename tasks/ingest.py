@@ -26,12 +26,12 @@ class ScanRefusedError(SoilpipeError):
 
 
 @task(name="find-arrivals", task_run_name="look into the inbox of {scanner_id}", tags=["ingest"], **IO_TASK)
-def find_new_files(project_file: str, scanner_id: str, now: datetime) -> Arrivals:
-    """What is new in a scanner's inbox, oldest first."""
+def find_new_files(project_file: str, scanner_id: str, now: datetime, everything: bool) -> Arrivals:
+    """What is new in a scanner's inbox, oldest first; `everything` off: on S3 in the part that a scheduled run sees."""
     from soilpipe.ingest.arrivals import find_arrivals
 
     project, store = opened(project_file)
-    return find_arrivals(project, project.scanner(scanner_id), store, now)
+    return find_arrivals(project, project.scanner(scanner_id), store, now, everything=everything)
 
 
 @task(name="ingest-scan", task_run_name="take in {arrival.name}", tags=["ingest"], **IO_TASK)

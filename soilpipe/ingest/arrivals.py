@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
+from soilpipe import layout
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.clock import to_utc
-from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_growing, sighted
-from soilpipe.ingest.names import NameError_, NameParts, parse_name
+from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_look, sighted
+from soilpipe.ingest.look import look_into
+from soilpipe.ingest.names import NameError_, NameParts, begin_and_time, parse_name
 from soilpipe.ingest.quarantine import list_contents
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.ingest.receipts import list_scan_ids
-from soilpipe.store import Entry, Inbox, Store
+from soilpipe.store import Entry, Store
 
 _LEFT = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".sha256", ".md5", ".done", "~")
 
@@ -41,7 +43,7 @@ class Arrivals:
 
     ``repeats``: files known to be a second copy. ``known``: files dealt with before, repeats among them.
     ``strangers``: names of files that belong to no declared scanner or are no scans; each is told by the first
-    scanner of its inbox, and left where it is.
+    scanner of its inbox, and left where it is. ``is_whole``: nothing in the inbox was left for a later look.
     """
 
     ready: tuple[Arrival, ...]
@@ -49,23 +51,36 @@ class Arrivals:
     repeats: int
     known: int
     strangers: tuple[str, ...]
+    is_whole: bool = True
 
 
-def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetime) -> Arrivals:
+def find_arrivals(
+    project: Project, scanner: Scanner, store: Store, now: datetime, *, everything: bool = True
+) -> Arrivals:
     """List the inbox and sort out what is new. Notes young files in the index, so that a later look can trust them.
 
     A file is ready when it was last changed at least ``settle`` ago, or was listed the same that long ago; with
     ``done_marker`` as soon as its marker is there, and not before. One that was dealt with is new again when neither a
     receipt nor the quarantine knows its content any more. Raises InboxError when the inbox does not exist.
+
+    ``everything`` False: of an inbox on S3 only what is recent and a part of the rest, in turn (see `look`). What an
+    earlier look found growing elsewhere is growing still. ``known``, ``repeats`` and ``strangers`` are of that part.
     """
     now = now.astimezone(UTC)
     index = load_index(store, scanner.id)
-    listed = Inbox(scanner.inbox, scanner.inbox_options).list()
-    files = [(printable(entry.key), entry) for entry in listed]
-    unchanged = {name: index.files[name] for name, entry in files if _is_known(index, name, entry)}
-    settled = _settled(store, scanner.id, unchanged.values())
     owners = Owners(project, scanner)
-    rest = _Rest(scanner, index, listed, now)
+
+    def is_new(entry: Entry) -> bool:
+        name = printable(entry.key)
+        if _is_beside_the_scans(name, scanner.done_marker) or _is_known(index, name, entry):
+            return False
+        return isinstance(owners.claimed(name, entry), Arrival)
+
+    look = look_into(project, scanner, index, now, is_new, everything=everything)
+    files = [(printable(entry.key), entry) for entry in look.entries]
+    unchanged = {name: index.files[name] for name, entry in files if _is_known(index, name, entry)}
+    settled = (_settled if look.is_whole else _settled_of)(store, scanner, unchanged)
+    rest = _Rest(scanner, index, look.entries, now)
     ready, growing, strangers, repeats, known = [], [], [], 0, 0
     sightings: dict[str, Sighting] = {}
     for name, entry in files:
@@ -86,9 +101,17 @@ def find_arrivals(project: Project, scanner: Scanner, store: Store, now: datetim
         else:
             growing.append(arrival)
             sightings[name] = rest.sighting(name, entry)
-    if sightings != index.growing:
-        save_growing(store, scanner.id, sightings)
-    return Arrivals(_oldest_first(ready), _oldest_first(growing), repeats, known, tuple(strangers))
+    for name, seen in index.growing.items():
+        if not look.covers(name):
+            sightings[name] = seen
+            still = owners.claimed(name, Entry(name, seen.size, seen.modified, seen.version))
+            growing += [still] if isinstance(still, Arrival) else []
+    round_ = look.round_after(arrival.name for arrival in ready + growing)
+    if sightings != index.growing or round_ != index.round:
+        save_look(store, scanner.id, sightings, round_)
+    return Arrivals(
+        _oldest_first(ready), _oldest_first(growing), repeats, known, tuple(strangers), is_whole=look.is_whole
+    )
 
 
 def _is_known(index: Index, name: str, entry: Entry) -> bool:
@@ -96,20 +119,38 @@ def _is_known(index: Index, name: str, entry: Entry) -> bool:
     return done is not None and done.is_still(entry)
 
 
-def _settled(store: Store, scanner_id: str, known: Iterable[KnownFile]) -> frozenset[str]:
+def _settled(store: Store, scanner: Scanner, known: Mapping[str, KnownFile]) -> frozenset[str]:
     """The first 8 digits of every content that is a scan or in quarantine: the index alone proves nothing.
 
     Only the years are listed of which a known file is still in the inbox. So one that is emptied from time to time
     costs the same few listings however many years lie in the store.
     """
-    years = {file.year for file in known}
+    years = {file.year for file in known.values()}
     scans = {
         scan_id.rpartition("-")[2]
         for year in sorted(year for year in years if year is not None)
-        for scan_id in list_scan_ids(store, scanner_id, year)
+        for scan_id in list_scan_ids(store, scanner.id, year)
     }
-    contents = list_contents(store, scanner_id) if years else ()
+    contents = list_contents(store, scanner.id) if years else ()
     return frozenset(scans | {content[:8] for content in contents})
+
+
+def _settled_of(store: Store, scanner: Scanner, known: Mapping[str, KnownFile]) -> frozenset[str]:
+    """Of these files alone, and so by looking for the receipts and refusals that they should have.
+
+    For one that is not found where its name says, such as a second copy under another name, whole years are listed.
+    """
+    receipts, refusals = {}, {}
+    for name, file in known.items():
+        timed = begin_and_time(name, scanner.filename)
+        if file.year is None:
+            refusals[layout.quarantine_reason(scanner.id, file.sha256)] = file.sha256[:8]
+        elif timed is not None:
+            scan_id = layout.make_scan_id(scanner.id, timed[1], file.sha256)
+            receipts[layout.receipt(scan_id)] = file.sha256[:8]
+    found = {keys[key] for keys in (receipts, refusals) for key in store.present(keys)}
+    others = {name: file for name, file in known.items() if file.sha256[:8] not in found}
+    return frozenset(found | _settled(store, scanner, others))
 
 
 class _Rest:

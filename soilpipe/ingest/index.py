@@ -56,18 +56,37 @@ class Sighting(FrozenModel):
         return self.size == entry.size and self.modified == entry.modified and self.version == entry.version
 
 
+class Round(FrozenModel):
+    """How far the round through an inbox of S3 is, of which a run looks at a part (`ingest.look`).
+
+    ``after``: the key after which the next part begins, "" at the beginning. ``again``: that part was looked at once,
+    and something in it was new. ``scope``: what the round is through; with another one, it begins anew.
+    """
+
+    scope: str
+    after: str = ""
+    again: bool = False
+
+
 class Index(FrozenModel):
-    """By name in the inbox. ``version`` 2: an index of version 1 is made again."""
+    """By name in the inbox. ``version`` 2: an index of version 1 is made again.
+
+    ``round`` None: there was none yet, or the index was lost.
+    """
 
     version: Literal[2] = 2
     files: dict[str, KnownFile] = Field(default_factory=dict)
     growing: dict[str, Sighting] = Field(default_factory=dict)
+    round: Round | None = None
 
 
 def load_index(store: Store, scanner_id: str) -> Index:
     """The index, made again where it is absent or damaged."""
-    known, notes = _known(store, scanner_id), _notes(store, scanner_id)
-    return Index(files={**known.files, **notes.files}, growing=notes.growing)
+    known, notes = _read(store, layout.index(scanner_id)), _notes(store, scanner_id)
+    if known is None:
+        made_again = _known(store, scanner_id)
+        return Index(files={**made_again.files, **notes.files}, growing=notes.growing)
+    return Index(files={**known.files, **notes.files}, growing=notes.growing, round=notes.round)
 
 
 def remember(
@@ -89,12 +108,12 @@ def remember(
         known = _known(store, scanner_id)
         _save(store, layout.index(scanner_id), Index(files={**known.files, **files}))
         files = {}
-    _save_notes(store, scanner_id, Index(files=files, growing=growing))
+    _save_notes(store, scanner_id, Index(files=files, growing=growing, round=notes.round))
 
 
-def save_growing(store: Store, scanner_id: str, growing: dict[str, Sighting]) -> None:
-    """Note which files may still be growing."""
-    _save_notes(store, scanner_id, Index(files=_notes(store, scanner_id).files, growing=growing))
+def save_look(store: Store, scanner_id: str, growing: dict[str, Sighting], round_: Round | None) -> None:
+    """Note which files may still be growing, and how far the round through the inbox is."""
+    _save_notes(store, scanner_id, Index(files=_notes(store, scanner_id).files, growing=growing, round=round_))
 
 
 def sighted(entry: Entry, now: datetime) -> Sighting:
@@ -124,13 +143,15 @@ def _read(store: Store, key: str) -> Index | None:
 
 def _save(store: Store, key: str, index: Index) -> None:
     """Writes only what changed; equal values are equal bytes."""
-    ordered = Index(files=dict(sorted(index.files.items())), growing=dict(sorted(index.growing.items())))
-    store.write_if_changed(key, ordered.model_dump_json().encode())
+    ordered = Index(
+        files=dict(sorted(index.files.items())), growing=dict(sorted(index.growing.items())), round=index.round
+    )
+    store.write_if_changed(key, ordered.model_dump_json(exclude_none=True).encode())
 
 
 def _save_notes(store: Store, scanner_id: str, notes: Index) -> None:
     key = layout.index_notes(scanner_id)
-    if notes.files or notes.growing or store.exists(key):
+    if notes.files or notes.growing or notes.round or store.exists(key):
         _save(store, key, notes)
 
 

@@ -49,17 +49,42 @@ def parse_name(name: str, pattern: str) -> NameParts:
     An expression must match the whole name, with or without its extension. One without any time group leaves the
     time to the file. Raises NameError_ when it does not match, or when the time does not exist.
     """
+    match = _match(name, pattern)
+    return NameParts(match.groupdict().get("scanner"), _time(match, name))
+
+
+def begin_and_time(name: str, pattern: str) -> tuple[str, datetime] | None:
+    """What stands before the time in a name, and the time: of the names that begin so, later times sort later.
+
+    None where the name does not follow the pattern, or where times are not written from the year to the smallest unit.
+    """
+    try:
+        match = _match(name, pattern)
+        time = _time(match, name)
+    except NameError_:
+        return None
+    if time is None:
+        return None
+    places = [match.start(group) for group in (*_TIME_GROUPS, "second") if group in match.re.groupindex]
+    places = [place for place in places if place >= 0]
+    return (name[: places[0]], time) if places == sorted(places) else None
+
+
+def _match(name: str, pattern: str) -> re.Match[str]:
     expression = _compiled(PRESETS.get(pattern, pattern))
     match = expression.fullmatch(PurePosixPath(name).stem) or expression.fullmatch(name)
     if match is None:
         raise NameError_(f"the name {name!r} does not follow the pattern {pattern!r}")
+    return match
+
+
+def _time(match: re.Match[str], name: str) -> datetime | None:
     groups = match.groupdict()
-    scanner = groups.get("scanner")
-    if not any(group in expression.groupindex for group in _TIME_GROUPS):
-        return NameParts(scanner, None)
+    if not any(group in groups for group in _TIME_GROUPS):
+        return None
     year = int(groups["year"])
     try:
-        time = datetime(  # noqa: DTZ001 - the device's own clock
+        return datetime(  # noqa: DTZ001 - the device's own clock
             year + 2000 if len(groups["year"]) == 2 else year,
             int(groups["month"]),
             int(groups["day"]),
@@ -69,7 +94,6 @@ def parse_name(name: str, pattern: str) -> NameParts:
         )
     except ValueError as error:
         raise NameError_(f"the name {name!r} holds a time that does not exist ({error})") from error
-    return NameParts(scanner, time)
 
 
 @lru_cache(maxsize=256)
