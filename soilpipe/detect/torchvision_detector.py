@@ -19,6 +19,7 @@ from soilpipe.detect.base import Detections, DetectorInfo
 from soilpipe.detect.decode import MAX_DETECTIONS
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import InputWindows, full_precision
+from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.torchvision_family import TorchvisionNetwork
 from soilpipe.detect.torchvision_here import nms
 from soilpipe.tiles import Tile, tile_grid
@@ -66,6 +67,7 @@ class TorchvisionDetector:
                 "core": CORE,
                 "halo": HALO,
                 "same_animal": SAME_ANIMAL,
+                **own_thresholds(card),
             },
             uses_difference=False,
         )
@@ -99,20 +101,21 @@ class TorchvisionDetector:
     ) -> Detections:
         """As `detect`, from what the pass `fine` reads; `height`, `width` are those of full resolution."""
         windows = passes["fine"]
-        threshold = self.info.threshold if threshold is None else threshold
-        self._folded.answer_from(max(threshold, LOWEST))
+        least = least_scores(self.info, threshold)
+        self._folded.answer_from(max(float(least.min()), LOWEST))
         parts = []
         with torch.inference_mode(), full_precision():
             for tile in tile_grid(windows.height, windows.width, core=CORE, halo=HALO, stride=GRID):
                 pixels = torch.from_numpy(windows.read(*tile.window)[None]).to(self.device)
                 parts.append(_owned(self._folded(pixels)[0], tile, windows))
         boxes, scores, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-        enough = scores >= threshold
-        boxes, scores, labels = boxes[enough], scores[enough], labels[enough] - self.network.first_label
+        labels = labels - self.network.first_label
+        enough = scores >= least[labels]
+        boxes, scores, labels = boxes[enough], scores[enough], labels[enough]
         kept = nms(torch.from_numpy(boxes), torch.from_numpy(scores), SAME_ANIMAL).numpy()
         if len(kept) > MAX_DETECTIONS:
             warnings.warn(
-                f"more than {MAX_DETECTIONS} detections at threshold {threshold:g} in one scan: only the "
+                f"more than {MAX_DETECTIONS} detections at threshold {least.min():g} in one scan: only the "
                 f"{MAX_DETECTIONS} best are kept",
                 stacklevel=2,
             )

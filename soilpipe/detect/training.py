@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from soilpipe.detect.base import Detections
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint
@@ -21,16 +20,15 @@ from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of
 from soilpipe.detect.fitting import Look, fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
-from soilpipe.detect.learning import CentrePointLearner
 from soilpipe.detect.mixed import mix, read_simulated
-from soilpipe.detect.network import CentrePointNetwork, Head
-from soilpipe.detect.predict import CentrePointDetector
+from soilpipe.detect.network import Head
 from soilpipe.detect.recipe import Recipe, TrainingError
+from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.split import split_labels
+from soilpipe.detect.starting import Start, make_learner
 from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, trained_on
 from soilpipe.detect.validation import for_looks, judge, look
-from soilpipe.detect.warm_start import begin_from
-from soilpipe.detect.weights import read_card, save_detector
+from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
 
 __all__ = ["Recipe", "TrainingError", "train_detector"]
@@ -59,6 +57,7 @@ def train_detector(
     dpi: float | None = None,
     difference: bool = True,
     where: Where | None = None,
+    where_told: str | None = None,
     val_scanners: Sequence[str] | None = None,
     val_images: Sequence[str] | None = None,
     val_from: datetime | None = None,
@@ -66,6 +65,9 @@ def train_detector(
     simulated: Sequence[Path | str] = (),
     recipe: Recipe | None = None,
     device: str | torch.device | None = None,
+    size: str = MEDIUM,
+    family: str | None = None,
+    backbone: Path | str | None = None,
     warm_start: Path | str | None = None,
     workers: int | None = None,
     work: Path | str | None = None,
@@ -75,18 +77,23 @@ def train_detector(
     """Train on a COCO file and its images, and write weights.safetensors, card.json and losses.png into `out`.
 
     Taxa: `taxa`; else one, Invertebrata (`single_class`); else all that the labels hold animals of, spelt as in
-    `taxonomy` (None: as in the file), those with fewer than `least_examples` rolled up. Scale: `um_per_px`; else that
-    of the images over `scale` (0.5: half their resolution); else 21.17 um/px (1200 dpi). `dpi` is that of images whose
-    entry says none (default 1200). `difference` False: earlier images are left out of account. Validation images
-    (`val_*`; see `split.split_labels`) choose the working threshold and the weights, and are not trained on.
-    `simulated`: folders of simulated seasons that are mixed into the training part. `warm_start`: the folder of a
-    detector to begin from. `workers`: processes that prepare the samples; None: as many as there are cores, where that
-    pays. `work`: a folder where the training is kept every minute until it is done; `resume`: go on from there.
+    `taxonomy` (None: as in the file), those with fewer than `least_examples` rolled up.
+    Scale: `um_per_px`; else that of the images over `scale` (0.5: half their resolution); else that of the detector
+    begun from; else 21.17 um/px (1200 dpi). `dpi` is that of images whose entry says none (default 1200).
+    Images: `where` says which are taken, told on the card as `where_told`; the others serve as references, unless
+    `difference` is False: then earlier images are left out of account. Validation images (`val_*`; see
+    `split.split_labels`) choose the working threshold and the weights, and are not trained on. `simulated`: folders of
+    simulated seasons that are mixed into the training part.
+    Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
+    `workers`: processes that prepare the samples; None: as many as there are cores, where that pays. `work`: a folder
+    where the training is kept every minute until it is done; `resume`: go on from there.
 
     Returns the card. Raises LabelError, SplitError, TrainingError, WeightsError.
     """
     began = time.monotonic()
-    recipe = recipe or Recipe()
+    start = Start(size, family, backbone, warm_start)
+    recipe = recipe or start.recipe()
+    difference = difference and family is None  # torchvision's see R, G and B alone
     given = only(read_labels(labels, images), where)
     check_labels(given)
     split = split_labels(
@@ -94,6 +101,9 @@ def train_detector(
     )
     split = mix(split, [read_simulated(folder) for folder in simulated])
     learned = learned_taxa(split, taxonomy, taxa, single_class, least_examples)
+    begun_from = None if warm_start is None else read_card(warm_start)[0]
+    if um_per_px is None and scale is None and begun_from is not None:
+        um_per_px = float(begun_from["um_per_px"])
     resolution = _resolution(given, um_per_px, scale, dpi)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -109,10 +119,8 @@ def train_detector(
 
     training = _with_difference(samples_of(learned.split.training, "training samples"))
     validation = samples_of(learned.split.validation, "validation samples")
-    torch.manual_seed(recipe.seed)
-    network = CentrePointNetwork(len(learned.taxa))
-    if warm_start is not None:
-        begin_from(network, learned.taxa, warm_start)
+    learner = make_learner(start, learned.taxa, target, recipe.seed)
+    network: Any = learner.network
     card: dict[str, Any] = {
         "name": name or Path(out).name,
         "taxa": list(learned.taxa),
@@ -126,37 +134,40 @@ def train_detector(
         "parameters": network.parameter_count,
         "trained_on": trained_on(learned.split.training, training, learned.taxa),
         "recipe": {**asdict(recipe), "ema": recipe.decay},
-        "warm_start": None if warm_start is None else read_card(warm_start)[0]["name"],
+        "backbone": None if backbone is None else Path(backbone).name,
+        "warm_start": None if begun_from is None else begun_from["name"],
         "seed": recipe.seed,
         "device": device_name(target),
     }
     fitted = fit(
         training,
-        CentrePointLearner(network, target),
+        learner,
         resolution,
         recipe,
         border_mm=BORDER_MM,
         tolerance=BORDER_TOLERANCE,
         device=target,
+        passes=start.passes,
         look=_look(card, for_looks(validation), target),
         checkpoints=Checkpoints(work, _fits(card, training, validation)),
         resume=resume,
         progress=None if progress is None else lambda done, of, figures: progress("training", done, of, figures),
     )
-    card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept, "notes": list(given.notes)}
-    judged = judge(_detect(fitted.network, card, target), validation)
+    network = fitted.network
+    card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
+    card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
+    judged = judge(_detect(network, card, target), validation)
     card |= in_words(learned, judged, card["trained_on"], training)
     card["good_for"] += f", read at {resolution:g} um per px"
     card["seconds"] = round(time.monotonic() - began, 1)
-    save_detector(out, fitted.network, card)
+    save_detector(out, network, card)
     plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
     return card
 
 
-def _detect(network: nn.Module, card: Mapping[str, Any], device: torch.device) -> Callable[[Sample, float], Detections]:
+def _detect(network: Any, card: Mapping[str, Any], device: torch.device) -> Callable[[Sample, float], Detections]:
     """The network as a detector of samples."""
-    assert isinstance(network, CentrePointNetwork)
-    detector = CentrePointDetector(network, card, device=device)
+    detector = detector_of(network, card, device=device)
 
     def detect(sample: Sample, threshold: float) -> Detections:
         passes = {head: sample.passes[head] for head in detector.scales()}
@@ -171,7 +182,7 @@ def _look(card: Mapping[str, Any], samples: Sequence[Sample], device: torch.devi
     if not samples:
         return None
 
-    def seen(network: nn.Module, heads: tuple[Head, ...]) -> Mapping[str, float]:
+    def seen(network: Any, heads: tuple[Head, ...]) -> Mapping[str, float]:
         return look(_detect(network, {**card, "heads": list(heads)}, device), samples)
 
     return seen
@@ -179,7 +190,7 @@ def _look(card: Mapping[str, Any], samples: Sequence[Sample], device: torch.devi
 
 def _fits(card: Mapping[str, Any], training: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:
     """What a checkpoint must have in common with the training that takes it up."""
-    keys = ("taxa", "um_per_px", "architecture", "recipe", "warm_start")
+    keys = ("taxa", "um_per_px", "architecture", "recipe", "backbone", "warm_start")
     return {
         **{key: card[key] for key in keys},
         "training_samples": fingerprint(training),

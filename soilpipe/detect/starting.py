@@ -1,0 +1,82 @@
+"""What a training begins from: a fresh network of some size or family, a backbone's weights, or another detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from soilpipe.detect.learning import CentrePointLearner, Learner
+from soilpipe.detect.network import HEADS, Head
+from soilpipe.detect.recipe import Recipe, TrainingError
+from soilpipe.detect.sizes import MEDIUM, make_network
+from soilpipe.detect.warm_start import begin_from
+
+SCRATCH_RATE, RESNET_RATE = 4e-3, 1e-3  # AdamW's, at its height
+PRETRAINED_RATE = 0.1  # of that, for an encoder that comes with weights
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training begins. `family`: of torchvision's, else the centre-point network of `size`.
+
+    `backbone`: a file with weights for the ResNet in it. `warm_start`: the folder of a detector of the same kind.
+    """
+
+    size: str = MEDIUM
+    family: str | None = None
+    backbone: Path | str | None = None
+    warm_start: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backbone is not None and self.warm_start is not None:
+            raise TrainingError("a backbone or a detector to begin from, not both: the detector has a backbone already")
+
+    @property
+    def kind(self) -> str:
+        """The family, or the size: what a detector must share to be begun from."""
+        return self.family or self.size
+
+    @property
+    def passes(self) -> tuple[Head, ...]:
+        """Those that are trained: torchvision's detectors find animals of all sizes in one."""
+        return HEADS if self.family is None else ("fine",)
+
+    def recipe(self, **given: Any) -> Recipe:
+        """The recipe that suits it, with what is given in place of its own."""
+        rate = SCRATCH_RATE
+        if self.family is not None:
+            from soilpipe.detect.torchvision_learning import LEARNING_RATE
+
+            rate = LEARNING_RATE
+        elif self.size.startswith("resnet"):
+            rate = RESNET_RATE
+        share = 1.0 if self.backbone is None or self.family is not None else PRETRAINED_RATE
+        return Recipe(**{"learning_rate": rate, "encoder_rate": share, **given})
+
+
+def kind_of(card: Mapping[str, Any]) -> str:
+    """The family or size that a card tells."""
+    return str(card.get("family") or card.get("size") or MEDIUM)
+
+
+def make_learner(start: Start, taxa: tuple[str, ...], device: torch.device, seed: int) -> Learner:
+    """A network ready to be trained. BackboneError, TrainingError or WeightsError where it cannot begin from that."""
+    torch.manual_seed(seed)
+    if start.family is not None:
+        from soilpipe.detect.torchvision_family import make_family
+        from soilpipe.detect.torchvision_learning import TorchvisionLearner
+
+        learner: Learner = TorchvisionLearner(make_family(start.family, len(taxa)), device)
+    else:
+        learner = CentrePointLearner(make_network(start.size, len(taxa)), device)
+    if start.backbone is not None:
+        from soilpipe.detect.backbone_weights import load_backbone
+
+        load_backbone(learner.network, start.backbone)
+    if start.warm_start is not None:
+        begin_from(learner.network, taxa, start.warm_start)
+    return learner
