@@ -33,18 +33,22 @@ def random_tiles_looked_at(store: Store) -> int:
 def newest_by_place(store: Store, which: Which = "all") -> list[tuple[Tile, TileLabel]]:
     """The newest label of each place, whoever made it, in the order of the places: tiles of a scan come together.
 
-    "random": only what was marked in tiles of the random halves.
+    A place that was looked at as a random tile is one, also when a suggestion led there later or before. "random": only
+    what was marked in random tiles.
     """
     tiles = all_tiles(read_draws(store).values())
-    newest: dict[Place, tuple[Tile, TileLabel]] = {}
+    newest: dict[Place, TileLabel] = {}
+    looked_at_as: dict[Place, Tile] = {}
     for label in newest_labels(store).values():
         tile = tiles.get(label.tile_id)
         if tile is None or (which == "random" and tile.how != "random"):
             continue
         before = newest.get(tile.place)
-        if before is None or (before[1].at, before[1].by) <= (label.at, label.by):
-            newest[tile.place] = (tile, label)
-    return [newest[place] for place in sorted(newest)]
+        if before is None or (before.at, before.by) <= (label.at, label.by):
+            newest[tile.place] = label
+        if tile.place not in looked_at_as or tile.how == "random":
+            looked_at_as[tile.place] = tile
+    return [(looked_at_as[place], newest[place]) for place in sorted(newest)]
 
 
 def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:

@@ -245,3 +245,16 @@ def test_without_a_draw_there_is_nothing_to_import(desk: Desk, make_season: Call
     assert not read_draws(other.store)
     with pytest.raises(LabellingError, match="no draw of tiles yet"):
         take_labels(other.project, other.store, desk.file("cvat", GOOD), NOW)
+
+
+def test_fifty_thousand_boxes_in_one_tile_are_taken(desk: Desk) -> None:
+    tile = desk.tiles[0]
+    columns, rows = 250, 200
+    step = tile.width / columns, tile.height / rows
+    boxes = [
+        ("Acari", x * step[0], y * step[1], (x + 0.9) * step[0], (y + 0.9) * step[1])
+        for x in range(columns)
+        for y in range(rows)
+    ]
+    taken = desk.take(desk.file("cvat", *boxes))
+    assert taken.boxes == 50_000

@@ -166,3 +166,18 @@ def test_tiles_without_pixels_are_told_and_none_left_is_an_error(
         made.store.delete(entry.key)
     with pytest.raises(LabellingError, match="none of the 2 labelled tiles"):
         write_coco(made.project, made.store, tmp_path / "none")
+
+
+def test_a_place_looked_at_as_a_random_tile_stays_one(season: tuple[Season, list[Tile]], tmp_path: Path) -> None:
+    made, tiles = season
+    hinted = next(tile for tile in tiles if tile.how == "suggested")
+    draws = [draw_tiles(made.project, made.store, tiles=30, tile_px=225, seed=seed)[0] for seed in range(1, 9)]
+    same = next(tile for draw in draws for tile in draw.tiles if tile.how == "random" and tile.place == hinted.place)
+    mark(made, same, ("Acari", 1, 1, 20, 20))
+    mark(made, hinted, ("Protura", 1, 1, 20, 20), hours=1)
+    path = write_coco(made.project, made.store, tmp_path / "out")
+    assert path is not None
+    (entry,) = [entry for entry in json.loads(path.read_text())["images"] if entry.get("labelled", True)]
+    assert (entry["tile_id"], entry["how"]) == (same.tile_id, "random")
+    labels = read_labels(path, path.parent)
+    assert [labels.categories[label] for image in labels.labelled for label in image.labels] == ["Protura"]
