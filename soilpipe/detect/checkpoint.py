@@ -10,6 +10,7 @@ It is a safetensors file with JSON beside the tensors: nothing in it can run cod
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -148,6 +149,20 @@ class Checkpoints:
         curves.losses[:] = [tuple(row) for row in told["curves"]["losses"]]
         curves.looks[:] = [tuple(row) for row in told["curves"]["looks"]]
         return int(told["step"])
+
+
+def work_folder(root: str, name: str) -> Path:
+    """Where the training of a detector of this name for the store at `root` is kept: a folder of the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    digest = hashlib.sha256(f"{root}\n{name}".encode()).hexdigest()[:12]
+    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "training" / digest
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoint of a training that is done."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def steps_kept(folder: Path | str) -> int | None:

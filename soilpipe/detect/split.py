@@ -64,7 +64,7 @@ def split_labels(
         told.append(f"scanners {', '.join(val_scanners)}")
     if by_time:
         block = _in_block(labelled, val_from, val_until)
-        left_out = _neighbours(labelled, block) - held
+        left_out = neighbours(labelled, block) - held
         held |= block
         told.append(_block_told(val_from, val_until))
     if val_images is None and val_scanners is None and not by_time:
@@ -102,7 +102,7 @@ def _by_name(images: Sequence[LabelledImage], patterns: Sequence[str]) -> frozen
     held = frozenset(
         image.file_name for image in images if any(fnmatchcase(image.file_name, pattern) for pattern in patterns)
     )
-    leaks = _neighbours(images, held)
+    leaks = neighbours(images, held)
     if leaks:
         both = sorted({str(image.scanner_id) for image in images if image.file_name in leaks})
         raise SplitError(
@@ -114,7 +114,7 @@ def _by_name(images: Sequence[LabelledImage], patterns: Sequence[str]) -> frozen
     return held
 
 
-def _neighbours(images: Sequence[LabelledImage], held: frozenset[str]) -> frozenset[str]:
+def neighbours(images: Sequence[LabelledImage], held: frozenset[str]) -> frozenset[str]:
     """The images that are not held back and neighbour one of their scanner that is; without times any of it does."""
     theirs: dict[str, list[datetime | None]] = {}
     for image in images:
@@ -179,7 +179,7 @@ def _last_in_time(images: Sequence[LabelledImage]) -> tuple[frozenset[str], froz
         return nothing
     begin = times[len(times) - len(times) // LAST_SHARE]
     held = _in_block(images, begin, None)
-    left_out = _neighbours(images, held)
+    left_out = neighbours(images, held)
     others = len(images) - len(held)
     if 3 * (others - len(left_out)) < 2 * others:
         return nothing

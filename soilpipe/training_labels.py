@@ -1,0 +1,70 @@
+"""What a detector is trained on: labels that are named, or the project's own without its hold-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from soilpipe.config import Project
+from soilpipe.detect.coco import read_labels
+from soilpipe.detect.holdout import hold_out_of
+from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Where
+from soilpipe.detect.split import NEIGHBOURING, neighbours
+from soilpipe.labels.taken import write_coco
+from soilpipe.store import Store
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """A COCO file with its folder, which of its images are taken (None: all), and that in words."""
+
+    labels: Path
+    images: Path
+    where: Where | None
+    told: str
+
+
+def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
+    """The project's own labels, written into `folder`, but for those of the hold-out, which judges and serves nothing
+    else. LabelError where there are none."""
+    path = write_coco(project, store, folder, which="all")
+    if path is None:
+        raise LabelError(
+            "nobody has looked at a tile of this project yet, so there is nothing to train on. Draw some with "
+            "`soilpipe label draw`, mark the animals in them and bring them back with `soilpipe label import`; or name "
+            "labels of your own with --labels and --images"
+        )
+    taken, told = outside_hold_out(read_labels(path, path.parent))
+    return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told)
+
+
+def outside_hold_out(labels: LabelSet) -> tuple[frozenset[str], str]:
+    """The file names of the labelled images to train on, and in words what was left out.
+
+    Images of the hold-out are left out, and those that neighbour one of them (`split.NEIGHBOURING`) unless that would
+    leave less than half of the others. LabelError where the hold-out is all there is.
+    """
+    images = labels.labelled
+    hold_out = hold_out_of(images)
+    held = frozenset(image.file_name for image in images if hold_out.holds(image))
+    near = neighbours(images, held)
+    rest = frozenset(image.file_name for image in images) - held
+    hours = NEIGHBOURING.total_seconds() / 3600
+    if images and not rest:
+        raise LabelError(
+            f"{labels.source}: all {len(images)} labelled tiles are of the hold-out (one scanner whole, and the last "
+            "fifth in time of every other), which judges detectors and serves nothing else. Label tiles of more "
+            "scanners, or of earlier scans"
+        )
+    told = f"{len(held)} of {len(images)} labelled tiles are of the hold-out and left out"
+    if 2 * len(rest - near) < len(rest) or not _has_animals(images, rest - near):
+        if near:
+            told += f"; {len(near)} others, within {hours:g} h of one of them, are trained on: too few would be left"
+        return rest, told
+    if near:
+        told += f", as are {len(near)} others within {hours:g} h of one of them"
+    return rest - near, told
+
+
+def _has_animals(images: tuple[LabelledImage, ...], names: frozenset[str]) -> bool:
+    return any(len(image.boxes) for image in images if image.file_name in names)
