@@ -48,6 +48,7 @@ def scanner_keys(folder: Path) -> Mapping[str, Parser]:
         "window_cm2": values.parse_window,
         "depth_cm": values.parse_depth,
         "orientation": values.parse_orientation,
+        "colours": values.parse_colours,
         "timezone": values.parse_timezone,
         "slots": parse_slot_plans,
         "late_after": values.parse_duration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -38,6 +38,7 @@ Size = Annotated[int, BeforeValidator(values.parse_size)]
 Place = Annotated[str, BeforeValidator(places.parse_place)]
 Filename = Annotated[str, BeforeValidator(places.parse_filename)]
 Orientation = Annotated[int, BeforeValidator(values.parse_orientation)]
+ColourChoice = Annotated[Literal["as_is", "srgb"], BeforeValidator(values.parse_colours)]
 DoneMarker = Annotated[str, BeforeValidator(places.parse_done_marker)]
 Latitude = Annotated[float, BeforeValidator(values.parse_latitude)]
 Longitude = Annotated[float, BeforeValidator(values.parse_longitude)]
@@ -63,7 +64,9 @@ class Scanner(FrozenModel):
     """One device in the soil. `inbox` is an absolute folder or s3://bucket/prefix; times are UTC.
 
     `until` is the first instant that does not belong to the scanner any more. `orientation`: degrees clockwise that
-    turn a scan upright; pages show it so, boxes stay in the frame of the file. `dpi`: used where a file says none.
+    turn a scan upright; pages show it so, boxes stay in the frame of the file. `colours`: as in the file, or turned to
+    sRGB at ingest by the profile in the file; scans that are in the store stay as they are.
+    `dpi`: used where a file says none.
     `done_marker`: what is added to a file's name for the file that says it is whole, such as ".done".
     `slots`: the plan of now, and `earlier_slots` those that held before it, in order of time.
     `clock`: what was wrong with the device's clock, from the list `clock:` at the top of the file.
@@ -80,6 +83,7 @@ class Scanner(FrozenModel):
     window_cm2: WindowArea | None = None
     depth_cm: Depth | None = None
     orientation: Orientation = 0
+    colours: ColourChoice = "as_is"
     timezone: Zone
     slots: SlotTimes = DEFAULT_SLOTS
     earlier_slots: EarlierPlans = ()
@@ -165,6 +169,7 @@ def _scanner_snapshot(scanner: Scanner) -> dict[str, Any]:
         "window_cm2": scanner.window_cm2,
         "depth_cm": scanner.depth_cm,
         "orientation": scanner.orientation,
+        "colours": scanner.colours,
         "timezone": scanner.timezone,
         "slots": _plans_snapshot(scanner),
         "late_after": _seconds(scanner.late_after),

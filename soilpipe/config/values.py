@@ -123,6 +123,16 @@ def parse_orientation(value: object) -> int:
     return turns[str(value)]
 
 
+def parse_colours(value: object) -> Literal["as_is", "srgb"]:
+    """ "as_is", or "srgb": converted by the profile in the file, where it has one."""
+    text = str(value).strip().lower()
+    if text == "as_is":
+        return "as_is"
+    if text == "srgb":
+        return "srgb"
+    raise ValueError(f"{shown(value)} is no way to treat colours. Write as_is (as in the file) or srgb")
+
+
 def parse_duration(value: object) -> timedelta:
     """ "2h", "90s", "2min", "3d", "1h 30min"."""
     span = value if isinstance(value, timedelta) else sum_of_parts(value, value)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from soilpipe import layout
 from soilpipe.config import FrozenModel
+from soilpipe.ingest.colours import Colours
 from soilpipe.ingest.quality import Quality
 from soilpipe.store import Store, StoreError, canonical_json
 from soilpipe.touched import touch
@@ -64,6 +65,8 @@ class Receipt(FrozenModel):
     files: tuple[FileRecord, ...]
     checksum_from: str | None = None
     """Who told the same sha256 as was found: the name of a file beside it, or S3; None where nobody did."""
+    colours: Colours | None = None
+    """What became of the colours; None where nobody asked for a conversion: they are as in the file."""
     seal: str | None = None
     """sha256 of the rest, by which `verify` finds one that was damaged or edited; None in receipts from before it."""
 

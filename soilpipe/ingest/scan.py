@@ -19,6 +19,7 @@ from soilpipe.ingest.ahead import ahead
 from soilpipe.ingest.arrivals import Arrival, waiting
 from soilpipe.ingest.checksums import Told, check, confirmed_by, problems, told_checksums
 from soilpipe.ingest.clock import shown_utc, to_utc
+from soilpipe.ingest.colours import colours_of
 from soilpipe.ingest.conflicts import Conflict, check_conflicts, check_twins, live_scans_at
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
@@ -36,7 +37,7 @@ Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. ``reason``: for people, where it was not accepted, or a ``.sha256`` is no use.
+    """What became of one file. ``reason``: for people, where it was not accepted, or a checksum or profile is no use.
 
     ``scan_id``: the scan that it is, or that a conflict contradicts.
     """
@@ -217,7 +218,8 @@ def _take(
     meter = QualityMeter(dpi)
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
-    with closing(ahead(reader.bands(SHARD))) as bands:  # however it ends, nothing reads on after it
+    colours = colours_of(reader.icc, scanner.colours)
+    with closing(ahead(colours.applied(reader.bands(SHARD)))) as bands:  # however it ends, nothing reads on after it
         digests = write_image(meter.watch(bands), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
     quality, mask = meter.result()
     image = describe_files(store, layout.scan_folder(scan_id), key, shape, digests)
@@ -250,12 +252,14 @@ def _take(
         format=reader.format,
         checksum_from=confirmed_by(candidate.told, candidate.sha256),
         orientation=scanner.orientation,
+        colours=colours.told,
         quality=quality,
         code_version=__version__,
         files=tuple(sorted(files, key=lambda record: record.path)),
     )
     write_receipt(store, receipt)
-    return Outcome("accepted", candidate.name, scan_id, problems(candidate.told), candidate.sha256)
+    doubts = "; ".join(doubt for doubt in (problems(candidate.told), colours.doubt) if doubt)
+    return Outcome("accepted", candidate.name, scan_id, doubts or None, candidate.sha256)
 
 
 def _refusal(

@@ -19,6 +19,7 @@ WRONG_VALUES = [
     ("window_cm2: 0", ["window_cm2", "out of bounds"]),
     ("depth_cm: -3", ["depth_cm", "out of bounds"]),
     ("orientation: 45", ["'45' is no quarter turn", "0, 90, 180 or 270"]),
+    ("colours: adobe", ["'adobe' is no way to treat colours", "as_is (as in the file) or srgb"]),
     ("timezone: Paris", ["'Paris' is no time zone", "Europe/Paris"]),
     ("timezone: Europe/Pari", ["Europe/Paris"]),
     ("timezone: Europe", ["is no time zone"]),

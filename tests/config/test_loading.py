@@ -92,7 +92,7 @@ def test_the_template_loads_as_it_is(tmp_path: Path) -> None:
 
 def test_every_commented_line_of_the_template_is_right_too(tmp_path: Path) -> None:
     lines = TEMPLATE.splitlines()
-    optional = ("# storage_options", "# orientation", "# from", "# until")
+    optional = ("# storage_options", "# orientation", "# colours", "# from", "# until")
     switched_on = []
     for line in lines:
         if line.lstrip().startswith(optional):
@@ -106,7 +106,7 @@ def test_every_commented_line_of_the_template_is_right_too(tmp_path: Path) -> No
     file.write_text("\n".join(switched_on), encoding="utf-8")
     project = load_project(file)
     assert project.taxonomy.names == (ROOT, "Collembola", "Poduromorpha")
-    assert project.scanners[0].orientation == 90
+    assert (project.scanners[0].orientation, project.scanners[0].colours) == (90, "srgb")
     assert project.scanners[0].until == datetime(2024, 11, 30, 23, tzinfo=UTC)
     assert project.storage_options == {"anon": False}
 
@@ -135,7 +135,7 @@ def test_a_scanner_without_further_keys_has_the_defaults_of_the_contract(project
     assert scanner.filename == "soil_scan"
     assert scanner.slots == (time(0), time(6), time(12), time(18))
     assert (scanner.dpi, scanner.orientation, scanner.from_, scanner.until) == (None, 0, None, None)
-    assert scanner.settle == timedelta(minutes=2)
+    assert (scanner.settle, scanner.colours) == (timedelta(minutes=2), "as_is")
 
 
 def test_paths_are_relative_to_the_file_wherever_it_is_loaded_from(project_of, tmp_path: Path, monkeypatch) -> None:

@@ -65,6 +65,7 @@ def projects(draw: st.DrawFn) -> Project:
             window_cm2=draw(st.none() | st.floats(0.01, 1000)),
             depth_cm=draw(st.none() | st.floats(0, 1000)),
             orientation=draw(st.sampled_from([0, 90, 180, 270])),
+            colours=draw(st.sampled_from(["as_is", "srgb"])),
             timezone=draw(st.sampled_from(["Europe/Paris", "UTC"])),
             slots=draw(slots),
             earlier_slots=draw(plans()),

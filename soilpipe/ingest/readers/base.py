@@ -3,7 +3,8 @@
 A reader gives the whole image from top to bottom in bands of rows, as 8-bit RGB, and never pixels that the file does
 not hold: a file that is not complete raises Refused, when it is opened or while its bands are read. The one rule that
 turns other samples into 8-bit RGB: grey is repeated three times, alpha is dropped (a scanner has none to blend with),
-of 16 bits the upper 8 are kept, white-is-zero is inverted. Colours are as in the file; profiles are not applied.
+of 16 bits the upper 8 are kept, white-is-zero is inverted. Colours are as in the file (`ingest.colours` converts
+them where the project asks for it).
 """
 
 from __future__ import annotations
