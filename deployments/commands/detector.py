@@ -1,4 +1,4 @@
-"""`train detector`, `evaluate detector` and `detect`."""
+"""`train detector` and `detect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
-from deployments.commands.shown import print_json, print_table
+from deployments.commands.shown import print_json
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from soilpipe.store import Store
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
-evaluate = typer.Typer(no_args_is_help=True, help="Judge a model on labels.")
 
 Labels = Annotated[Path, typer.Option(metavar="COCO.json", help="Labels, COCO JSON.")]
 Images = Annotated[Path, typer.Option(metavar="DIR", help="The folder of their images.")]
@@ -42,7 +41,6 @@ From = Annotated[str | None, typer.Option("--from", metavar="VERSION", help="Beg
 OnlyScanners = Annotated[
     list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
 ]
-Version = Annotated[str, typer.Option(metavar="V", help="A version, a name, `champion`, `shipped` or `change`.")]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the detector's own.")]
 Files = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
@@ -126,54 +124,6 @@ def train_detector(
     typer.echo(
         f"Use it with `detector: {version}` in the project file, or make it the champion with"
         f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it."
-    )
-
-
-@evaluate.command("detector")
-def evaluate_detector(
-    labels: Labels,
-    images: Images,
-    project: ProjectFile = DEFAULT_PROJECT,
-    version: Version = "champion",
-    scanner: OnlyScanners = None,
-    dpi: Dpi = None,
-    threshold: Threshold = None,
-    no_difference: NoDifference = False,
-    as_json: AsJson = False,
-) -> None:
-    """AP50, AP75 and AP by COCO (1000 detections an image); precision, recall, F1 and count error at the threshold."""
-    loaded, store = opened(project)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from soilpipe.detect.evaluate import evaluate_detector as judge
-
-    detector = _from_registry(version, store)
-    with Progress(console=Console(stderr=True), disable=as_json) as progress:
-        bar = progress.add_task("images", total=None)
-        found = judge(
-            detector,
-            labels,
-            images,
-            where=_of_scanners(scanner),
-            difference=not no_difference,
-            dpi=dpi,
-            threshold=threshold,
-            taxonomy=loaded.taxonomy,
-            progress=lambda done, of: progress.update(bar, completed=done, total=of),
-        )
-    if as_json:
-        print_json(found.as_dict())
-        return
-    groups = {"any taxon": found.any_taxon, "mean of taxa": found.mean_of_taxa, **found.taxa}
-    groups |= {"moving animals": found.moving, "resting animals": found.resting}
-    rows = [(name, p.animals, _share(p.ap50), _share(p.ap75), _share(p.ap)) for name, p in groups.items()]
-    title = f"{found.detector} {found.version} on {found.images} images of {found.labels}"
-    print_table(title, ("", "animals", "AP50", "AP75", "AP"), rows)
-    typer.echo(
-        f"At threshold {found.threshold:.2f}, any taxon: precision {found.precision:.3f}, recall {found.recall:.3f},"
-        f" F1 {found.f1:.3f} (with the right taxon {found.f1_with_taxon:.3f}); {found.detections} detections, count"
-        f" error {found.count_error:.2f} an image. {found.images_with_difference} images had earlier ones to compare."
     )
 
 
@@ -271,10 +221,6 @@ def _without_picture(result: LooseResult) -> LooseResult:
     import numpy as np
 
     return replace(result, picture=np.broadcast_to(np.uint8(0), result.picture.shape))
-
-
-def _share(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
 
 
 def _of_scanners(ids: list[str] | None) -> Any:

@@ -135,7 +135,7 @@ def froc(claims: Claims, images: int, area_cm2: float) -> Froc:
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
     truths = max(1, int(claims.truths.sum()))
     recalls, alarms = right[last] / truths, wrong[last]
-    told = np.unique(np.linspace(0, len(last) - 1, CURVE_POINTS).round().astype(int)) if len(last) else last
+    told = _thinned(len(last))
     by_area = alarms / area_cm2 * 100
 
     def at(values: np.ndarray) -> dict[str, float]:
@@ -151,6 +151,13 @@ def froc(claims: Claims, images: int, area_cm2: float) -> Froc:
     )
 
 
+def _thinned(points: int) -> np.ndarray:
+    """Which of so many points of a curve are told, at most 200: dense where scores are high, with both ends."""
+    if points <= CURVE_POINTS:
+        return np.arange(points)
+    return np.unique(np.geomspace(1, points, CURVE_POINTS).round().astype(np.int64) - 1)
+
+
 def precision_recall_curve(claims: Claims) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """Thresholds, recall and precision from the strictest threshold to the loosest, at most 200 points."""
     counted = claims.outcome != ASIDE
@@ -158,8 +165,7 @@ def precision_recall_curve(claims: Claims) -> tuple[tuple[float, ...], tuple[flo
     right = np.cumsum(claims.outcome[counted] == RIGHT)
     claimed = np.arange(1, len(scores) + 1)
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.int64)
-    if len(last) > CURVE_POINTS:
-        last = last[np.unique(np.linspace(0, len(last) - 1, CURVE_POINTS).round().astype(int))]
+    last = last[_thinned(len(last))]
     truths = max(1, int(claims.truths.sum()))
     return (
         tuple(scores[last].tolist()),

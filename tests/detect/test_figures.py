@@ -80,11 +80,12 @@ def test_froc_by_hand() -> None:
     assert curve.recall_at_per_100cm2["1"] == 0.25 and curve.recall_at_per_100cm2["2"] == 0.5
 
 
-def test_a_long_curve_is_told_in_two_hundred_points_with_both_ends() -> None:
+def test_a_long_curve_is_told_in_two_hundred_points_at_most_with_both_ends_and_its_beginning_whole() -> None:
     scores = np.linspace(1, 0.01, 5000).astype(np.float32)
     long = Claims(scores, np.full(5000, WRONG, np.int8), np.zeros(5000, np.int64), np.array([1, 0]))
     curve = froc(long, 2, 1.0)
-    assert len(curve.recall) == 200 and curve.per_image[0] == 0.5 and curve.per_image[-1] == 2500
+    assert len(curve.recall) <= 200 and curve.per_image[:10] == tuple(0.5 * n for n in range(1, 11))
+    assert curve.per_image[-1] == 2500 and len(precision_recall_curve(long)[0]) == len(curve.recall)
 
 
 def test_precision_and_recall_along_the_scores() -> None:
