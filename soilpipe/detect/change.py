@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -101,7 +102,17 @@ class ChangeDetector:
         return evidence / (evidence + self.settings.half) * _presence(windows, found.boxes[i])
 
 
-def change_map(windows: ModelInput, um_per_px: float, settings: ChangeSettings) -> npt.NDArray[np.uint8]:
+class Readable(Protocol):
+    """What a map of change is made from: the seven channels of a scan by windows, as `ModelInput` reads them."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> npt.NDArray[np.uint8]: ...
+
+
+def change_map(windows: Readable, um_per_px: float, settings: ChangeSettings) -> npt.NDArray[np.uint8]:
     """Evidence of change of a whole scan, (height, width) uint8: the strength in medians of its surroundings, times 8.
 
     What is left of veils (the mean over `veil_mm`) is taken away and the rest smoothed by one pixel; its root mean

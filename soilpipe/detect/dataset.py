@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from soilpipe.background import ModelInput, Registration, choose_references, register
+from soilpipe.background import ModelInput, Registration, choose_references, register_all
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.network import Head
@@ -184,7 +184,7 @@ def _in_order(labels: LabelSet) -> list[LabelledImage]:
 def _open_scene(image: LabelledImage, references: Sequence[LabelledImage], pictures: _Pictures) -> Scene:
     scan = pictures.scan(image)
     others = tuple(pictures.scan(reference) for reference in references)
-    return Scene(image, scan, others, tuple(register(scan, other) for other in others))
+    return Scene(image, scan, others, tuple(register_all(scan, others)))
 
 
 def build_samples(

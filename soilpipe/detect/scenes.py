@@ -114,7 +114,8 @@ def make_scenes(
     share: float = 0.3,
     seed: int = 0,
 ) -> Scenes | None:
-    """Scenes from labelled samples, on `grounds`; without any, on the labelled samples themselves.
+    """Scenes from labelled samples, on `grounds`; without any, on the labelled samples themselves. Where simulated
+    samples are mixed with real ones, only the real ones are cut up.
 
     taxa: what labels index. taxonomy: finds how long a taxon rests, by its ancestors. None when `share` is 0 or no
     animal can be cut out. ValueError when `share` does not lie between 0 and 1.
@@ -123,5 +124,6 @@ def make_scenes(
         raise ValueError(f"the share of crops that are made of scenes lies between 0 and 1, not at {share}")
     if share == 0 or not labelled:
         return None
-    scenes = Scenes(labelled, grounds, taxa, taxonomy, share, seed)
+    real = [sample for sample in labelled if not sample.image.simulated] or labelled
+    scenes = Scenes(real, grounds, taxa, taxonomy, share, seed)
     return scenes if scenes.possible else None
