@@ -26,7 +26,10 @@ from soilpipe.detect.receptive_field import Ladder, halo_of, reach
 CHANNELS = 7  # R, G, B, 128 + difference of each, valid
 STRIDE = 4  # px per heatmap cell
 TOTAL_STRIDE = 32  # px per cell of the deepest level: window origins and sizes are multiples of it
-SMALLEST_INPUT = 384  # px: below it PyTorch takes other kernels for the deepest layers, whose last bits differ
+SMALLEST_INPUT = 384  # px: no window is smaller, whatever the network; part of what an analysis rests on
+KERNEL_FROM = (
+    20_480  # values in: for one picture with fewer, PyTorch takes another kernel for a 3 x 3, with other last bits
+)
 ANSWERS = 5  # of a cell, before those for each taxon: animal or not, and four sides
 PRIOR = 0.01  # what a fresh network answers everywhere: most cells hold no animal
 
@@ -110,6 +113,7 @@ class CentrePointNetwork(nn.Module):
     An encoder of another kind replaces `make_encoder` and `levels` (`soilpipe.detect.resnet`).
 
     architecture: JSON-able, all that is needed to build it again. ladder: what decides how far it sees.
+    smallest_input: px; windows of this side or larger give the same bits on a CPU wherever they are cut.
     """
 
     ladder = Ladder(stem=((3, 2),), levels=(((3, 2), (3, 1)),) * 4)
@@ -121,6 +125,7 @@ class CentrePointNetwork(nn.Module):
         self.taxa = taxa
         self.architecture: dict[str, Any] = {"taxa": taxa, "stem": stem, "widths": list(widths), "pyramid": pyramid}
         self.make_encoder(stem, widths)
+        self.smallest_input = smallest_input((stem, *self.inner_widths(widths)), pyramid)
         self.lateral = nn.ModuleList(nn.Conv2d(width, pyramid, 1) for width in widths)
         self.smooth = nn.ModuleList(ConvUnit(pyramid, pyramid, 3) for _ in widths[1:-1])
         self.fine = PredictionHead(pyramid, taxa)
@@ -130,6 +135,10 @@ class CentrePointNetwork(nn.Module):
         """Add the layers from pixels down to stride 32; `widths` are the channels at strides 4, 8, 16 and 32."""
         self.stem = ConvUnit(CHANNELS, stem, 3, stride=2)
         self.down = nn.ModuleList(DownBlock(a, b) for a, b in zip((stem, *widths[:-1]), widths, strict=True))
+
+    def inner_widths(self, widths: Widths) -> Widths:
+        """Channels that the 3 x 3 convolutions of the encoder read at strides 4, 8, 16 and 32."""
+        return widths
 
     def levels(self, pixels: Tensor) -> list[Tensor]:
         """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""
@@ -193,3 +202,13 @@ class CentrePointNetwork(nn.Module):
 def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 to about -2..2, channels last; mid-grey and "no difference" become 0, with which the convolutions pad."""
     return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(1 / 64)
+
+
+def smallest_input(widths: tuple[int, ...], pyramid: int) -> int:
+    """Px, a multiple of the total stride, from which on a square window is computed by the same kernels as any larger.
+
+    `widths`: channels that 3 x 3 convolutions read at strides 2, 4, 8, 16, 32. Found for torch 2.10 to 2.13 on CPUs.
+    """
+    read = [*zip(widths, (2, 4, 8, 16, 32), strict=True), (pyramid, 16)]
+    side = max(stride * math.sqrt((KERNEL_FROM + 1) / channels) for channels, stride in read)
+    return max(SMALLEST_INPUT, math.ceil(side / TOTAL_STRIDE) * TOTAL_STRIDE)

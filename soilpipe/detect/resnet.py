@@ -37,7 +37,7 @@ class ResNetNetwork(CentrePointNetwork):
         if encoder not in ENCODERS:
             raise ValueError(f"{encoder!r} is no encoder; there are {', '.join(ENCODERS)}")
         self.encoder_name = encoder
-        super().__init__(taxa, widths=ENCODERS[encoder], pyramid=pyramid)
+        super().__init__(taxa, stem=64, widths=ENCODERS[encoder], pyramid=pyramid)
         self.ladder = _LADDERS[encoder]
         self.architecture = {"taxa": taxa, "encoder": encoder, "pyramid": pyramid}
 
@@ -49,6 +49,10 @@ class ResNetNetwork(CentrePointNetwork):
         resnet.conv1 = nn.Conv2d(CHANNELS, narrow.out_channels, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.encoder = resnet
+
+    def inner_widths(self, widths: Widths) -> Widths:
+        """As in `CentrePointNetwork`: the bottlenecks of ResNet 50 are as narrow as the blocks of ResNet 18."""
+        return ENCODERS["resnet18"]
 
     def levels(self, pixels: Tensor) -> list[Tensor]:
         """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""

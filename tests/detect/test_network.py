@@ -72,6 +72,25 @@ def test_the_halo_covers_a_core_on_the_grid_and_the_cells_beside_it(size: str, h
         assert first >= -halo and last < core + halo
 
 
+@pytest.mark.parametrize(("size", "side"), [("small", 480), ("medium", 384), ("resnet18", 384), ("resnet50", 384)])
+def test_the_smallest_window_keeps_every_convolution_above_the_change_of_kernels(size: str, side: int) -> None:
+    """Whatever 3 x 3 convolution reads 20,480 values or fewer is computed in another order in larger windows."""
+    network = make_network(size, 1).eval()
+    assert network.smallest_input == side
+    read: list[int] = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
+            module.register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
+    with torch.inference_mode():
+        network(torch.zeros(1, 7, side, side, dtype=torch.uint8))
+    assert min(read) > 20_480
+    if side > 384:
+        read.clear()
+        with torch.inference_mode():
+            network(torch.zeros(1, 7, side - 32, side - 32, dtype=torch.uint8))
+        assert min(read) <= 20_480
+
+
 def test_folding_changes_nothing_but_the_last_bits(network: CentrePointNetwork) -> None:
     pixels = torch.randint(0, 256, (1, 7, 96, 96), dtype=torch.uint8)
     with torch.inference_mode():
