@@ -42,6 +42,7 @@ NoBoxes = Annotated[
     bool, typer.Option("--no-boxes", help="Without boxes to begin with, so that nobody is led by them.")
 ]
 OpenOnly = Annotated[bool, typer.Option("--open", help="Only tiles that nobody has looked at.")]
+AsScanned = Annotated[bool, typer.Option("--as-scanned", help="Leave dark scans as dark as they are.")]
 Prefix = Annotated[str | None, typer.Option(metavar="URL", help="Label Studio: where the folder is served.")]
 LabelsFile = Annotated[Path, typer.Argument(metavar="FILE", help="What the tool wrote: JSON, XML or an archive.")]
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who labelled, where the file does not say it.")]
@@ -87,6 +88,7 @@ def export(
     output: Output = None,
     no_boxes: NoBoxes = False,
     open_only: OpenOnly = False,
+    as_scanned: AsScanned = False,
     prefix: Prefix = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,6 +112,7 @@ def export(
             format_,
             boxes=not no_boxes,
             open_only=open_only,
+            as_scanned=as_scanned,
             prefix=prefix,
             progress=lambda done, of: progress.update(bar, completed=done, total=of),
         )

@@ -35,15 +35,16 @@ def export_draw(
     *,
     boxes: bool = True,
     open_only: bool = False,
+    as_scanned: bool = False,
     prefix: str | None = None,
     progress: Progress | None = None,
 ) -> list[TileToLabel]:
     """Write the tiles of a draw for a labelling tool into a new folder; the tiles written.
 
-    Each tile comes as its scan shows it, with its difference, and with boxes to begin with: the newest labels of the
-    tile where it has some, else what the analysis that its scanner shows now found. Not `boxes`: without any.
-    `open_only`: leave out what somebody has looked at. `prefix`: what stands before the names of the pictures in
-    Label Studio's tasks; its local files below a folder of this folder's name if left out.
+    Each tile comes as its scan shows it (dark ones brighter, unless `as_scanned`), with its difference, and with boxes
+    to begin with: the newest labels of the tile where it has some, else what the analysis that its scanner shows now
+    found. Not `boxes`: without any. `open_only`: leave out what somebody has looked at. `prefix`: what stands before
+    the names of the pictures in Label Studio's tasks; its local files below a folder of this folder's name if left out.
 
     LabellingError when the folder holds something, nothing is left to look at, or a scan has lost its pixels.
     """
@@ -58,7 +59,7 @@ def export_draw(
     unfinished = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     try:
         pictures = _Pictures(unfinished, format_)
-        for picture in tile_pictures(store, tiles):
+        for picture in tile_pictures(store, tiles, as_scanned=as_scanned):
             tile = picture.tile
             started = _of_person(tile, newest[tile.tile_id]) if tile.tile_id in newest else found.boxes(tile)
             started = started if boxes else ((), "none: begun without boxes")

@@ -15,7 +15,8 @@ Draw {draw_id}: {random} drawn at random, {suggested} suggested, tiles of {size}
 A tile is a window of one scan at full resolution. Beside it is its difference from the scans before, twice as strong:
 what is grey has not changed, what is brighter or darker than it was stands out, and what has gone leaves its negative.
 Roots grow and water moves too, and an animal that rests shows no difference at all, so decide by the scan. Where there
-are no earlier scans to compare with, the difference is grey all over and says so.
+are no earlier scans to compare with, the difference is grey all over and says so. Dark scans are shown brighter, each
+by one curve that lets no detail go (`--as-scanned` leaves them dark); detectors are trained on the scans themselves.
 
 ## What to mark
 

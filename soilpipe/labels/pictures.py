@@ -18,25 +18,34 @@ from soilpipe.tiles import ScanImage, open_image
 GREY = 128
 CONTRAST = 2
 """The difference is shown this many times as strong: an animal differs from the soil behind it by 10 to 60 levels."""
+GROUND = 60.0
+"""Grey level that the ground of a darker scan is brought to: real soil behind glass often lies below 20."""
+STEEPEST = 0.45
+"""The least exponent of that curve; below it, one sees the noise of the sensor."""
 ASSUMED_UM_PER_PX = 25_400 / 1200
 """Where a scan's resolution is unknown; the difference does not depend on it."""
 
 
 @dataclass(frozen=True)
 class TilePicture:
-    """scan, difference: (h, w, 3) uint8 RGB. `missing`: in words why there is no difference, which is grey then."""
+    """scan, difference: (h, w, 3) uint8 RGB. `missing`: in words why there is no difference, which is grey then.
+
+    `exponent` of the curve by which the scan is shown brighter; 1: as it is.
+    """
 
     tile: Tile
     scan: np.ndarray
     difference: np.ndarray
     um_per_px: float | None
     missing: str | None
+    exponent: float
 
 
-def tile_pictures(store: Store, tiles: Iterable[Tile]) -> Iterator[TilePicture]:
+def tile_pictures(store: Store, tiles: Iterable[Tile], *, as_scanned: bool = False) -> Iterator[TilePicture]:
     """The pictures of some tiles, those of one scan together: its references are registered once.
 
-    The difference is the one that detectors see: the scan minus the median of the registered references, around grey.
+    Dark scans are shown brighter, by one curve for all of a scan that lets no detail go; not when `as_scanned`. The
+    difference is the one that detectors see: the scan minus the median of the registered references, around grey.
     LabellingError names a scan whose pixels are no longer stored.
     """
     for scan_id, group in groupby(
@@ -55,6 +64,7 @@ def tile_pictures(store: Store, tiles: Iterable[Tile]) -> Iterator[TilePicture]:
         registrations = [register(scan, reference) for reference in references]
         usable = [pair for pair in zip(references, registrations, strict=True) if pair[1].ok]
         whole = ModelInput(scan, [image for image, _ in usable], [found for _, found in usable], scale)
+        exponent = 1.0 if as_scanned else brightening(scan)
         missing = None if whole.usable else _why_missing(len(references), len(usable))
         for tile in wanted:
             window = whole.read(tile.y0, tile.y1, tile.x0, tile.x1)
@@ -63,7 +73,30 @@ def tile_pictures(store: Store, tiles: Iterable[Tile]) -> Iterator[TilePicture]:
                 _write_across(difference, missing)
             if um_per_px is not None:
                 _draw_scale(difference, um_per_px)
-            yield TilePicture(tile, np.ascontiguousarray(window[:3].transpose(1, 2, 0)), difference, um_per_px, missing)
+            shown = brightened(np.ascontiguousarray(window[:3].transpose(1, 2, 0)), exponent)
+            yield TilePicture(tile, shown, difference, um_per_px, missing, exponent)
+
+
+def brightening(scan: ScanImage) -> float:
+    """The exponent that brings the middle of a dark scan's values to `GROUND`, told from its smallest level."""
+    level = scan.levels[-1]
+    middle = float(np.median(level.read(0, level.height, 0, level.width).max(axis=-1)))
+    if middle >= GROUND:
+        return 1.0
+    return max(STEEPEST, float(np.log(GROUND / 255) / np.log(max(middle, 1.0) / 255)))
+
+
+def brightened(picture: np.ndarray, exponent: float) -> np.ndarray:
+    """(h, w, 3) uint8 with its values (the greatest of R, G, B) raised by a power; the colours keep their hue.
+
+    Nothing is clipped: what was brighter stays brighter.
+    """
+    if exponent == 1.0:
+        return picture
+    values = np.arange(256) / 255
+    gain = np.ones(256, np.float32)
+    gain[1:] = values[1:] ** (exponent - 1)
+    return np.rint(picture * gain[picture.max(axis=-1)][..., None]).astype(np.uint8)
 
 
 def _stored(store: Store, scan_ids: Sequence[str], um_per_px: float) -> Iterator[ScanImage]:

@@ -29,7 +29,9 @@ ANIMAL = (200, 150)  # x, y of the animal in every fourth scan
 Found = Sequence[tuple[str, float, tuple[float, float, float, float]]]  # taxon, score, box
 
 
-def picture(seed: int, *, animal: bool = False, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+def picture(
+    seed: int, *, animal: bool = False, size: tuple[int, int] = (HEIGHT, WIDTH), light: float = 1.0
+) -> np.ndarray:
     """One ground under fresh noise; with a bright animal of 70 x 24 px."""
     random = np.random.default_rng(7)
     ground = sum(
@@ -40,7 +42,7 @@ def picture(seed: int, *, animal: bool = False, size: tuple[int, int] = (HEIGHT,
     if animal:
         cv2.ellipse(scan, ANIMAL, (35, 12), 0, 0, 360, (210, 200, 190), -1)
     scan = scan + 2.5 * np.random.default_rng(seed).standard_normal(scan.shape)
-    return np.clip(np.rint(scan), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(light * scan), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ class Season:
         size: tuple[int, int] = (HEIGHT, WIDTH),
         found: Found | None = None,
         dpi: float | None = 1200.0,
+        light: float = 1.0,
     ) -> str:
         """The scan of that many slots after the start; `found`: its detections, None where it was not detected."""
         time = START + timedelta(hours=6 * number)
         sha256 = f"{number + 4096:08x}".ljust(64, "0")
         scan_id = layout.make_scan_id(scanner_id, time.replace(tzinfo=None), sha256)
-        write_image([picture(number, animal=animal, size=size)], size, self.store, layout.image_zarr(scan_id), "", 21.2)
+        pixels = picture(number, animal=animal, size=size, light=light)
+        write_image([pixels], size, self.store, layout.image_zarr(scan_id), "", 21.2)
         receipt = Receipt(
             scan_id=scan_id,
             scanner_id=scanner_id,

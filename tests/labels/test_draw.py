@@ -157,3 +157,20 @@ def test_the_difference_shows_what_came_and_is_grey_without_earlier_scans(make_s
     assert last.difference[y, x].min() > GREY + 20 * CONTRAST  # brighter than before
     assert np.abs(last.difference[20:80, 20:100].astype(int) - GREY).mean() < 8 * CONTRAST
     assert np.array_equal(last.scan.shape, (HEIGHT, WIDTH, 3)) and last.scan[y, x].min() > 150
+
+
+def test_dark_scans_are_shown_brighter_by_one_curve_and_bright_ones_as_they_are(make_season: MakeSeason) -> None:
+    season = make_season()
+    bright, dark = season.scan(0), season.scan(1, light=0.15)
+    draw, _ = draw_tiles(season.project, season.store, tiles=4, tile_px=512)
+    pictures = {picture.tile.scan_id: picture for picture in tile_pictures(season.store, draw.tiles)}
+    plain = {picture.tile.scan_id: picture.scan for picture in tile_pictures(season.store, draw.tiles, as_scanned=True)}
+    assert np.array_equal(pictures[bright].scan, plain[bright])
+    assert np.median(plain[dark].max(axis=-1)) < 15 and 45 < np.median(pictures[dark].scan.max(axis=-1)) < 75
+    before, after = plain[dark].max(axis=-1), pictures[dark].scan.max(axis=-1)
+    shown = [set(after[before == value].tolist()) for value in np.unique(before)]
+    assert all(len(shades) == 1 for shades in shown)  # one curve
+    assert all(np.diff([shades.pop() for shades in shown]) > 0)  # and no two levels become one
+    x, y = 200, 20
+    grown = pictures[dark].scan[y, x] / pictures[dark].scan[y, x].max()
+    assert np.allclose(grown, plain[dark][y, x] / plain[dark][y, x].max(), atol=0.02)  # the colour stays

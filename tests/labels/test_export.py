@@ -49,9 +49,9 @@ def test_each_format_has_the_pictures_as_the_scan_shows_them(drawn: tuple[Any, D
     scan = open_image(season.store, draw.tiles[0].scan_id, 21.2)
     files: dict[str, dict[str, bytes]] = {}
     for format_ in ("coco", "label-studio"):
-        out = exported(season, draw, tmp_path, format_)
+        out = exported(season, draw, tmp_path, format_, as_scanned=True)
         files[format_] = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png")}
-    archive = exported(season, draw, tmp_path, "cvat") / "images.zip"
+    archive = exported(season, draw, tmp_path, "cvat", as_scanned=True) / "images.zip"
     with zipfile.ZipFile(io.BytesIO(archive.read_bytes())) as zipped:
         files["cvat"] = {name: zipped.read(name) for name in zipped.namelist()}
     for tile in draw.tiles:
