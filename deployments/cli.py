@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from deployments.commands import detector, evaluate, label, models, quarantine, run, series, simulation
+from deployments.commands import detector, evaluate, label, models, quarantine, run, series, simulation, train
 from soilpipe.errors import SoilpipeError
 
 TOLD = 2
@@ -37,7 +37,7 @@ for command in (
 app.add_typer(quarantine.quarantine, name="quarantine")
 app.add_typer(models.models, name="models")
 app.add_typer(label.label, name="label")
-app.add_typer(detector.train, name="train")
+app.add_typer(train.train, name="train")
 app.add_typer(evaluate.evaluate, name="evaluate")
 
 

@@ -7,21 +7,29 @@ from pathlib import Path
 
 from soilpipe.config import Project
 from soilpipe.detect.coco import read_labels
+from soilpipe.detect.dataset import Progress as StageProgress
+from soilpipe.detect.dataset import Sample
 from soilpipe.detect.holdout import hold_out_of
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Where
+from soilpipe.detect.scenes_store import grounds_of_store
 from soilpipe.detect.split import NEIGHBOURING, neighbours
+from soilpipe.detect.training import Grounds
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 
 
 @dataclass(frozen=True)
 class TrainingLabels:
-    """A COCO file with its folder, which of its images are taken (None: all), and that in words."""
+    """A COCO file with its folder, which of its images are taken (None: all), and that in words.
+
+    grounds: unlabelled ground to paste on; None: what the file has of it.
+    """
 
     labels: Path
     images: Path
     where: Where | None
     told: str
+    grounds: Grounds | None
 
 
 def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
@@ -35,7 +43,13 @@ def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
             "labels of your own with --labels and --images"
         )
     taken, told = outside_hold_out(read_labels(path, path.parent))
-    return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told)
+
+    def grounds(
+        labels: LabelSet, trained_on: LabelSet, um_per_px: float, progress: StageProgress | None
+    ) -> list[Sample]:
+        return grounds_of_store(project, store, um_per_px, labels=labels, trained_on=trained_on, progress=progress)
+
+    return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told, grounds)
 
 
 def outside_hold_out(labels: LabelSet) -> tuple[frozenset[str], str]:

@@ -1,16 +1,14 @@
-"""`train detector` and `detect`."""
+"""`soilpipe detect`."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
-from deployments.commands.shown import print_json
+from deployments.commands.options import OptionError, opened
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
@@ -18,29 +16,7 @@ if TYPE_CHECKING:
     from soilpipe.detect.loose import LooseResult
     from soilpipe.store import Store
 
-train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
-
-Labels = Annotated[Path, typer.Option(metavar="COCO.json", help="Labels, COCO JSON.")]
-Images = Annotated[Path, typer.Option(metavar="DIR", help="The folder of their images.")]
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="What to call it; the labels' name if left out.")]
-SingleClass = Annotated[bool, typer.Option("--single-class", help="Learn animals, not their taxa.")]
-Scale = Annotated[float | None, typer.Option(metavar="F", help="Work at this part of the images' resolution.")]
-Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
-NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
-Validate = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--validate",
-        metavar="SCANNER",
-        help="Kept for the threshold; the last tenth if left out. `none`: train on all, and the threshold is 0.3.",
-    ),
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; 2500 if left out.")]
-From = Annotated[str | None, typer.Option("--from", metavar="VERSION", help="Begin from this version's weights.")]
-
-OnlyScanners = Annotated[
-    list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
-]
+Dpi = Annotated[float | None, typer.Option(help="Resolution of images that say none; 1200 if left out.")]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the detector's own.")]
 Files = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
@@ -52,79 +28,6 @@ WhichDetector = Annotated[
 OptionalProject = Annotated[
     Path | None, typer.Option("--project", "-p", metavar="FILE", help="Needed only for a version of its store.")
 ]
-
-
-@train.command("detector")
-def train_detector(
-    labels: Labels,
-    images: Images,
-    project: ProjectFile = DEFAULT_PROJECT,
-    name: Name = None,
-    single_class: SingleClass = False,
-    scale: Scale = None,
-    dpi: Dpi = None,
-    no_difference: NoDifference = False,
-    validate: Validate = None,
-    scanner: OnlyScanners = None,
-    steps: Steps = None,
-    begin_from: From = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a detector and put it into the registry as a new version. It is used once it is promoted."""
-    loaded, store = opened(project)
-    from dataclasses import replace
-
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    from soilpipe import models
-    from soilpipe.detect.curves import keep_curves
-    from soilpipe.detect.fitting import Recipe
-    from soilpipe.detect.training import train_detector as train_on
-
-    recipe = Recipe() if steps is None else replace(Recipe(), steps=steps)
-    start = None
-    if begin_from is not None:
-        start = models.model_path(store, "detector", models.resolve(store, "detector", begin_from))
-    with (
-        tempfile.TemporaryDirectory(prefix="soilpipe-") as folder,
-        # A step on a slow processor takes seconds: the time left is judged by the last ten minutes.
-        Progress(console=Console(stderr=True), disable=as_json, speed_estimate_period=600) as progress,
-    ):
-        bars: dict[str, TaskID] = {}
-
-        def told(stage: str, done: int, of: int, figures: Mapping[str, float]) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=of)
-            progress.update(bars[stage], completed=done, total=of)
-
-        card = train_on(
-            labels,
-            images,
-            Path(folder) / "model",
-            name=name or labels.stem,
-            taxonomy=loaded.taxonomy,
-            single_class=single_class,
-            scale=scale,
-            dpi=dpi,
-            difference=not no_difference,
-            where=_of_scanners(scanner),
-            val_scanners=() if validate == ["none"] else validate,
-            recipe=recipe,
-            warm_start=start,
-            progress=told,
-        )
-        version = models.register(store, "detector", Path(folder) / "model")
-        curves = keep_curves(store, version, Path(folder) / "model")
-    if as_json:
-        print_json({"version": version, "card": card, "curves": curves})
-        return
-    typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
-    typer.echo(f"Its card: `soilpipe models show {version}`. How the loss fell: {curves or 'not drawn'}")
-    typer.echo(
-        f"Use it with `detector: {version}` in the project file, or make it the champion with"
-        f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it."
-    )
 
 
 def detect(
@@ -221,9 +124,3 @@ def _without_picture(result: LooseResult) -> LooseResult:
     import numpy as np
 
     return replace(result, picture=np.broadcast_to(np.uint8(0), result.picture.shape))
-
-
-def _of_scanners(ids: list[str] | None) -> Any:
-    """Which labelled images count: those of these scanners; all when none is named."""
-    wanted = set(ids or ())
-    return None if not wanted else lambda image: image.scanner_id in wanted

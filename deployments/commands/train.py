@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
 
 LOOKS = 20  # at the validation images in a whole training
+SCENES = 0.3  # of the crops
 PATIENCE = 10  # looks: only the half of a training in which nothing improved is given up
 
 
@@ -75,6 +76,9 @@ Simulated = Annotated[
     list[Path] | None,
     typer.Option("--mix-simulated", metavar="DIR", help="Simulated seasons to train on as well; repeatable."),
 ]
+Scenes = Annotated[
+    float, typer.Option(min=0, max=0.9, help="Share of crops that are artificial: animals pasted onto other ground.")
+]
 SizeOption = Annotated[Size | None, typer.Option(help="Of the network; medium, or that of what it begins from.")]
 FamilyOption = Annotated[Family | None, typer.Option(help="A detector of torchvision's instead: to compare.")]
 Backbone = Annotated[
@@ -111,6 +115,7 @@ def train_detector(
     validate_from: ValidateFrom = None,
     validate_until: ValidateUntil = None,
     mix_simulated: Simulated = None,
+    scenes: Scenes = SCENES,
     size: SizeOption = None,
     family: FamilyOption = None,
     backbone: Backbone = None,
@@ -137,6 +142,7 @@ def train_detector(
     from soilpipe.detect.checkpoint import forget, work_folder
     from soilpipe.detect.curves import keep_curves
     from soilpipe.detect.learned_taxa import LEAST_EXAMPLES
+    from soilpipe.detect.recipe import Recipe
     from soilpipe.detect.starting import Start
     from soilpipe.detect.training import train_detector as train_on
 
@@ -144,9 +150,8 @@ def train_detector(
     if begin.told:
         typer.echo(begin.told, err=True)
     start = Start(begin.size, begin.family, backbone, begin.folder)
-    wanted = {} if steps is None else {"steps": steps}
-    recipe = start.recipe(seed=seed, patience=patience, **wanted)
-    recipe = start.recipe(seed=seed, patience=patience, check_every=max(1, recipe.steps // LOOKS), **wanted)
+    steps = steps or Recipe.steps
+    recipe = start.recipe(steps=steps, seed=seed, scenes=scenes, patience=patience, check_every=max(1, steps // LOOKS))
     name = name or (labels.stem if labels is not None else loaded.project)
     work = work_folder(store.root, name)
     typer.echo(_kept_told(work, resume), err=True)
@@ -171,6 +176,7 @@ def train_detector(
             val_from=begin_utc(moment(validate_from, "--validate-from"), ZoneInfo(loaded.timezone)),
             val_until=begin_utc(moment(validate_until, "--validate-until"), ZoneInfo(loaded.timezone)),
             simulated=mix_simulated or (),
+            grounds=on.grounds,
             recipe=recipe,
             size=start.size,
             family=start.family,
@@ -244,7 +250,7 @@ def _labels(project: Project, store: Store, labels: Path | None, images: Path | 
 
     if labels is None:
         return own_labels(project, store, folder)
-    return TrainingLabels(labels, labels.parent if images is None else images, None, "")
+    return TrainingLabels(labels, labels.parent if images is None else images, None, "", None)
 
 
 Where = Callable[[Any], bool]

@@ -11,11 +11,13 @@ It is a safetensors file with JSON beside the tensors: nothing in it can run cod
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,25 @@ class Curves:
     looks: list[Row] = field(default_factory=list)
 
 
+@dataclass
+class Drawing:
+    """What the next batch depends on: the generator that everything is drawn from; and what was pasted so far, which
+    the card tells."""
+
+    rng: np.random.Generator
+    pasted: Counter[str] = field(default_factory=Counter)
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able, as of now."""
+        return {"rng": copy.deepcopy(dict(self.rng.bit_generator.state)), "pasted": dict(self.pasted)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state."""
+        self.rng.bit_generator.state = state["rng"]
+        self.pasted.clear()
+        self.pasted.update(state["pasted"])
+
+
 class Checkpoints:
     """Where a training is kept while it runs.
 
@@ -75,7 +96,7 @@ class Checkpoints:
         stopping: Stopping,
         curves: Curves,
     ) -> None:
-        """Keep a training after `step` steps; `drawing`: the generator's state before the next batch."""
+        """Keep a training after `step` steps; `drawing`: its state before the next batch."""
         if self._path is None:
             return
         tensors = {
@@ -117,7 +138,7 @@ class Checkpoints:
 
     def resume(
         self,
-        rng: np.random.Generator,
+        drawing: Drawing,
         network: nn.Module,
         averaged: nn.Module,
         optimiser: torch.optim.Optimizer,
@@ -141,8 +162,8 @@ class Checkpoints:
             torch.set_rng_state(tensors["torch"])
             if "cuda" in tensors and torch.cuda.is_available():
                 torch.cuda.set_rng_state(tensors["cuda"])
-            rng.bit_generator.state = told["drawing"]
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            drawing.restore(told["drawing"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(self._path, error) from error
         stopping.best = _below("best", tensors)
         stopping.looks = [(int(step), float(score)) for step, score in told["looks"]]

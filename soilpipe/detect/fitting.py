@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from soilpipe.detect import losses
-from soilpipe.detect.checkpoint import Checkpoints, Curves
+from soilpipe.detect.checkpoint import Checkpoints, Curves, Drawing
 from soilpipe.detect.crops import CropSampler
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.learning import Batch, Learner
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.predict import COARSE
 from soilpipe.detect.recipe import Recipe, TrainingError
+from soilpipe.detect.scenes import Scenes
 from soilpipe.detect.stopping import Stopping
 
 __all__ = ["Fitted", "Recipe", "TrainingError", "fit", "size_ranges"]
@@ -75,6 +76,7 @@ def fit(
     tolerance: float,
     device: torch.device,
     passes: Sequence[Head] = HEADS,
+    scenes: Scenes | None = None,
     look: Look | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
@@ -82,8 +84,8 @@ def fit(
 ) -> Fitted:
     """Train a learner's network on samples. Without a coarse pass, or any animal for it, the fine one owns all sizes.
 
-    `look`: None where there is nothing to look at. TrainingError when the loss is no longer a number, and where the
-    checkpoint to resume from is damaged or of another training.
+    `scenes`: of which their share of the crops is made. `look`: None where there is nothing to look at. TrainingError
+    when the loss is no longer a number, and where the checkpoint to resume from is damaged or of another training.
     """
     rng = np.random.default_rng(recipe.seed)
     sizes = size_ranges(um_per_px, border_mm, tolerance)
@@ -99,6 +101,7 @@ def fit(
             device=device,
             rng=rng,
             light=recipe.light,
+            scenes=scenes,
         )
     if "coarse" not in samplers or not samplers["coarse"].animals:
         samplers.pop("coarse", None)
@@ -109,11 +112,12 @@ def fit(
     optimiser = _optimiser(network, recipe, device)
     curves, stopping = Curves(), Stopping.of(recipe, look is not None)
     checkpoints = checkpoints or Checkpoints(None, {})
-    begin = checkpoints.resume(rng, network, averaged, optimiser, stopping, curves) if resume else 0
+    drawer = Drawing(rng) if scenes is None else Drawing(rng, scenes.tally)
+    begin = checkpoints.resume(drawer, network, averaged, optimiser, stopping, curves) if resume else 0
     network.train()
     step, over = begin, stopping.is_over
     with _drawing_thread(device) as drawing:  # draws the next batch while this one is learned
-        draw = partial(_draw, learner, samplers, sizes, _shares(recipe, "coarse" in samplers), rng)
+        draw = partial(_draw, learner, samplers, sizes, _shares(recipe, "coarse" in samplers), drawer)
         coming = None if over or begin == recipe.steps else drawing.submit(draw)
         while coming is not None:
             drawn, before = coming.result()
@@ -144,7 +148,7 @@ def fit(
             if over and coming is not None:
                 coming.cancel()
                 coming = None
-        checkpoints.write(step, rng.bit_generator.state, network, averaged, optimiser, stopping, curves)
+        checkpoints.write(step, drawer.state(), network, averaged, optimiser, stopping, curves)
     stopping.keep_best(averaged)
     return Fitted(averaged.cpu(), heads, curves, learner.parts, step, stopping.told())
 
@@ -190,10 +194,10 @@ def _draw(
     samplers: Mapping[Head, CropSampler],
     sizes: Mapping[Head, losses.SizeRange],
     shares: Mapping[Head, int],
-    rng: np.random.Generator,
+    drawer: Drawing,
 ) -> tuple[Batch, dict[str, Any]]:
-    """The next batch, and the state of the generator before it."""
-    before = copy.deepcopy(dict(rng.bit_generator.state))
+    """The next batch, and the state of what it is drawn from before it."""
+    before = drawer.state()
     batch: dict[Head, tuple[Tensor, Any]] = {}
     for head, count in shares.items():
         crops = samplers[head].draw(count)

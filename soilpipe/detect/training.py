@@ -17,17 +17,20 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
+from soilpipe.detect.dataset import Progress as StageProgress
 from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of
 from soilpipe.detect.fitting import Look, fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
 from soilpipe.detect.network import Head
 from soilpipe.detect.recipe import Recipe, TrainingError
+from soilpipe.detect.scenes import make_scenes
+from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.split import split_labels
 from soilpipe.detect.starting import Start, make_learner
 from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, trained_on
-from soilpipe.detect.validation import for_looks, judge, look
+from soilpipe.detect.validation import Judge, for_looks, judge, look
 from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
 
@@ -40,6 +43,8 @@ WORTH_PROCESSES = 50_000_000  # px with references, from which several processes
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures (losses)."""
+Grounds = Callable[[LabelSet, LabelSet, float, StageProgress | None], list[Sample]]
+"""Unlabelled ground to paste on: from all labels as read, those trained on, and um/px; told how far it is."""
 
 
 def train_detector(
@@ -63,6 +68,7 @@ def train_detector(
     val_from: datetime | None = None,
     val_until: datetime | None = None,
     simulated: Sequence[Path | str] = (),
+    grounds: Grounds | None = None,
     recipe: Recipe | None = None,
     device: str | torch.device | None = None,
     size: str = MEDIUM,
@@ -83,7 +89,8 @@ def train_detector(
     Images: `where` says which are taken, told on the card as `where_told`; the others serve as references, unless
     `difference` is False: then earlier images are left out of account. Validation images (`val_*`; see
     `split.split_labels`) choose the working threshold and the weights, and are not trained on. `simulated`: folders of
-    simulated seasons that are mixed into the training part.
+    simulated seasons that are mixed into the training part. `grounds`: what artificial scenes are made on, where the
+    recipe wants any (`scenes`); None: images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
     `workers`: processes that prepare the samples; None: as many as there are cores, where that pays. `work`: a folder
     where the training is kept every minute until it is done; `resume`: go on from there.
@@ -94,7 +101,8 @@ def train_detector(
     start = Start(size, family, backbone, warm_start)
     recipe = recipe or start.recipe()
     difference = difference and family is None  # torchvision's see R, G and B alone
-    given = only(read_labels(labels, images), where)
+    everything = read_labels(labels, images)
+    given = only(everything, where)
     check_labels(given)
     split = split_labels(
         given, val_scanners=val_scanners, val_images=val_images, val_from=val_from, val_until=val_until
@@ -114,11 +122,18 @@ def train_detector(
             dpi=dpi,
             difference=difference,
             workers=_workers(part, difference) if workers is None else workers,
-            progress=None if progress is None else lambda done, of: progress(stage, done, of, {}),
+            progress=_stage(progress, stage),
         )
 
     training = _with_difference(samples_of(learned.split.training, "training samples"))
     validation = samples_of(learned.split.validation, "validation samples")
+    scenes = None
+    if recipe.scenes:
+        ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
+        unlabelled = ground(everything, learned.split.training, resolution, _stage(progress, "ground for scenes"))
+        scenes = make_scenes(
+            training, unlabelled, learned.taxa, taxonomy=taxonomy, share=recipe.scenes, seed=recipe.seed
+        )
     learner = make_learner(start, learned.taxa, target, recipe.seed)
     network: Any = learner.network
     card: dict[str, Any] = {
@@ -148,6 +163,7 @@ def train_detector(
         tolerance=BORDER_TOLERANCE,
         device=target,
         passes=start.passes,
+        scenes=scenes,
         look=_look(card, for_looks(validation), target),
         checkpoints=Checkpoints(work, _fits(card, training, validation)),
         resume=resume,
@@ -155,6 +171,7 @@ def train_detector(
     )
     network = fitted.network
     card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
+    card["scenes"] = None if scenes is None else scenes.told()
     card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
     judged = judge(_detect(network, card, target), validation)
     card |= in_words(learned, judged, card["trained_on"], training)
@@ -165,7 +182,24 @@ def train_detector(
     return card
 
 
-def _detect(network: Any, card: Mapping[str, Any], device: torch.device) -> Callable[[Sample, float], Detections]:
+def _stage(progress: Progress | None, stage: str) -> StageProgress | None:
+    return None if progress is None else lambda done, of: progress(stage, done, of, {})
+
+
+def _grounds_of_labels(dpi: float | None, difference: bool, seed: int) -> Grounds:
+    """Ground from the images of the label file that nobody labelled."""
+
+    def grounds(
+        labels: LabelSet, trained_on: LabelSet, um_per_px: float, progress: StageProgress | None
+    ) -> list[Sample]:
+        return grounds_of_labels(
+            labels, um_per_px, trained_on=trained_on, dpi=dpi, difference=difference, seed=seed, progress=progress
+        )
+
+    return grounds
+
+
+def _detect(network: Any, card: Mapping[str, Any], device: torch.device) -> Judge:
     """The network as a detector of samples."""
     detector = detector_of(network, card, device=device)
 

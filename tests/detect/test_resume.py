@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from soilpipe.detect.checkpoint import CHECKPOINT, steps_kept
 from soilpipe.detect.training import Recipe, TrainingError, train_detector
 
 Labelled = Callable[..., Path]
-RECIPE = Recipe(steps=8, batch=2, crop=64, seed=3, check_every=3)
+RECIPE = Recipe(steps=8, batch=2, crop=64, seed=3, check_every=3, scenes=0.5)
 
 
 class KilledError(Exception):
@@ -79,11 +80,14 @@ def test_a_killed_training_ends_with_the_same_weights_to_the_bit(path: Path) -> 
 def test_the_curves_of_a_resumed_training_are_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Any] = []
     monkeypatch.setattr("soilpipe.detect.training.plot_curves", lambda curves, parts, file: kept.append(curves))
+    cards = [path.parent / name / "card.json" for name in ("whole", "killed")]
     train(path, "whole")
     with pytest.raises(KilledError):
         train(path, "killed", work=path.parent / "work", progress=kill_at(6))
     train(path, "killed", work=path.parent / "work", resume=True)
     assert kept[0] == kept[1] and [row[0] for row in kept[0].looks] == [3, 6, 8]
+    pasted = [json.loads(card.read_text())["scenes"] for card in cards]
+    assert pasted[0] == pasted[1] and pasted[0]["crops"] > 0, "what was pasted is counted on"
 
 
 def test_without_resume_it_begins_anew(path: Path) -> None:
