@@ -33,9 +33,11 @@ def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCoun
     """Counts of the newest scan that has any; None while nothing is counted."""
     state = series_state.load(store, scanner_id)
     keys = known_series(state, scanner_id) if state else list_series(store)
-    slots = read_table(store, "slots", keys.slots.get(scanner_id, ())[-1:]).frame
-    counts = read_table(store, "counts", keys.counts.get(scanner_id, ())[-1:]).frame
-    newest = newest_scans(slots, counts, 1)
+    for last in (1, 2):  # in January there may be none yet of the new year
+        slots = read_table(store, "slots", keys.slots.get(scanner_id, ())[-last:]).frame
+        counts = read_table(store, "counts", keys.counts.get(scanner_id, ())[-last:]).frame
+        if newest := newest_scans(slots, counts, 1):
+            break
     if not newest:
         return None
     scan = newest[0]

@@ -17,11 +17,12 @@ from soilpipe.counts.series import build_series
 from soilpipe.counts.status import scanner_status
 from soilpipe.counts.truth import read_truth
 from soilpipe.counts.undetected import publish_and_list_undetected
+from soilpipe.counts.verify import rebuild
 from soilpipe.ingest.arrivals import find_arrivals
 from soilpipe.report.newest import newest_counts
 from soilpipe.report.page import write_report
 from soilpipe.store import Entry, Store
-from tests.counts.built import HOUR, MITE, SPRINGTAIL
+from tests.counts.built import HOUR, MITE, SPRINGTAIL, table
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 SCANS = 6
@@ -134,6 +135,25 @@ def test_what_a_person_deletes_by_hand_is_seen_when_its_turn_comes(
         seen.append(truth.detected == read_truth(season.store, scanner).detected)
     assert seen[-1] and seen == sorted(seen)
     assert layout.detection_file(analysis, next(iter(set(truth.receipts) - set(truth.detected[analysis])))) == gone
+
+
+def test_what_is_published_later_counts_in_every_year_that_it_is_of(
+    years_of: Any, tmp_path: Any, old_tokens: None
+) -> None:
+    (tmp_path / "inbox").mkdir()
+    season = years_of(3, str(tmp_path / "inbox"))
+    second = season.analysis("second")
+    for scan in list(known_truth(season.store, season.scanners[0]).truth.receipts):
+        season.detect(scan, [SPRINGTAIL], second)
+    for _ in range(2):  # the second deletes the tokens of all that
+        known_truth(season.store, season.scanners[0])
+    assert touched.tokens(season.store, "A20").years == frozenset()
+    season.publish(second)
+    build_series(season.project, season.store, "A20", NOW)
+    made = season.files()
+    assert (table(season, "counts", 2022)["analysis_id"] == second).all()
+    rebuild(season.project, season.store, NOW)
+    assert season.files() == made
 
 
 def test_status_believes_what_runs_know_and_writes_nothing(years_of: Any, tmp_path: Any, old_tokens: None) -> None:
