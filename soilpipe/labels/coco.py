@@ -19,10 +19,10 @@ from soilpipe.labels.interchange import (
     TileToLabel,
     ToolBox,
     around,
-    decoded,
     in_order,
     moment,
     number,
+    parsed,
     whole,
 )
 from soilpipe.labels.records import LabellingError
@@ -92,10 +92,7 @@ def read(data: bytes, source: str) -> list[ReadTile]:
 
 
 def _document(data: bytes, source: str) -> dict[str, Any]:
-    try:
-        document = json.loads(decoded(data, source))
-    except ValueError as error:
-        raise LabellingError(f"{source}: not whole JSON ({error}); copy it again. Nothing was imported") from error
+    document = parsed(data, source)
     lists = ("images", "annotations", "categories")
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in lists):
         raise LabellingError(

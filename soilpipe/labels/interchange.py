@@ -7,10 +7,12 @@ lies in it and a name is a taxon, `soilpipe.labels.taking` decides, for all form
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from soilpipe.labels.records import LabellingError
 
@@ -100,9 +102,9 @@ def moment(text: object) -> datetime | None:
     """An ISO time as UTC (UTC where it names no zone), None for anything else."""
     try:
         time = datetime.fromisoformat(str(text).strip())
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def number(value: object) -> float:
@@ -111,7 +113,7 @@ def number(value: object) -> float:
         return math.nan
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 
@@ -127,6 +129,14 @@ def decoded(data: bytes, source: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabellingError(f"{source}: not a text file ({error}). Nothing was imported") from error
+
+
+def parsed(data: bytes, source: str) -> Any:
+    """A file as JSON; LabellingError where it is none, or only the beginning of some."""
+    try:
+        return json.loads(decoded(data, source))
+    except (ValueError, RecursionError) as error:
+        raise LabellingError(f"{source}: not whole JSON ({error}); export it again. Nothing was imported") from error
 
 
 def in_order(tiles: Iterable[TileToLabel]) -> list[TileToLabel]:

@@ -20,10 +20,10 @@ from soilpipe.labels.interchange import (
     TileToLabel,
     ToolBox,
     around,
-    decoded,
     in_order,
     moment,
     number,
+    parsed,
     turned,
     whole,
 )
@@ -93,10 +93,7 @@ def _region(tile: TileToLabel, one: ToolBox, place: int) -> dict[str, Any]:
 
 def read(data: bytes, source: str) -> list[ReadTile]:
     """One tile for each submitted annotation, and one not looked at for each task without any."""
-    try:
-        tasks = json.loads(decoded(data, source))
-    except ValueError as error:
-        raise LabellingError(f"{source}: not whole JSON ({error}); export it again. Nothing was imported") from error
+    tasks = parsed(data, source)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise LabellingError(f'{source}: not a list of tasks; export as "JSON" from Label Studio. Nothing was imported')
     problems = Problems(source)
