@@ -23,9 +23,13 @@ cli = CliRunner()
 
 @pytest.fixture
 def season(make_season: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Three scanners with five scans each; nothing is labelled."""
+    """Three scanners with five scans each, five days apart; nothing is labelled."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return make_season(("A20", "B30", "C40"), scans=5)
+    season = make_season(scanners := ("A20", "B30", "C40"))
+    for scanner in scanners:
+        for number in range(5):
+            season.scan(20 * number, scanner_id=scanner, animal=number % 2 == 1)
+    return season
 
 
 def train(season: Any, *words: str) -> Any:
@@ -39,7 +43,7 @@ def train(season: Any, *words: str) -> Any:
 
 
 def test_without_labels_the_first_steps_are_told(season: Any) -> None:
-    with pytest.raises(SoilpipeError, match=r"nobody has looked at a tile .* soilpipe label draw"):
+    with pytest.raises(SoilpipeError, match=r"nobody has looked at a tile .* `soilpipe label draw`"):
         train(season)
 
 
