@@ -12,7 +12,14 @@ from prefect.runtime import flow_run
 
 from flows.progress import Stage
 from flows.run import Run
-from flows.stages import detect_undetected, ingest_arrivals, leave_artifacts, look_into_inbox, publish_counts
+from flows.stages import (
+    detect_undetected,
+    ingest_arrivals,
+    leave_artifacts,
+    look_into_inbox,
+    publish_counts,
+    retry_void_conflicts,
+)
 
 if TYPE_CHECKING:
     from soilpipe.ingest.arrivals import Arrival
@@ -49,6 +56,8 @@ def monitor_scanner(
     with closing(Run(project_file, scanner_id, since, until, datetime.now(UTC), whole_inbox)) as run:
         if stages != ("series",):
             look_into_inbox(run)
+        if "ingest" in stages:
+            retry_void_conflicts(run)
         # A backlog of years is worked off in batches, so that its first counts can be read before its last scan is in.
         for batch in in_batches(run.ready if "ingest" in stages else ()):
             ingest_arrivals(run, batch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.run import Run
 from tasks.artifacts import leave_artifacts as leave
 from tasks.detect import detect_scan, find_undetected
-from tasks.ingest import find_new_files, ingest_scan
+from tasks.ingest import find_new_files, find_void_conflicts, ingest_scan, retry_conflict
 from tasks.series import build_series, write_report
 
 if TYPE_CHECKING:
@@ -33,6 +33,20 @@ def look_into_inbox(run: Run) -> None:
         run.tell("ingest", f"{name} in this inbox is of no scanner that the project file declares", "warning")
     run.growing = tuple(arrivals.growing)
     run.ready = tuple(file for file in arrivals.ready if run.covers(file.captured_at))
+
+
+def retry_void_conflicts(run: Run) -> None:
+    """Take in what contradicted another scan until a clock was mended in the project file, oldest first."""
+    found = run.attempt("quarantine", find_void_conflicts, run.project_file, run.scanner_id)
+    void = [one.refusal for one in found or () if run.covers(one.captured_at)]
+    for number, refusal in enumerate(void, start=1):
+        subject = refusal.source_name
+        outcome = run.attempt(subject, retry_conflict, run.project_file, run.scanner_id, refusal, run.now, run.worker)
+        if outcome is None:
+            run.tell("ingest", str(run.problems.found[-1]), "error", number, len(void))
+        else:
+            note = f"{subject} {SETTLED.get(outcome.kind, outcome.kind)}: it contradicts no other scan any more"
+            run.tell("ingest", note, "info", number, len(void))
 
 
 def ingest_arrivals(run: Run, batch: Sequence[Arrival]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
@@ -14,8 +15,9 @@ from tasks.retries import IO_TASK
 
 if TYPE_CHECKING:
     from soilpipe.ingest.arrivals import Arrival, Arrivals
-    from soilpipe.ingest.quarantine import Decision
+    from soilpipe.ingest.quarantine import Decision, Quarantined
     from soilpipe.ingest.scan import Outcome
+    from soilpipe.ingest.void import VoidConflict
 
 SCAN_TIMEOUT_S = 15 * 60.0
 """For one scan; 2400 dpi takes about two minutes on two cores."""
@@ -37,25 +39,42 @@ def find_new_files(project_file: str, scanner_id: str, now: datetime, everything
 @task(name="ingest-scan", task_run_name="take in {arrival.name}", tags=["ingest"], **IO_TASK)
 def ingest_scan(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, worker: Isolated) -> Outcome:
     """Take in one file, in the worker process; raises ScanRefusedError when it goes into quarantine."""
-    outcome = _ingest_or_quarantine(worker, project_file, scanner_id, arrival, now)
+    outcome: Outcome = _read_or_refuse(worker, ingest_here, quarantine_here, project_file, scanner_id, arrival, now)
     if outcome.kind in ("refused", "conflict"):
         raise ScanRefusedError(outcome.reason or outcome.kind)
     return outcome
 
 
-def _ingest_or_quarantine(
-    worker: Isolated, project_file: str, scanner_id: str, arrival: Arrival, now: datetime
+@task(name="find-void-conflicts", task_run_name="void conflicts of {scanner_id}", tags=["ingest"], **IO_TASK)
+def find_void_conflicts(project_file: str, scanner_id: str) -> tuple[VoidConflict, ...]:
+    """Files set beside as conflicts that contradict nothing any more, oldest first."""
+    from soilpipe.ingest.void import void_conflicts
+
+    project, store = opened(project_file)
+    return tuple(void_conflicts(project.scanner(scanner_id), store))
+
+
+@task(name="retry-conflict", task_run_name="look again at {refusal.source_name}", tags=["ingest"], **IO_TASK)
+def retry_conflict(
+    project_file: str, scanner_id: str, refusal: Quarantined, now: datetime, worker: Isolated
 ) -> Outcome:
+    """Take in such a file, in the worker process; raises ScanRefusedError when something else is wrong with it."""
+    outcome: Outcome = _read_or_refuse(
+        worker, retry_conflict_here, quarantine_again_here, project_file, scanner_id, refusal, now
+    )
+    if outcome.kind in ("refused", "conflict"):
+        raise ScanRefusedError(outcome.reason or outcome.kind)
+    return outcome
+
+
+def _read_or_refuse(worker: Isolated, read: Callable[..., Outcome], refuse: Callable[..., Outcome], *args: Any) -> Any:
     """A file that crashes the worker, and then a fresh one, is refused: else every run would meet it again."""
-    outcome: Outcome
     for _ in range(2):
         try:
-            outcome = worker.call(ingest_here, project_file, scanner_id, arrival, now)
-            return outcome
+            return worker.call(read, *args)
         except WorkerCrashedError as error:
             how = str(error)
-    outcome = worker.call(quarantine_here, project_file, scanner_id, arrival, now, how)
-    return outcome
+    return worker.call(refuse, *args, how)
 
 
 def ingest_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime) -> Outcome:
@@ -72,6 +91,22 @@ def quarantine_here(project_file: str, scanner_id: str, arrival: Arrival, now: d
 
     project, store = opened(project_file)
     return quarantine_crashed(project.scanner(scanner_id), store, arrival, now, how)
+
+
+def retry_conflict_here(project_file: str, scanner_id: str, refusal: Quarantined, now: datetime) -> Outcome:
+    """What the worker process runs to look again at a conflict that is none any more."""
+    from soilpipe.ingest.void import retry_void
+
+    project, store = opened(project_file)
+    return retry_void(project, project.scanner(scanner_id), store, refusal, now)
+
+
+def quarantine_again_here(project_file: str, scanner_id: str, refusal: Quarantined, now: datetime, how: str) -> Outcome:
+    """What the worker process runs for one that crashed it."""
+    from soilpipe.ingest.crashed import quarantine_crashed_again
+
+    project, store = opened(project_file)
+    return quarantine_crashed_again(project.scanner(scanner_id), store, refusal, now, how)
 
 
 def retry_here(project_file: str, scanner_id: str, sha256: str, now: datetime) -> list[Outcome]:

@@ -9,7 +9,14 @@ from soilpipe.config import Scanner
 from soilpipe.ingest.arrivals import Arrival
 from soilpipe.ingest.clock import shown_utc
 from soilpipe.ingest.index import remember
-from soilpipe.ingest.quarantine import Decision, Quarantined, open_quarantine, quarantine, write_decision
+from soilpipe.ingest.quarantine import (
+    Decision,
+    Quarantined,
+    open_quarantine,
+    quarantine,
+    quarantined_file,
+    write_decision,
+)
 from soilpipe.ingest.scan import Outcome, sha256_of
 from soilpipe.store import Inbox, Store
 
@@ -51,6 +58,24 @@ def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: da
     remember(store, scanner.id, arrival.name, arrival.entry, refusal.sha256, "refused")
     reason = f"{arrival.name}: {refusal.reason} {refusal.remedy}"
     return Outcome("refused", arrival.name, reason=reason, sha256=refusal.sha256)
+
+
+def quarantine_crashed_again(scanner: Scanner, store: Store, refusal: Quarantined, now: datetime, how: str) -> Outcome:
+    """Say of a file in quarantine that reading it again ``how``, so that no run tries it once more by itself."""
+    refused = refusal.model_copy(
+        update={
+            "code": CODE,
+            "reason": f"Reading it again {how}, twice.",
+            "remedy": "If memory ran out, give the machine more and use `soilpipe quarantine retry`.",
+            "conflicts_with": None,
+            "first_seen": now,
+            "code_version": __version__,
+        }
+    )
+    with store.open_local(quarantined_file(store, scanner.id, refusal.sha256)) as path:
+        quarantine(store, path, refused)
+    reason = f"{refusal.source_name}: {refused.reason} {refused.remedy}"
+    return Outcome("refused", refusal.source_name, reason=reason, sha256=refusal.sha256)
 
 
 def dismiss_crashed(scanner: Scanner, store: Store, content: str, now: datetime, note: str) -> Decision | None:

@@ -50,7 +50,7 @@ def accept(
     if kept := _scan(scanner, store, sha256, device_time):
         return _keep(scanner, store, kept, now, note)
     refusal = _refusal(scanner, store, sha256, device_time)
-    outcome = _examine_again(project, scanner, store, refusal, device_time or refusal.device_time, now, accepted=True)
+    outcome = examine_again(project, scanner, store, refusal, device_time or refusal.device_time, now, accepted=True)
     aside: tuple[str, ...] = ()
     if outcome.scan_id and outcome.kind in ("accepted", "repeat"):
         aside = _rivals(scanner, store, read_receipt(store, outcome.scan_id))
@@ -79,7 +79,7 @@ def retry(
     for refusal in open_quarantine(store, scanner):
         if sha256 is None or refusal.sha256.startswith(sha256):
             outcomes.append(
-                _examine_again(
+                examine_again(
                     project, scanner, store, refusal, _time_in_name(scanner, refusal) or refusal.device_time, now
                 )
             )
@@ -88,7 +88,7 @@ def retry(
     return outcomes
 
 
-def _examine_again(
+def examine_again(
     project: Project,
     scanner: Scanner,
     store: Store,
@@ -97,6 +97,7 @@ def _examine_again(
     now: datetime,
     accepted: bool = False,
 ) -> Outcome:
+    """A refused file, examined as one with this time; ``accepted``: whatever it contradicts."""
     entry = Entry(refusal.source_name, refusal.source_size, refusal.source_modified, refusal.source_version)
     by_person = accepted and device_time is not None and device_time != refusal.device_time
     by_name = _time_in_name(scanner, refusal) == device_time

@@ -166,6 +166,9 @@ def _made_again(store: Store, scanner_id: str) -> Index:
             kind="conflict" if quarantined.conflicts_with else "refused",
         )
     for receipt in list_receipts(store, scanner_id):
+        refused = files.get(receipt.source_name)
+        if refused is not None and refused.modified > receipt.source_modified:
+            continue  # of two files of one name the later one is in the inbox
         files[receipt.source_name] = KnownFile(
             size=receipt.source_size,
             modified=receipt.source_modified,

@@ -97,10 +97,12 @@ def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
     return True
 
 
-def list_quarantine(store: Store, scanner_id: str | None = None) -> list[Quarantined]:
-    """Everything that was ever refused, by scanner and time."""
-    entries = store.list(layout.quarantine_prefix(scanner_id), ".json")
-    found = [_read(store, entry.key) for entry in entries]
+def list_quarantine(
+    store: Store, scanner_id: str | None = None, contents: Collection[str] | None = None
+) -> list[Quarantined]:
+    """Everything that was ever refused, or of it what has one of these sha256, by scanner and time."""
+    keys = store.keys(layout.quarantine_prefix(scanner_id), ".json")
+    found = [_read(store, key) for key in keys if contents is None or key.split("/")[-2] in contents]
     return sorted(found, key=lambda q: (q.scanner_id, q.captured_at or q.first_seen, q.sha256))
 
 
@@ -203,7 +205,8 @@ def _judged_anew(
         update={
             "conflicts_with": None,
             "reason": f"It was of the time of scan {q.conflicts_with}, but no longer is: the project file has changed.",
-            "remedy": f"`soilpipe quarantine retry --scanner {scanner.id}` takes it, if nothing else is wrong with it.",
+            "remedy": f"The next run takes it, or now `soilpipe quarantine retry --scanner {scanner.id}`, if "
+            "nothing else is wrong with it.",
         }
     )
 
