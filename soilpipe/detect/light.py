@@ -1,8 +1,9 @@
 """The light of training crops: other lamps, sensors, soils and focus than those of the scans at hand.
 
 Of a crop the picture and its difference are known, so the background is as well. One tone curve, one change of colour
-and one focus are laid on both, as another scanner would see both, and the difference is taken again; what differs
-between two scans of one scanner (noise, a drift in gain) is laid on the difference alone.
+and one focus are laid on both, as another scanner would see both. On top of that the scan and its background each get
+tone, gain, offset and focus of their own, as scans of one scanner differ by day, and the scan gets noise; then the
+difference is taken again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch.nn import functional
 
 DROPPED = 0.15  # share of crops without difference: first scans, and animals that rest
 REFOCUSED = 0.4  # share of batches that are blurred or sharpened
+FOGGED = 0.2  # share of batches in which the scan or its background alone is blurred
+OWN_GAMMA, OWN_GAIN, OWN_OFFSET = 0.02, 0.015, 1.4  # sd of what a scan and its background each have of their own
 GREY = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601)
 
 
@@ -26,7 +29,7 @@ def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0
 
     def drawn(values: np.ndarray) -> Tensor:
         """(n,) or (n, 3) to (n, 1 or 3, 1, 1) on the device."""
-        return torch.from_numpy(values.astype(np.float32).reshape(count, -1)).to(device)[:, :, None, None]
+        return torch.from_numpy(values.astype(np.float32).reshape(len(values), -1)).to(device)[:, :, None, None]
 
     gamma = drawn(np.exp(rng.normal(0, 0.25 * strength, count)))
     gain = drawn(np.exp(rng.normal(0, 0.2 * strength, (count, 1))) * np.exp(rng.normal(0, 0.08 * strength, (count, 3))))
@@ -34,9 +37,13 @@ def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0
     colour = drawn(1 + strength * (rng.uniform(0.1, 1.5, count) - 1))
     noise = drawn(rng.uniform(0, 5 * strength, count) * (rng.random(count) < 0.5))
     contrast = drawn(np.exp(rng.normal(0, 0.15 * strength, count)))
-    drift = drawn(rng.normal(0, 2 * strength, (count, 3)))
+    own_gamma = drawn(np.exp(rng.normal(0, OWN_GAMMA * strength, 2 * count)))
+    own_gain = drawn(np.exp(rng.normal(0, OWN_GAIN * strength, (2 * count, 3))))
+    own_offset = drawn(rng.normal(0, OWN_OFFSET * strength, (2 * count, 3)))
     dropped = drawn(rng.random(count) < DROPPED) > 0
     focus = strength * rng.uniform(-0.8, 0.8) if rng.random() < REFOCUSED else 0.0
+    fog = strength * rng.uniform(0, 0.5) if rng.random() < FOGGED else 0.0
+    fogged = int(rng.integers(2)) * count  # where the one begins that is blurred: the scans, or their backgrounds
     start = int(rng.integers(_NOISE.numel()))
 
     picture, difference, valid = pixels[:, :3], pixels[:, 3:6], pixels[:, 6:]
@@ -45,13 +52,17 @@ def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0
     twice = (2, 1, 1, 1)
     if focus:
         both += focus * (_smooth(both) - both)
+    if fog:
+        alone = both[fogged : fogged + count]
+        alone += fog * (_smooth(alone) - alone)
     grey = (both * both.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
     both = torch.lerp(grey, both, colour.repeat(twice)).clamp_(0, 255)
-    both = both.div_(255).pow_(gamma.repeat(twice)).mul_(255 * gain.repeat(twice)).add_(offset.repeat(twice))
+    both = both.div_(255).pow_(gamma.repeat(twice) * own_gamma)
+    both = both.mul_(255 * gain.repeat(twice) * own_gain).add_(offset.repeat(twice) + own_offset)
     scan, background = both[:count], both[count:]
     scan += noise * _noise(scan, start)
     picture.copy_(scan.clamp(0, 255))
-    difference.copy_(torch.where(seen, ((scan - background) * contrast + drift + 128).clamp_(1, 255), 128.0))
+    difference.copy_(torch.where(seen, ((scan - background) * contrast + 128).clamp_(1, 255), 128.0))
     valid.copy_(seen * 255.0)
 
 
