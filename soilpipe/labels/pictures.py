@@ -13,7 +13,7 @@ from soilpipe.background import ModelInput, register
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.labels.records import LabellingError, Tile
 from soilpipe.store import Store
-from soilpipe.tiles import ScanImage, open_image
+from soilpipe.tiles import ScanImage, image_from_array, open_image
 
 GREY = 128
 CONTRAST = 2
@@ -22,6 +22,8 @@ GROUND = 60.0
 """Grey level that the ground of a darker scan is brought to: real soil behind glass often lies below 20."""
 STEEPEST = 0.45
 """The least exponent of that curve; below it, one sees the noise of the sensor."""
+MARGIN = 512
+"""Px around a tile in which its references are registered to it: a fortieth of the work that a whole A4 scan takes."""
 ASSUMED_UM_PER_PX = 25_400 / 1200
 """Where a scan's resolution is unknown; the difference does not depend on it."""
 
@@ -42,16 +44,15 @@ class TilePicture:
 
 
 def tile_pictures(store: Store, tiles: Iterable[Tile], *, as_scanned: bool = False) -> Iterator[TilePicture]:
-    """The pictures of some tiles, those of one scan together: its references are registered once.
+    """The pictures of some tiles, those of one scan together.
 
     Dark scans are shown brighter, by one curve for all of a scan that lets no detail go; not when `as_scanned`. The
-    difference is the one that detectors see: the scan minus the median of the registered references, around grey.
+    difference is made as for detectors: the scan minus the median of the registered references, around grey. References
+    are registered around the tile; where too few are found that way (bare ground), to the whole scan.
     LabellingError names a scan whose pixels are no longer stored.
     """
-    for scan_id, group in groupby(
-        sorted(tiles, key=lambda tile: (tile.scan_id, tile.tile_id)), key=lambda t: t.scan_id
-    ):
-        wanted = list(group)
+    in_order = sorted(tiles, key=lambda tile: (tile.scan_id, tile.tile_id))
+    for scan_id, group in groupby(in_order, key=lambda tile: tile.scan_id):
         um_per_px = read_receipt(store, scan_id).um_per_px
         scale = um_per_px or ASSUMED_UM_PER_PX
         try:
@@ -60,21 +61,42 @@ def tile_pictures(store: Store, tiles: Iterable[Tile], *, as_scanned: bool = Fal
             raise LabellingError(
                 f"{error}; they have expired or were removed. Restore its image.zarr, or draw other tiles"
             ) from error
+        wanted = list(group)
         references = list(_stored(store, wanted[0].references, scale))
-        registrations = [register(scan, reference) for reference in references]
-        usable = [pair for pair in zip(references, registrations, strict=True) if pair[1].ok]
-        whole = ModelInput(scan, [image for image, _ in usable], [found for _, found in usable], scale)
         exponent = 1.0 if as_scanned else brightening(scan)
-        missing = None if whole.usable else _why_missing(len(references), len(usable))
         for tile in wanted:
-            window = whole.read(tile.y0, tile.y1, tile.x0, tile.x1)
-            difference = _shown(window[3:6], window[6])
+            colours, changed, missing = _windows(scan, references, tile)
+            difference = _shown(changed[:3], changed[3])
             if missing:
                 _write_across(difference, missing)
             if um_per_px is not None:
                 _draw_scale(difference, um_per_px)
-            shown = brightened(np.ascontiguousarray(window[:3].transpose(1, 2, 0)), exponent)
-            yield TilePicture(tile, shown, difference, um_per_px, missing, exponent)
+            yield TilePicture(tile, brightened(colours, exponent), difference, um_per_px, missing, exponent)
+
+
+def _windows(scan: ScanImage, references: Sequence[ScanImage], tile: Tile) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """The tile as scanned, (h, w, 3); its difference with where it is valid, (4, h, w); why there is none."""
+    y0, y1 = max(0, tile.y0 - MARGIN), min(scan.height, tile.y1 + MARGIN)
+    x0, x1 = max(0, tile.x0 - MARGIN), min(scan.width, tile.x1 + MARGIN)
+    near, *others = (_cut(image, y0, y1, x0, x1) for image in (scan, *references))
+    whole, usable = _input(near, others)
+    place = (tile.y0 - y0, tile.y1 - y0, tile.x0 - x0, tile.x1 - x0)
+    if usable < 2 <= len(references):
+        whole, usable = _input(scan, references)
+        place = (tile.y0, tile.y1, tile.x0, tile.x1)
+    window = whole.read(*place)
+    missing = None if whole.usable else _why_missing(len(references), usable)
+    return np.ascontiguousarray(window[:3].transpose(1, 2, 0)), window[3:], missing
+
+
+def _cut(image: ScanImage, y0: int, y1: int, x0: int, x1: int) -> ScanImage:
+    return image_from_array(image.levels[0].read(y0, y1, x0, x1), image.um_per_px, image.scan_id)
+
+
+def _input(scan: ScanImage, references: Sequence[ScanImage]) -> tuple[ModelInput, int]:
+    """The scan beside its background, at full resolution, and how many references could be registered."""
+    registrations = [register(scan, reference) for reference in references]
+    return ModelInput(scan, references, registrations, scan.um_per_px), sum(found.ok for found in registrations)
 
 
 def brightening(scan: ScanImage) -> float:

@@ -30,14 +30,16 @@ Found = Sequence[tuple[str, float, tuple[float, float, float, float]]]  # taxon,
 
 
 def picture(
-    seed: int, *, animal: bool = False, size: tuple[int, int] = (HEIGHT, WIDTH), light: float = 1.0
+    seed: int, *, animal: bool = False, size: tuple[int, int] = (HEIGHT, WIDTH), light: float = 1.0, bare: bool = False
 ) -> np.ndarray:
-    """One ground under fresh noise; with a bright animal of 70 x 24 px."""
+    """One ground under fresh noise; with a bright animal of 70 x 24 px. `bare`: without any detail in the middle."""
     random = np.random.default_rng(7)
     ground = sum(
         cv2.GaussianBlur(random.standard_normal(size).astype(np.float32), (0, 0), scale) * 14 * scale
         for scale in (1, 3, 8)
     )
+    if bare:
+        ground[100:220, 140:310] = 0
     scan = np.stack([ground + 80, ground * 0.9 + 65, ground * 0.8 + 50], -1).astype(np.float32)
     if animal:
         cv2.ellipse(scan, ANIMAL, (35, 12), 0, 0, 360, (210, 200, 190), -1)
@@ -62,12 +64,13 @@ class Season:
         found: Found | None = None,
         dpi: float | None = 1200.0,
         light: float = 1.0,
+        bare: bool = False,
     ) -> str:
         """The scan of that many slots after the start; `found`: its detections, None where it was not detected."""
         time = START + timedelta(hours=6 * number)
         sha256 = f"{number + 4096:08x}".ljust(64, "0")
         scan_id = layout.make_scan_id(scanner_id, time.replace(tzinfo=None), sha256)
-        pixels = picture(number, animal=animal, size=size, light=light)
+        pixels = picture(number, animal=animal, size=size, light=light, bare=bare)
         write_image([pixels], size, self.store, layout.image_zarr(scan_id), "", 21.2)
         receipt = Receipt(
             scan_id=scan_id,

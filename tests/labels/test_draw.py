@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from soilpipe import layout
+from soilpipe.background import ModelInput, register
+from soilpipe.labels import pictures as pictures_module
 from soilpipe.labels.draw import draw_tiles
 from soilpipe.labels.pictures import CONTRAST, GREY, tile_pictures
 from soilpipe.labels.records import Draw, LabellingError, all_tiles, read_draws
 from soilpipe.labels.sampling import inclusion_probability, tile_windows
 from soilpipe.labels.suggesting import Candidate, suggest
+from soilpipe.tiles import open_image
 from tests.labels.conftest import ANIMAL, HEIGHT, WIDTH
 
 SURE = ("Collembola", 0.9, (10.0, 10.0, 30.0, 20.0))
@@ -174,3 +177,36 @@ def test_dark_scans_are_shown_brighter_by_one_curve_and_bright_ones_as_they_are(
     x, y = 200, 20
     grown = pictures[dark].scan[y, x] / pictures[dark].scan[y, x].max()
     assert np.allclose(grown, plain[dark][y, x] / plain[dark][y, x].max(), atol=0.02)  # the colour stays
+
+
+def difference_of_the_whole(season: Any, tile: Any) -> np.ndarray:
+    """The tile's difference with the references registered to the whole scan, as detection does it."""
+    scan, *references = (open_image(season.store, scan_id, 21.2) for scan_id in (tile.scan_id, *tile.references))
+    whole = ModelInput(scan, references, [register(scan, reference) for reference in references], 21.2)
+    assert whole.usable == len(references)
+    return whole.read(tile.y0, tile.y1, tile.x0, tile.x1)[3:6].transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_the_difference_is_that_of_detection_also_where_the_tile_alone_could_not_be_registered(
+    make_season: MakeSeason, monkeypatch: pytest.MonkeyPatch, bare: bool
+) -> None:
+    monkeypatch.setattr(pictures_module, "MARGIN", 8)
+    season = make_season()
+    for number in range(4):
+        season.scan(number, animal=number == 3, bare=bare)
+    draw, _ = draw_tiles(season.project, season.store, tiles=36, tile_px=150)
+    last = max(tile.scan_id for tile in draw.tiles)
+    tile = next(tile for tile in draw.tiles if tile.scan_id == last and (tile.x0, tile.y0) == (150, 107))
+    sizes: list[int] = []
+    original = pictures_module._input
+    monkeypatch.setattr(
+        pictures_module, "_input", lambda scan, others: (sizes.append(scan.width), original(scan, others))[1]
+    )
+    (picture,) = tile_pictures(season.store, [tile])
+    assert sizes == ([166, WIDTH] if bare else [166])  # the tile with its margin, and where that is not enough the scan
+    assert picture.missing is None
+    shown = (picture.difference[:-30].astype(float) - GREY) / CONTRAST  # without the bar of the scale
+    expected = np.clip(difference_of_the_whole(season, tile)[:-30].astype(float) - GREY, -64, 63.5)
+    assert np.abs(shown - expected).mean() < 1.5
+    assert shown.max() > 40  # the animal
