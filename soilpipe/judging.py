@@ -152,7 +152,5 @@ def in_words(record: EvaluationRecord) -> str:
             "keep their mark."
         )
     if not record.as_used:
-        return (
-            "It was not judged as runs use it (all tiles, its own threshold, its difference): its counts keep theirs."
-        )
+        return "Not judged as runs use it (all tiles, its own threshold, its difference): its counts keep their mark."
     return f"{record.images} tiles are too few to stand behind counts; {ENOUGH_TILES} are needed."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, opened
 from deployments.commands.shown import plain, print_json, print_table
+
+if TYPE_CHECKING:
+    from soilpipe.evaluations import LastEvaluation
 
 models = typer.Typer(no_args_is_help=True, help="The detectors of a project: which there are, and which is in use.")
 
@@ -16,6 +19,7 @@ Role = Annotated[Literal["detector"], typer.Option(help="What the model is for."
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version, its first digits, a name, or `shipped`.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
 Force = Annotated[bool, typer.Option("--force", help="Although its figures do not allow it; needs a --reason.")]
+FIGURES = {"AP50": "ap50", "precision": "precision", "recall": "recall", "F1": "f1", "count bias": "count_bias"}
 VALIDATION = {
     "none": "never judged",
     "simulated": "judged on simulated scenes only",
@@ -58,7 +62,8 @@ def show(
     rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in model.card.items()]
     if curves:
         rows.append(("curves", curves))
-    caption = f"validation {model.validation}: {VALIDATION.get(model.validation, '')}"
+    rows += _limits(model.evaluation)
+    caption = f"validation {model.validation} from now on: {VALIDATION.get(model.validation, '')}"
     print_table(f"{model.version}{' (in use)' if model.champion else ''}", ("", ""), rows, caption)
 
 
@@ -71,15 +76,20 @@ def promote(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a version to use, from the next scan on; nothing older is made again."""
-    _, store = opened(project)
+    """Put a version to use, from the next scan on; nothing older is made again.
+
+    It must be no worse than the best that was ever in use, on held-out tiles of this project on which both were judged
+    (`soilpipe evaluate detector`); or be forced, with a reason.
+    """
+    loaded, store = opened(project)
     from soilpipe.promotion import promote as promote_model
 
-    decision = promote_model(store, role, version, reason, force, datetime.now(UTC))
+    decision = promote_model(store, role, version, reason, force, datetime.now(UTC), loaded.taxonomy)
     if as_json:
         print_json(decision)
         return
     typer.echo(f"{decision.version} replaces {decision.previous}, from the next scan on.")
+    typer.echo(f"By its figures: {decision.figures['verdict']}.")
     if decision.forced:
         typer.echo(f"Forced: {decision.reason}")
 
@@ -97,6 +107,31 @@ def rollback(
         print_json(decision)
     else:
         typer.echo(f"{decision.version} is back in place of {decision.previous}, from the next scan on.")
+
+
+def _limits(evaluation: LastEvaluation | None) -> list[tuple[str, str]]:
+    """What the last evaluation says that it is good for."""
+    if evaluation is None:
+        return [("limits", "not known: it was never evaluated in this project (`soilpipe evaluate detector`)")]
+    words = {"hold-out": "held-out tiles of this project", "random": "random tiles of this project"}
+    on = f"{evaluation.images} {words.get(evaluation.sample, f'images of {evaluation.labels}')}"
+    shortest = evaluation.shortest_found_mm
+    figures = evaluation.figures
+    told = [f"{name} {_figure(figures.get(key))}" for name, key in FIGURES.items()]
+    return [
+        ("evaluated", f"{evaluation.evaluated_at:%Y-%m-%d %H:%M} UTC on {on}, {evaluation.animals} animals"),
+        ("its figures", ", ".join(told)),
+        (
+            "shortest length found",
+            f"{shortest:.2g} mm: from there on recall is 0.5 or more"
+            if shortest is not None
+            else "none: no length from which on recall is 0.5 or more, or too few animals to tell",
+        ),
+    ]
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "-"
 
 
 def _short(value: object) -> str:

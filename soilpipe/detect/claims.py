@@ -17,6 +17,7 @@ from soilpipe.detect.scoring import interpolated_precision
 REPLICATES = 1000
 LEVEL = 0.95
 RIGHT, WRONG, ASIDE = 1, 0, -1
+AT_ONCE = 4_000_000  # numbers in one piece of a computation: bounds the memory
 
 Interval = tuple[float, float]
 Figure = Callable[["Claims", np.ndarray], np.ndarray]
@@ -61,15 +62,39 @@ def pooled(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], truths: n
 
 
 def average_precision(claims: Claims, weights: np.ndarray) -> np.ndarray:
-    """COCO's, at the IoU of the outcomes: a `Figure`."""
+    """COCO's, at the IoU of the outcomes: a `Figure`.
+
+    Recall rises at right detections only, and precision is highest there: so the running sums are told at those ranks,
+    for many draws at once.
+    """
     counted = claims.outcome != ASIDE
-    unit, hit = claims.unit[counted], claims.outcome[counted] == RIGHT
+    hit, unit = claims.outcome[counted] == RIGHT, claims.unit[counted]
+    ranks = np.flatnonzero(hit)
+    before = np.searchsorted(ranks, np.arange(len(hit)))  # the right detection by which each is claimed
+    claimed_by, claimed_unit = before[before < len(ranks)], unit[before < len(ranks)]
     values = np.full(len(weights), np.nan)
-    for row, drawn in enumerate(weights.astype(float)):
-        if truths := float(drawn @ claims.truths):
-            of_each = drawn[unit]
-            values[row] = interpolated_precision(np.cumsum(of_each * hit), np.cumsum(of_each), truths)
+    for start in range(0, len(weights), max(1, AT_ONCE // max(1, len(ranks)))):
+        some = weights[start : start + max(1, AT_ONCE // max(1, len(ranks)))].astype(float)
+        right = np.cumsum(some[:, unit[ranks]], axis=1)
+        claimed = np.cumsum(_summed(claimed_by, claimed_unit, len(ranks), some), axis=1)
+        for row, truths in enumerate(some @ claims.truths):
+            if truths:
+                values[start + row] = interpolated_precision(right[row], claimed[row], truths)
     return values
+
+
+def _summed(of_rank: np.ndarray, unit: np.ndarray, ranks: int, weights: np.ndarray) -> np.ndarray:
+    """(k, ranks): the weights of the detections that belong to each rank, in pieces of ranks."""
+    units = weights.shape[1]
+    total = np.empty((len(weights), ranks))
+    step = max(1, AT_ONCE // units)
+    for start in range(0, ranks, step):
+        stop = min(start + step, ranks)
+        low, high = np.searchsorted(of_rank, (start, stop))
+        cell = (of_rank[low:high] - start) * units + unit[low:high]
+        counts = np.bincount(cell, minlength=(stop - start) * units).reshape(stop - start, units)
+        total[:, start:stop] = weights @ counts.T
+    return total
 
 
 def precision(claims: Claims, weights: np.ndarray) -> np.ndarray:

@@ -91,6 +91,8 @@ def pair(
     matched = np.full(len(pairs), -1, np.int64)
     put_aside = np.zeros(len(pairs), bool)
     for row, (columns, likeness) in enumerate(pairs):
+        if not len(columns):
+            continue
         enough = likeness >= least
         if agree is not None:
             enough &= agree(row, columns)

@@ -7,7 +7,7 @@ import pytest
 
 from soilpipe.detect import claims
 from soilpipe.detect.claims import ASIDE, RIGHT, WRONG, Claims, draws, interval, interval_of, pooled, value_of
-from soilpipe.detect.scoring import Matches
+from soilpipe.detect.scoring import Matches, interpolated_precision
 from soilpipe.detect.scoring import average_precision as of_matches
 
 
@@ -47,6 +47,26 @@ def test_average_precision_is_that_of_the_matches() -> None:
     told = Claims(scores, outcome, rng.integers(0, 5, 60), np.array([9, 9, 9, 9, 9]))
     same = Matches(scores, outcome == RIGHT, outcome == ASIDE, 45)
     assert value_of(told, claims.average_precision) == pytest.approx(of_matches(same), abs=1e-12)
+
+
+def test_average_precision_of_a_draw_is_that_of_weighted_running_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detection of a unit drawn twice is two, told together; also when it is computed in small pieces."""
+    rng = np.random.default_rng(8)
+    scores = np.sort(rng.random(200).astype(np.float32))[::-1]
+    outcome = rng.choice([RIGHT, WRONG, ASIDE], 200, p=[0.3, 0.6, 0.1]).astype(np.int8)
+    told = Claims(scores, outcome, rng.integers(0, 6, 200), np.full(6, 15))
+    drawn = draws(6, seed=2, replicates=40)
+
+    def plainly(weights: np.ndarray) -> float:
+        of_each = weights[told.unit] * (outcome != ASIDE)
+        right, claimed = np.cumsum(of_each * (outcome == RIGHT)), np.cumsum(of_each)
+        return interpolated_precision(right.astype(float), claimed.astype(float), float(weights @ told.truths))
+
+    expected = [plainly(weights) for weights in drawn]
+    assert len(set(expected)) > 30
+    assert claims.average_precision(told, drawn) == pytest.approx(expected, abs=1e-12)
+    monkeypatch.setattr(claims, "AT_ONCE", 50)
+    assert claims.average_precision(told, drawn) == pytest.approx(expected, abs=1e-12)
 
 
 def test_what_cannot_be_told_is_none() -> None:
