@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -15,6 +16,7 @@ from tasks.retries import IO_TASK
 
 if TYPE_CHECKING:
     from soilpipe.ingest.arrivals import Arrival, Arrivals
+    from soilpipe.ingest.conflicts import AcceptedScans
     from soilpipe.ingest.quarantine import Decision, Quarantined
     from soilpipe.ingest.scan import Outcome
     from soilpipe.ingest.void import VoidConflict
@@ -82,7 +84,16 @@ def ingest_here(project_file: str, scanner_id: str, arrival: Arrival, now: datet
     from soilpipe.ingest.scan import ingest_file
 
     project, store = opened(project_file)
-    return ingest_file(project, project.scanner(scanner_id), store, arrival, now)
+    accepted = _accepted(project_file, scanner_id, now)
+    return ingest_file(project, project.scanner(scanner_id), store, arrival, now, accepted)
+
+
+@lru_cache(maxsize=1)
+def _accepted(project_file: str, scanner_id: str, now: datetime) -> AcceptedScans:
+    """What is there already, listed once for all files of a run: `now` is the same for all of them."""
+    from soilpipe.ingest.conflicts import AcceptedScans
+
+    return AcceptedScans(opened(project_file).store, scanner_id)
 
 
 def quarantine_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, how: str) -> Outcome:

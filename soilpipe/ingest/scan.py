@@ -8,69 +8,40 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.ahead import ahead
 from soilpipe.ingest.arrivals import Arrival, waiting
-from soilpipe.ingest.checksums import Told, check, confirmed_by, problems, told_checksums
+from soilpipe.ingest.checksums import check, confirmed_by, problems, told_checksums
 from soilpipe.ingest.clock import shown_utc, to_utc
 from soilpipe.ingest.colours import colours_of
-from soilpipe.ingest.conflicts import Conflict, check_conflicts, check_twins, live_scans_at
+from soilpipe.ingest.conflicts import AcceptedScans, Conflict, check_conflicts, check_twins, live_scans_at
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
+from soilpipe.ingest.outcomes import Candidate, Kind, Outcome
 from soilpipe.ingest.quality import QualityMeter
 from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as
 from soilpipe.ingest.readers import Reader, Refused, open_reader
 from soilpipe.ingest.receipts import FileRecord, Receipt, read_receipt, write_receipt
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
-from soilpipe.store import Entry, Inbox, Store
+from soilpipe.store import Inbox, Store
 
 __all__ = ["Candidate", "Outcome", "examine", "ingest_file", "live_scans_at", "sha256_of", "waiting"]
 
-Kind = Literal["accepted", "refused", "repeat", "conflict", "vanished"]
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file. ``reason``: for people, where it was not accepted, or a checksum or profile is no use.
-
-    ``scan_id``: the scan that it is, or that a conflict contradicts.
-    """
-
-    kind: Kind
-    name: str
-    scan_id: str | None = None
-    reason: str | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A file under examination: its bytes lie at ``path``; ``entry`` is how the inbox listed them.
-
-    ``device_time`` None: to be asked of the file. ``accepted``: a person wants it whatever it contradicts.
-    ``again``: refused before, and looked at once more. ``told``: what its sha256 should be.
-    """
-
-    name: str
-    entry: Entry
-    path: Path
-    sha256: str
-    device_time: datetime | None
-    time_from: str = "name"
-    name_problem: str | None = None
-    accepted: bool = False
-    again: bool = False
-    told: tuple[Told, ...] = ()
-
-
-def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arrival, now: datetime) -> Outcome:
-    """Take one file from the inbox.
+def ingest_file(
+    project: Project,
+    scanner: Scanner,
+    store: Store,
+    arrival: Arrival,
+    now: datetime,
+    accepted: AcceptedScans | None = None,
+) -> Outcome:
+    """Take one file from the inbox. ``accepted``: what a run knows of the scans that are there, for all its files.
 
     Whatever is wrong with the file is an Outcome. Raises SoilpipeError for what is not its fault (a full disk, a
     store or an inbox that cannot be reached); the file then stays in the inbox and is taken by the next run.
@@ -90,7 +61,7 @@ def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arriv
                 name_problem=arrival.name_problem,
                 told=told_checksums(inbox, arrival.entry, arrival.name),
             )
-            outcome = examine(project, scanner, store, candidate, now, inbox)
+            outcome = examine(project, scanner, store, candidate, now, inbox, accepted)
     except FileNotFoundError:
         if inbox.stat(arrival.entry) is not None:
             raise
@@ -103,12 +74,19 @@ def ingest_file(project: Project, scanner: Scanner, store: Store, arrival: Arriv
 
 
 def examine(
-    project: Project, scanner: Scanner, store: Store, candidate: Candidate, now: datetime, inbox: Inbox | None = None
+    project: Project,
+    scanner: Scanner,
+    store: Store,
+    candidate: Candidate,
+    now: datetime,
+    inbox: Inbox | None = None,
+    accepted: AcceptedScans | None = None,
 ) -> Outcome:
     """Accept, refuse or set beside as a conflict. ``inbox``: watched for a file that changes while it is read."""
     time = candidate.device_time
+    accepted = accepted or AcceptedScans(store, scanner.id)
     try:
-        if time is not None and (known := _known(scanner, store, candidate, time)):
+        if time is not None and (known := _known(scanner, store, candidate, time, accepted)):
             return known
         if not candidate.accepted:
             check(candidate.told, candidate.sha256)
@@ -121,16 +99,17 @@ def examine(
         ) as reader:
             if time is None:
                 time, time_from = _time_in_file(reader, candidate), "file"
-                if known := _known(scanner, store, candidate, time):
+                if known := _known(scanner, store, candidate, time, accepted):
                     return known
             else:
                 time_from = candidate.time_from
             if not candidate.accepted:
                 at = to_utc(time, scanner, candidate.entry.modified)
-                check_conflicts(scanner, store, candidate.sha256, at, reader)
+                check_conflicts(scanner, store, candidate.sha256, at, reader, accepted)
             outcome = _take(project, scanner, store, candidate, reader, time, time_from, inbox)
         if outcome.kind == "accepted" and not candidate.accepted:
             scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
+            accepted.add(scan_id)
             check_twins(scanner, store, scan_id, to_utc(time, scanner, candidate.entry.modified))
         return outcome
     except Refused as refusal:
@@ -160,7 +139,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime) -> Outcome | None:
+def _known(
+    scanner: Scanner, store: Store, candidate: Candidate, time: datetime, accepted: AcceptedScans
+) -> Outcome | None:
     """A repeat: this content is a scan of this time already, or was refused for it before.
 
     A scan of another time of the device is of this time too, where a `clock:` entry says so.
@@ -168,9 +149,8 @@ def _known(scanner: Scanner, store: Store, candidate: Candidate, time: datetime)
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
     if not store.exists(layout.receipt(scan_id)):
         own = to_utc(time, scanner, candidate.entry.modified)
-        same = (
-            [s for s in live_scans_at(scanner, store, own) if s.endswith(candidate.sha256[:8])] if scanner.clock else []
-        )
+        live = live_scans_at(scanner, store, own, accepted) if scanner.clock else []
+        same = [live_id for live_id in live if live_id.endswith(candidate.sha256[:8])]
         scan_id = next(iter(same), scan_id)
     if store.exists(layout.receipt(scan_id)) and read_receipt(store, scan_id).sha256 == candidate.sha256:
         return Outcome("repeat", candidate.name, scan_id, f"the same bytes as scan {scan_id}", candidate.sha256)
