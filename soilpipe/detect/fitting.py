@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_ as clip_gradients
 
 from soilpipe.detect import losses
 from soilpipe.detect.checkpoint import Checkpoints, Curves, Drawing
@@ -129,7 +130,7 @@ def fit(
             parts = learner.losses(drawn)
             optimiser.zero_grad(set_to_none=True)
             parts[-1].backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            clip_gradients(network.parameters(), recipe.clip)
             optimiser.step()
             _average(averaged, network, min(recipe.decay, (1 + step) / (10 + step)))
             step += 1

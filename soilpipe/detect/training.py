@@ -179,7 +179,7 @@ def train_detector(
     card["seconds"] = round(time.monotonic() - began, 1)
     save_detector(out, network, card)
     plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
-    return card
+    return read_card(out)[0]
 
 
 def _stage(progress: Progress | None, stage: str) -> StageProgress | None:

@@ -1,0 +1,190 @@
+"""`soilpipe train detector`: what it is begun from, how it is kept, and what it says on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands import training_progress
+from soilpipe.detect import checkpoint
+from soilpipe.detect.torchvision_here import import_torchvision
+from soilpipe.errors import SoilpipeError
+from tests.flow_fixtures import TinyProject, make_project, picture
+
+cli = CliRunner()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyProject:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return make_project(tmp_path)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Three pictures of two scanners, days apart, with two mites each."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    images, boxes = [], []
+    for n in range(4):
+        (folder / f"{n}.jpg").write_bytes(picture(n))
+        when = {"scanner_id": "AB"[n // 3], "date_captured": f"2024-03-{1 + 5 * n:02}T06:00:00"}
+        images.append({"id": n, "file_name": f"{n}.jpg", "width": 224, "height": 224, **when})
+        for x in (40, 140):
+            boxes.append({"id": len(boxes), "image_id": n, "category_id": 1, "bbox": [x + n, 50, 28, 16]})
+    file = folder / "mites.json"
+    file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "Acari"}]}))
+    return file
+
+
+def train(project: TinyProject, labels: Path, *words: str) -> Any:
+    """What the command says as JSON, and on standard error as `told`; raises what it raises."""
+    given = ["train", "detector", "--labels", str(labels), "--project", str(project.file), "--device", "cpu", "--json"]
+    ran = cli.invoke(app, [*given, *words])
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    assert ran.exit_code == 0, ran.output
+    return {**json.loads(ran.stdout), "told": ran.stderr}
+
+
+FRESH = ("--from", "none", "--steps", "2", "--scenes", "0")
+
+
+def test_the_folder_of_the_labels_is_that_of_the_images_and_the_last_scanner_validates(
+    project: TinyProject, labels: Path
+) -> None:
+    card = train(project, labels, *FRESH)["card"]
+    assert card["name"] == "mites" and card["figures"]["split"] == "the last scanners in order of id: B"
+    assert card["trained_on"]["image_names"] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert card["kept"].startswith("the best of 2 looks at the validation images")
+    assert card["recipe"]["patience"] == 10 and card["recipe"]["check_every"] == 1
+
+
+def test_a_block_of_time_validates(project: TinyProject, labels: Path) -> None:
+    card = train(project, labels, *FRESH, "--validate-from", "2024-03-10", "--validate-until", "2024-03-12")["card"]
+    assert card["trained_on"]["image_names"] == ["0.jpg", "1.jpg", "3.jpg"]
+    assert card["figures"]["split"].startswith("from 2024-03-10T00:00:00+00:00 before 2024-03-12")
+    with pytest.raises(SoilpipeError, match=r"--validate-from 'March' is no date"):
+        train(project, labels, "--validate-from", "March")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--images", "."), "--images goes with --labels"),
+        (("--labels", "x.json", "--size", "small", "--family", "fcos_resnet50_fpn"), "give one of them"),
+        (("--labels", "nowhere.json"), "there is no such label file"),
+        (("--labels", "x.json", "--from", "nobody"), "there is no detector 'nobody' in this store"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(project: TinyProject, words: tuple[str, ...], told: str) -> None:
+    ran = cli.invoke(app, ["train", "detector", "--project", str(project.file), *words])
+    assert isinstance(ran.exception, SoilpipeError) and told in str(ran.exception)
+
+
+def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
+    project: TinyProject, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint.Checkpoints.__init__, "__kwdefaults__", {"every_s": 0.0})
+    words = ("--from", "none", "--steps", "6", "--scenes", "0")
+    whole = train(project, labels, *words, "--name", "whole")
+    assert "--resume goes on" in whole["told"]
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("soilpipe.detect.fitting.clip_gradients", _after(3, interrupt))
+        ran = cli.invoke(app, ["train", "detector", "--labels", str(labels), "--project", str(project.file),
+                               "--device", "cpu", "--name", "cut", *words])  # fmt: skip
+        assert ran.exit_code != 0
+    resumed = train(project, labels, *words, "--name", "cut", "--resume")
+    assert "Goes on after step 3." in resumed["told"]
+    assert _weights(project, resumed) == _weights(project, whole)
+    assert (
+        "There is no interrupted training: begins anew."
+        in train(project, labels, *words, "--name", "cut", "--resume")["told"]
+    )
+
+
+def _after(count: int, do: Any) -> Any:
+    """A function that is torch's own `clip_grad_norm_` so many times, then `do`."""
+    calls: list[int] = []
+
+    def called(*given: Any) -> Any:
+        calls.append(1)
+        return do() if len(calls) > count else torch.nn.utils.clip_grad_norm_(*given)
+
+    return called
+
+
+def _weights(project: TinyProject, made: Any) -> bytes:
+    return (project.store / "models" / "detector" / made["version"] / "weights.safetensors").read_bytes()
+
+
+def test_a_small_network_and_one_with_given_weights_can_be_trained(
+    project: TinyProject, labels: Path, tmp_path: Path
+) -> None:
+    small = train(project, labels, *FRESH, "--size", "small", "--name", "small")["card"]
+    assert small["parameters"] < 4e5 and small["size"] == "small"
+    torch.manual_seed(5)
+    torch.save(import_torchvision().models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    given = train(project, labels, "--steps", "1", "--scenes", "0", "--size", "resnet18",
+                  "--backbone", str(tmp_path / "resnet18.pth"), "--name", "given")["card"]  # fmt: skip
+    assert given["backbone"] == "resnet18.pth" and given["warm_start"] is None
+    assert given["recipe"]["encoder_rate"] == 0.1 and given["recipe"]["learning_rate"] == 1e-3
+    with pytest.raises(SoilpipeError, match="backbone are for the sizes resnet18 and resnet50"):
+        train(project, labels, "--size", "small", "--backbone", str(tmp_path / "resnet18.pth"))
+    again = train(project, labels, "--steps", "1", "--scenes", "0", "--from", "given", "--name", "again")["card"]
+    assert again["warm_start"] == "given" and again["size"] == "resnet18", "its size is that of what it begins from"
+
+
+@pytest.mark.slow
+def test_a_family_of_torchvision_goes_the_same_way(project: TinyProject, labels: Path) -> None:
+    made = train(project, labels, "--steps", "1", "--scenes", "0", "--family", "fcos_resnet50_fpn", "--name", "fcos")
+    assert made["card"]["family"] == "fcos_resnet50_fpn" and made["card"]["heads"] == ["fine"]
+    assert not made["card"]["difference"]
+    shown = cli.invoke(app, ["detect", str(labels.parent / "0.jpg"), "--detector", "fcos", "--threshold", "0.01",
+                             "--project", str(project.file)])  # fmt: skip
+    assert shown.exit_code == 0, shown.output
+
+
+def test_simulated_seasons_are_mixed_in_and_told(project: TinyProject, labels: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seasons"
+    folder.mkdir()
+    for file in labels.parent.glob("*.jpg"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    data = json.loads(labels.read_text())
+    (folder / "truth.json").write_text(json.dumps({**data, "info": {"simulated": True}}))
+    card = train(project, labels, *FRESH, "--mix-simulated", str(folder))["card"]
+    assert card["trained_on"]["share_of_images"] == {"real": 0.4286, "simulated": 0.5714}
+    assert card["figures"]["images"] == 1 and not card["trained_on"]["simulated"], "real images alone validate"
+
+
+def test_away_from_a_terminal_progress_is_lines_with_losses_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(float(second) for second in range(0, 2000, 20))
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: next(clock))
+    written = io.StringIO()
+    lines = training_progress._Lines(Console(file=written))
+    told: list[tuple[int, Mapping[str, float]]] = [
+        (1, {"heat": 2.0}),
+        (2, {}),
+        (3, {"AP50": 0.5}),
+        (100, {"heat": 1.0}),
+    ]
+    for done, figures in told:
+        lines("training", done, 100, figures)
+    assert written.getvalue().splitlines() == [
+        "training 1 of 100, heat 2.000",
+        "training 3 of 100, 32 min left, heat 2.000  AP50 0.500",
+        "training 100 of 100, heat 1.000  AP50 0.500",
+    ]
