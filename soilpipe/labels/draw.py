@@ -15,17 +15,20 @@ from soilpipe.counts.truth import read_detections
 from soilpipe.detect.run import suitable_references
 from soilpipe.detections import DetectionFile, detected_scans
 from soilpipe.ingest.clock import scan_times
+from soilpipe.ingest.mask_files import read_mask
 from soilpipe.ingest.quarantine import superseded_scans
 from soilpipe.ingest.receipts import Receipt, list_scan_ids, read_receipt
+from soilpipe.ingest.window_mask import USABLE, MaskError
 from soilpipe.labels import sampling
 from soilpipe.labels.records import Draw, LabellingError, Place, Tile, all_tiles, make_tile_id, read_draws, write_draw
 from soilpipe.labels.suggesting import Candidate, candidates_of, suggest
-from soilpipe.store import Store, canonical_json
+from soilpipe.store import MissingKeyError, Store, canonical_json
 from soilpipe.tiles import open_image
 
 TILE_PX = 1024
 LEAST_PX, MOST_PX = 128, 4096
 MOST_TILES = 10_000
+LEAST_USABLE = 0.5
 MOST_READ = 4_000
 """Detection files that suggestions are looked for in; of more, a random part is read."""
 
@@ -163,6 +166,25 @@ def _size(store: Store, scan_id: str, metadata: Mapping[str, Any]) -> tuple[int,
     return receipt.width_px, receipt.height_px
 
 
+def usable_windows(store: Store, receipt: Receipt, windows: Sequence[sampling.Window]) -> list[sampling.Window]:
+    """Those of which half or more is not masked: what lies in the masked part of a scan's window is not counted."""
+    try:
+        mask = read_mask(store, receipt)
+    except (MissingKeyError, MaskError):
+        mask = None  # `soilpipe verify` tells; a tile too many costs a person a look
+    cell = receipt.quality.mask_cell_px
+    if mask is None or cell is None:
+        return list(windows)
+    usable = mask == USABLE
+
+    def share(window: sampling.Window) -> float:
+        x0, y0, x1, y1 = window
+        cells = usable[y0 // cell : -(-y1 // cell), x0 // cell : -(-x1 // cell)]
+        return float(cells.mean()) if cells.size else 1.0
+
+    return [window for window in windows if share(window) >= LEAST_USABLE]
+
+
 class _Tiles:
     """The tiles drawn so far; of each scan receipt and references are looked up once."""
 
@@ -178,7 +200,12 @@ class _Tiles:
         known = self._scan(scan_id)
         if known is None:
             return
-        windows = sampling.tile_windows(known[0].width_px, known[0].height_px, self._tile_px)
+        receipt = known[0]
+        windows = sampling.tile_windows(receipt.width_px, receipt.height_px, self._tile_px)
+        windows = usable_windows(self._store, receipt, windows)
+        if not windows:
+            self._notes.append(f"{scan_id} was drawn, but nothing of its window can be used: no tile of it")
+            return
         probability = sampling.inclusion_probability(stratum, len(windows))
         if len(windows) < drawn.tiles:
             self._notes.append(f"{scan_id} has {len(windows)} tiles, {drawn.tiles} were wanted of it")
@@ -186,7 +213,8 @@ class _Tiles:
             self._add((scan_id, *window), "random", inclusion_probability=probability, stratum=drawn.stratum)
 
     def add_suggested(self, place: Place, reason: str) -> None:
-        if self._scan(place[0]) is not None:
+        known = self._scan(place[0])
+        if known is not None and usable_windows(self._store, known[0], [place[1:]]):
             self._add(place, "suggested", reason=reason)
 
     def _add(self, place: Place, how: str, **more: Any) -> None:

@@ -1,9 +1,10 @@
 """The random half of a draw: a stratified sample of places, each with its inclusion probability.
 
-The population is every tile of every scan. Scans are listed by scanner and time; the list is cut into runs of equal
-length, the strata, of about two draws each. Within a stratum scans are drawn at random without replacement, and in a
-scan one of its tiles, all with the same chance. So every scanner and season is represented in proportion, every tile
-has a known chance to be drawn, and two draws a stratum let the variance be estimated from the sample itself.
+The population is every tile of every scan of which half or more can be used. Scans are listed by scanner and time; the
+list is cut into runs of equal length, the strata, of about two draws each. Within a stratum scans are drawn at random
+without replacement, and in a scan one of its tiles, all with the same chance. So every scanner and season is
+represented in proportion, every tile has a known chance to be drawn, and two draws a stratum let the variance be
+estimated from the sample itself.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from soilpipe.labels.records import Stratum
 DRAWS_A_STRATUM = 2
 
 DESIGN = (
-    "Scans listed by scanner and time, cut into strata of equal length with about two draws each; in each stratum "
-    "scans drawn at random without replacement (where it has fewer scans than draws, each of them in turn), in each "
-    "drawn scan one tile at random, all alike. Probability of a tile: draws / scans of its stratum / tiles of its scan."
+    "Population: all tiles of all scans of which half or more can be used (not masked). Scans listed by scanner and "
+    "time, cut into strata of equal length with about two draws each; in each stratum scans drawn at random without "
+    "replacement (where it has fewer scans than draws, each of them in turn), in each drawn scan one tile at random, "
+    "all alike. Probability of a tile: draws / scans of its stratum / usable tiles of its scan."
 )
 ESTIMATOR = (
-    "The total of a quantity over all tiles of all scans is estimated without bias by the sum of its values in the "
+    "The total of a quantity over the population is estimated without bias by the sum of its values in the "
     "random tiles, each divided by its inclusion_probability (Horvitz and Thompson 1952); its variance from the "
     "differences within strata. Ratios such as recall and precision are ratios of two such sums. Suggested tiles have "
     "no probability and stay out of all of it. An animal cut by the edge of a tile is in two tiles: to count each "

@@ -10,6 +10,9 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.background import ModelInput, register
+from soilpipe.ingest.mask_files import write_mask
+from soilpipe.ingest.receipts import read_receipt, write_receipt
+from soilpipe.ingest.window_mask import SATURATED
 from soilpipe.labels import pictures as pictures_module
 from soilpipe.labels.draw import draw_tiles
 from soilpipe.labels.pictures import CONTRAST, GREY, tile_pictures
@@ -210,3 +213,19 @@ def test_the_difference_is_that_of_detection_also_where_the_tile_alone_could_not
     expected = np.clip(difference_of_the_whole(season, tile)[:-30].astype(float) - GREY, -64, 63.5)
     assert np.abs(shown - expected).mean() < 1.5
     assert shown.max() > 40  # the animal
+
+
+def test_tiles_that_are_mostly_masked_are_not_drawn(make_season: MakeSeason) -> None:
+    season = make_season()
+    scan_id = season.scan(0, found=[DOUBTFUL, ("Acari", 0.32, (10.0, 10.0, 30.0, 20.0))])
+    cell = 50
+    mask = np.zeros((-(-HEIGHT // cell), -(-WIDTH // cell)), np.uint8)
+    mask[:, :6] = SATURATED  # the left two of three columns of tiles
+    write_mask(season.store, scan_id, mask)
+    receipt = read_receipt(season.store, scan_id)
+    quality = receipt.quality.model_copy(update={"masked": {"saturated": 0.67}, "mask_cell_px": cell})
+    write_receipt(season.store, receipt.model_copy(update={"quality": quality}))
+    draw, _ = draw_tiles(season.project, season.store, tiles=6, tile_px=150)
+    assert {tile.x0 for tile in draw.tiles} == {300}
+    assert {tile.inclusion_probability for tile in draw.tiles if tile.how == "random"} == {1.0}  # 3 of 3 usable
+    assert [tile.reason for tile in suggested(draw)] in ([], ["doubtful: 1 detection close to the threshold"])
