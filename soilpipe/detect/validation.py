@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,8 @@ LOOK_PIXELS = 40_000_000  # of the fine pass: so much is looked at on the way; t
 LENGTHS_MM = (0.0, 0.3, 0.45, 0.7, 1.0, 2.0, 4.0, 8.0, 30.0)  # borders of the classes of size
 
 
-class Judge(Protocol):
-    """What detects on a sample, from a score on, best first; boxes in px of full resolution."""
-
-    def __call__(self, sample: Sample, threshold: float) -> Detections: ...
+Judge = Callable[[Sample, float], Detections]
+"""What detects on a sample, from a score on, best first; boxes in px of full resolution."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def labels(tmp_path: Path) -> Path:
     """Three pictures of two scanners, days apart, with two mites each."""
     folder = tmp_path / "labels"
     folder.mkdir()
-    images, boxes = [], []
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for n in range(4):
         (folder / f"{n}.jpg").write_bytes(picture(n))
         when = {"scanner_id": "AB"[n // 3], "date_captured": f"2024-03-{1 + 5 * n:02}T06:00:00"}

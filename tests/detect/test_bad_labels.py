@@ -12,6 +12,7 @@ import pytest
 
 from soilpipe.detect.coco import LabelError, read_labels
 from soilpipe.detect.doubles import find_doubles
+from soilpipe.detect.training import Recipe, train_detector
 
 Labelled = Callable[..., Path]
 
@@ -76,6 +77,21 @@ def test_fifty_thousand_equal_boxes_are_one_animal_and_take_no_time() -> None:
     began = time.monotonic()
     assert len(find_doubles(np.tile(np.array([[1, 2, 9, 8]], np.float32), (50_000, 1)))) == 49_999
     assert time.monotonic() - began < 5
+
+
+def test_fifty_thousand_animals_in_one_scan_are_trained_on_and_judged(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["annotations"] = [
+            {"id": index, "image_id": 1 + index // 50_000, "category_id": 1,
+             "bbox": [index % 250 * 4, index % 50_000 // 250 * 5, 4, 5]}
+            for index in range(50_100)
+        ]  # fmt: skip
+
+    path = labelled(scanners={"A": 1, "B": 1}, size=(1000, 1000), change=change)
+    card = train_detector(
+        path, path.parent, path.parent / "out", recipe=Recipe(steps=2, batch=2, crop=256), device="cpu"
+    )
+    assert card["trained_on"]["animals"] == {"mite": 50_000} and card["figures"]["animals"] == 100
 
 
 def test_an_image_that_comes_twice_is_named(labelled: Labelled) -> None:

@@ -34,11 +34,13 @@ def network(picture: np.ndarray) -> CentrePointNetwork:
     pixels[:, :3] = torch.from_numpy(picture[:384, :384].transpose(2, 0, 1).copy())
     with torch.no_grad():
         for name, head in (("fine", network.fine), ("coarse", network.coarse)):
+            bias = head.out.bias
+            assert bias is not None
             head.out.weight.normal_(std=0.6)
-            head.out.bias.zero_()
+            bias.zero_()
             answer = network(pixels, "fine" if name == "fine" else "coarse")
             for row, logits in ((0, answer.heat[0, 0]), (5, answer.taxon[0, 0] - answer.taxon[0, 1])):
-                head.out.bias[row] = -logits.median()
+                bias[row] = -logits.median()
     return network
 
 
