@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -160,3 +161,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "disk":
         Path(inbox).mkdir(parents=True)
     return Place(project_at(inbox, f"{root}/store", options, tmp_path), s3=bool(options))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's temporary folder for this test: empty when it is over, whatever happened in it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert [path.name for path in folder.iterdir()] == []

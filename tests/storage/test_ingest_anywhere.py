@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,9 +19,10 @@ from soilpipe.ingest import scan as scan_module
 from soilpipe.ingest.quarantine import list_quarantine, open_quarantine
 from soilpipe.ingest.receipts import list_receipts, read_receipt
 from soilpipe.ingest.scan import ingest_file
-from soilpipe.store import Inbox, InboxError, Store, StoreError
+from soilpipe.store import Store, StoreError
 from soilpipe.tiles import open_image
 
+pytestmark = pytest.mark.usefixtures("temporary")
 SIX, NOON = "A20_2024-03-06_06H00M.png", "A20_2024-03-06_12H00M.png"
 
 
@@ -49,16 +45,6 @@ GOOD = encoded(picture())
 
 def kinds(outcomes: list) -> list[str]:
     return [outcome.kind for outcome in outcomes]
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch) -> Iterator[Path]:
-    """The system's temporary folder for this test: empty when it is over, whatever happened in it."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert [path.name for path in folder.iterdir()] == []
 
 
 def test_a_scan_is_taken_in_with_the_same_bytes_everywhere(place) -> None:
@@ -198,85 +184,6 @@ def test_the_receipt_comes_last_and_what_failed_before_it_is_made_again(place, m
     monkeypatch.setattr(Store, "write_bytes", real)
     assert kinds(place.run()) == ["accepted"]
     assert place.truth() == expected
-
-
-@pytest.mark.parametrize("fails", ["open_reader", "sha256_of", "write_image", "write_receipt", "told_checksums"])
-def test_no_copy_stays_behind_when_ingest_fails(fails: str, place, monkeypatch, temporary: Path) -> None:
-    seen: list[int] = []
-
-    def fail(*_: object, **__: object) -> None:
-        seen.append(len(list(temporary.iterdir())))
-        raise MemoryError("no memory left")
-
-    place.deliver(SIX, GOOD)
-    monkeypatch.setattr(scan_module, fails, fail)
-    with pytest.raises(MemoryError):
-        place.run()
-    assert seen == [int(place.s3)]  # the copy was there then, and is not now: see `temporary`
-    monkeypatch.undo()
-
-
-def test_a_full_temporary_disk_is_told_and_leaves_no_half_copy(place, monkeypatch, temporary: Path) -> None:
-    if not place.s3:
-        pytest.skip("on a disk nothing is copied")
-    place.deliver(SIX, GOOD)
-    real = Path.open
-
-    class Full:
-        def __init__(self, file: object) -> None:
-            self.file = file
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def write(self, block: bytes) -> None:
-            raise OSError(28, os.strerror(28))
-
-    def opened(self: Path, *args: str, **keys: object) -> object:
-        file = real(self, *args, **keys)
-        return Full(file) if self.name.startswith("download") else file
-
-    monkeypatch.setattr(Path, "open", opened)
-    with pytest.raises(InboxError, match=r"no space left .* TMPDIR"):
-        place.run()
-    monkeypatch.setattr(Path, "open", real)
-    assert kinds(place.run()) == ["accepted"]
-
-
-def test_what_a_killed_process_left_is_removed_by_the_next_and_what_is_in_use_stays(
-    place, temporary: Path, without_proxies: None
-) -> None:
-    if not place.s3:
-        pytest.skip("on a disk nothing is copied")
-    place.deliver(SIX, GOOD)
-    script = (
-        "import sys, time, tempfile, json\n"
-        "from soilpipe.store import Inbox\n"
-        "tempfile.tempdir = sys.argv[1]\n"
-        "inbox = Inbox(sys.argv[2], json.loads(sys.argv[3]))\n"
-        "with inbox.open_local(inbox.list()[0]) as path:\n"
-        "    print(path, flush=True)\n"
-        "    time.sleep(600)\n"
-    )
-    import json
-
-    arguments = [str(temporary), place.scanner.inbox, json.dumps(dict(place.scanner.inbox_options))]
-    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    copy = Path(process.stdout.readline().strip())
-    inbox = Inbox(place.scanner.inbox, place.scanner.inbox_options)
-    (entry,) = inbox.list()
-    with inbox.open_local(entry):
-        assert copy.read_bytes() == GOOD  # in use: left alone
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    process.stdout.close()
-    assert copy.exists()
-    with inbox.open_local(entry) as own:
-        assert not copy.exists() and own.read_bytes() == GOOD
 
 
 @pytest.mark.parametrize("place", ["moto"], indirect=True)
