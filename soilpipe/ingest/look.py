@@ -121,8 +121,11 @@ def look_into(
 
 def newest_names(scanner: Scanner, index: Index, now: datetime) -> dict[str, str]:
     """Of each beginning in use, the known name that tells the newest time; none where names do not sort by time."""
-    timed = [(time, head, name) for name in index.files for head, time in _timed(name, scanner.filename)]
     latest = now.astimezone(UTC).astimezone(scanner.zone).replace(tzinfo=None) + AHEAD
+    years = {file.year for file in index.files.values() if file.year is not None and file.year <= latest.year}
+    since = max(years, default=0) - 1  # to read the names of all years would take seconds
+    names = [name for name, file in index.files.items() if file.year is None or file.year >= since]
+    timed = [(time, head, name) for name in names for head, time in _timed(name, scanner.filename)]
     timed = [one for one in timed if one[0] <= latest] or timed
     newest: dict[str, tuple[datetime, str]] = {}
     for time, head, name in timed:
