@@ -20,6 +20,7 @@ from soilpipe.errors import SoilpipeError
 
 FAMILIES = ("fasterrcnn_resnet50_fpn_v2", "fcos_resnet50_fpn")
 ANCHORS = (16, 32, 64, 128, 256)  # px, of Faster R-CNN: half of torchvision's, which are for enlarged photographs
+REGIONS = 128  # of a crop that Faster R-CNN learns from; torchvision's 512 are for photographs 16 times as large
 MOST_IN_A_WINDOW = 1000  # detections; torchvision's 100 are less than a plate of springtails holds
 
 
@@ -50,8 +51,11 @@ class TorchvisionNetwork(nn.Module):
             "weights": None,
             "weights_backbone": None,
             "num_classes": self.first_label + taxa,
-            "box_detections_per_img" if self.two_stages else "detections_per_img": MOST_IN_A_WINDOW,
         }
+        if self.two_stages:
+            settings |= {"box_detections_per_img": MOST_IN_A_WINDOW, "box_batch_size_per_image": REGIONS}
+        else:
+            settings["detections_per_img"] = MOST_IN_A_WINDOW
         self.model: Any = getattr(detection, family)(**settings)
         self.model.transform.resize = _as_it_is  # else every window is enlarged to 800 px
         if self.two_stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,6 +116,34 @@ def test_a_batch_gives_the_same_finite_losses_twice_and_all_parts_learn(network:
         network.eval()
 
 
+def classifier(network: TorchvisionNetwork) -> nn.Module:
+    """The last layer of its classification."""
+    if network.two_stages:
+        layer: nn.Module = network.model.roi_heads.box_predictor.cls_score
+    else:
+        layer = network.model.head.classification_head.cls_logits
+    return layer
+
+
+def test_a_taxon_has_the_same_number_in_labels_in_losses_and_in_answers(network: TorchvisionNetwork) -> None:
+    changed = copy.deepcopy(network)
+    layer = classifier(changed)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    learner = TorchvisionLearner(changed.train(), CPU)
+    batch = crops(np.random.default_rng(0))
+    batch.labels[:] = 1
+    learner.losses({"fine": (batch.pixels, learner.targets(batch, ALL_SIZES))})[-1].backward()
+    asked_for = [layer.bias.grad[changed.first_label + taxon].item() for taxon in (0, 1)]
+    assert asked_for[1] < asked_for[0]  # the second taxon is to become likelier, as against the first
+    with torch.no_grad():
+        layer.bias[changed.first_label + 1] = 3.0
+    detector = TorchvisionDetector(changed.eval(), CARD, device="cpu")
+    found = detector.detect(image_from_array(scene(64, 64), 21.17), [], [], threshold=0.6)
+    assert len(found) > 0 and set(found.labels.tolist()) == {1}
+    assert found.taxon(0) == "Collembola"
+
+
 def test_what_counts_neither_way_is_blanked_but_for_counted_animals_on_it() -> None:
     learner = TorchvisionLearner(make_family(FAMILIES[1], 2), CPU)
     pixels = torch.full((1, 7, 64, 64), 50, dtype=torch.uint8)
@@ -136,7 +165,7 @@ def test_what_counts_neither_way_is_blanked_but_for_counted_animals_on_it() -> N
     assert none.animals[0]["boxes"].shape == (0, 4) and not none.blank.any()
 
 
-def test_it_learns_to_find_what_it_is_shown() -> None:
+def test_losses_go_down_on_what_it_is_shown() -> None:
     """A few steps on one batch bring the losses down; more than that a test has no time for."""
     torch.manual_seed(0)
     network = make_family(FAMILIES[1], 2).train()
