@@ -8,7 +8,6 @@ from pathlib import Path
 
 from soilpipe import __version__
 
-
 ELSEWHERE = frozenset({"background", "detect", "labels", "simulate"})
 """Packages that make pictures, detections and labels, and no part of what is kept here."""
 
