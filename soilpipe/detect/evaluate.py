@@ -32,7 +32,7 @@ from soilpipe.detect.figures import (
     shortest_found,
 )
 from soilpipe.detect.meeting import Meeting
-from soilpipe.detect.precision import ImageAnswer, Precisions, coco_precisions, mean_precisions
+from soilpipe.detect.precision import MOST, ImageAnswer, Precisions, coco_precisions, mean_precisions
 from soilpipe.detect.tally import (
     CENTRE,
     IOUS,
@@ -81,8 +81,8 @@ def evaluate_detector(
 
     References come from `scanner_id` and `date_captured` as in training; `difference` False does without. `dpi` is
     that of images whose entry says none (1200 by default). `threshold` replaces the detector's own, and those that
-    single taxa have (`settings["thresholds"]`). `watch` is shown every scene, for pictures. LabelError when no
-    labelled image is left.
+    single taxa have (`settings["thresholds"]`). Of an image the best 1000 detections are looked at, and all at work.
+    `watch` is shown every scene, for pictures. LabelError when no labelled image is left.
     """
     given = only(read_labels(labels, images), where)
     if not given.labelled:
@@ -99,8 +99,9 @@ def evaluate_detector(
     for scene in open_scenes(given, dpi=dpi, difference=difference):
         found = detector.detect(scene.scan, scene.references, scene.registrations, threshold=LOWEST)
         found = found.select(np.argsort(-found.scores, kind="stable"))
+        found = found.select((np.arange(len(found)) < MOST) | (found.scores >= least[found.labels]))
         answer, kept = meeting.answer(scene.image, found)
-        at_work = (found.scores >= least[found.labels])[: len(answer.scores)]
+        at_work = found.scores >= least[found.labels]
         answers.append(answer)
         judged.append(judge_image(meeting, answer, scene.image, um_per_px_of(scene.image, dpi), at_work))
         presence.append(scene.image.scans_present[kept])

@@ -15,7 +15,7 @@ import numpy as np
 
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelledImage, is_background
-from soilpipe.detect.precision import MOST, ImageAnswer
+from soilpipe.detect.precision import ImageAnswer
 from soilpipe.taxonomy import Taxonomy
 
 
@@ -65,20 +65,19 @@ class Meeting:
         )
 
     def answer(self, image: LabelledImage, found: Detections) -> tuple[ImageAnswer, np.ndarray]:
-        """Labels and the best 1000 detections of one image in common taxa, and which labels those are (a mask).
+        """Labels and detections of one image in common taxa, and which labels those are (a mask).
 
         What the labels call background is no animal and is left out.
         """
         kept = self.animals[image.labels]
-        best = np.argsort(-found.scores, kind="stable")[:MOST]
         answer = ImageAnswer(
             boxes=image.boxes[kept],
             taxa=self.of_labels[image.labels[kept]],
             crowd=image.crowd[kept],
             counted=np.ones(int(kept.sum()), bool),
-            found=found.boxes[best],
-            found_taxa=self.of_detector[found.labels[best]],
-            scores=found.scores[best],
+            found=found.boxes,
+            found_taxa=self.of_detector[found.labels],
+            scores=found.scores,
         )
         return answer, kept
 

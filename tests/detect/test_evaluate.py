@@ -83,6 +83,19 @@ def test_more_than_a_hundred_detections_of_an_image_count() -> None:
     assert coco_precisions([answer]).ap50 == 1.0
 
 
+def test_a_crowd_of_more_than_a_thousand_is_counted_whole(labelled: Labelled) -> None:
+    """1,100 boxes at work, on six animals: every one counts, though COCO's precision looks at a thousand."""
+    path = labelled(images=1)
+    boxes, labels = truth(path)
+    corners = np.random.default_rng(0).uniform(0, 150, (1094, 2))
+    crowd = np.concatenate([boxes, np.concatenate([corners, corners + 3], axis=1)])
+    answer = told(crowd, np.linspace(0.99, 0.6, 1100), [*labels, *[0] * 1094])
+    result = evaluate_detector(Oracle([answer]), path, path.parent)
+    assert result.detections == 1100 and result.recall == 1.0
+    unsure = told(crowd, np.linspace(0.49, 0.1, 1100), [*labels, *[0] * 1094])
+    assert len(evaluate_detector(Oracle([unsure]), path, path.parent).judged[0].scores) == 1000
+
+
 def test_our_own_average_precision_agrees_with_cocos() -> None:
     rng = np.random.default_rng(0)
     answers, matches = [], []
