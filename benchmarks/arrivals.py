@@ -153,7 +153,7 @@ def on_s3(folder: Path) -> None:
 def run_on_s3(options: dict[str, Any], template: Any, years: int) -> None:
     import s3fs
 
-    bucket = f"y{years}"
+    bucket = f"of-{years}-years"
     filesystem = s3fs.S3FileSystem(use_listings_cache=False, **options)  # the one that Store and Inbox use
     filesystem.mkdir(bucket)
     project = project_at(f"s3://{bucket}/inbox", f"s3://{bucket}/store", options)
