@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soilpipe import models
-from soilpipe.analyses import ALGORITHM_VERSION, analysis_of
+from soilpipe import layout, models
+from soilpipe.analyses import (
+    ALGORITHM_VERSION,
+    analysis_of,
+    publish_current,
+    published_analysis,
+    read_analysis,
+    write_analysis,
+)
 from soilpipe.detect import weights
 from soilpipe.detect.kept_matches import unpack
 from soilpipe.detect.select import load_analysis_detector, load_named_detector
@@ -115,3 +122,25 @@ def test_the_shipped_and_the_change_detector_can_become_local(store: Store) -> N
     assert [model.validation for model in models.list_models(store)] == ["local"]
     assert load_named_detector("champion", store).info.validation == "local"
     assert load_named_detector("change", store).info.validation == "local"
+
+
+def test_what_was_detected_before_an_evaluation_keeps_its_word_and_later_scans_have_the_new_one(
+    store: Store, tmp_path: Path
+) -> None:
+    """The column `validation` of the counts is that of the analysis published for the time of a slot."""
+    version = models.register(store, "detector", make_model(tmp_path / "m"))
+    scans = [(f"A-202405{day:02}T000000-0000000{day}", NOW + day * 24 * HOUR) for day in range(1, 5)]
+
+    def publish(known: int) -> dict[str, str]:
+        """What a run does that finds the first `known` scans; the validation that each scan's counts get."""
+        analysis = analysis_of(load_named_detector(version, store).info)
+        write_analysis(store, analysis)
+        published = publish_current(store, "A", analysis.id, scans[:known])
+        of_scans = {scan: str(published_analysis(published, at)) for scan, at in scans[:known]}
+        for scan, analysis_id in of_scans.items():
+            store.write_bytes(layout.detection_file(analysis_id, scan), b"detected")
+        return {scan: read_analysis(store, analysis_id).validation for scan, analysis_id in of_scans.items()}
+
+    assert list(publish(2).values()) == ["none", "none"]
+    keep(store, record(version))
+    assert list(publish(4).values()) == ["none", "none", "local", "local"]

@@ -44,6 +44,7 @@ from soilpipe.detect.tally import (
     judge_image,
     lengths_of,
 )
+from soilpipe.detect.thresholds import least_scores
 from soilpipe.taxonomy import SOIL, Taxonomy
 
 __all__ = ["Evaluation", "JudgedScene", "Meeting", "Precisions", "evaluate_detector"]
@@ -87,9 +88,9 @@ def evaluate_detector(
     given = only(read_labels(labels, images), where)
     if not given.labelled:
         raise LabelError(f"{given.source}: no labelled image is left to judge on")
+    least = least_scores(detector.info, threshold)
     thresholds = dict(detector.info.settings.get("thresholds", {})) if threshold is None else {}
     threshold = detector.info.threshold if threshold is None else threshold
-    least = np.array([thresholds.get(taxon, threshold) for taxon in detector.info.taxa])
     difference = difference and detector.info.uses_difference
     meeting = Meeting.of(given.categories, detector.info.taxa, taxonomy)
     answers: list[ImageAnswer] = []
