@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from soilpipe import layout, touched
 from soilpipe.analyses import read_analysis
 from soilpipe.config import ClockEntry
+from soilpipe.counts import series
 from soilpipe.counts.series import stored_as_of
 from soilpipe.counts.truth import read_truth
 from soilpipe.counts.undetected import list_undetected, publish_and_list_undetected
 from soilpipe.counts.verify import rebuild, verify
 from soilpipe.ingest.quarantine import Decision, write_decision
 from soilpipe.store import Store
-from tests.counts.built import HOUR, MITE, SPRINGTAIL, build
+from tests.counts.built import HOUR, MITE, SPRINGTAIL, build, table
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 HOURS = (-300, -54, -48, -42, -36, -30, -24, -18, -12, -6, 0, 6, 12, 18)
@@ -237,4 +238,38 @@ def test_a_run_killed_at_any_write_is_made_good_by_the_next(
     ]
     for kind, number in events:
         play.do(kind, number, None)
+    same_from_everything(play)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_two_runs_at_once_the_slower_one_leaves_nothing_old(
+    season: Any, make_scanner: Any, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Both write the same year; the one with the older truth writes last, and may be killed right after."""
+    play = Play(season, make_scanner)
+    monkeypatch.setattr(touched, "clock", play.clock)
+    for kind, number in [("scan", -6), ("scan", 0), ("run", 0), ("time passes", 3), ("run", 0), ("scan", 6)]:
+        play.do(kind, number, [MITE])
+    honest, begun = series.scanner_tables, []
+
+    def slow(*args: Any) -> Any:
+        tables = list(honest(*args))
+        if not begun:
+            begun.append(True)
+            play.do("scan", 12, [SPRINGTAIL])
+            play.do("run", 0, None)
+            yield from tables
+            if killed:
+                raise Killed
+        else:
+            yield from tables
+
+    monkeypatch.setattr(series, "scanner_tables", slow)
+    try:
+        build(season, play.now)
+    except Killed:
+        assert killed
+        assert list(table(season, "slots")["state"]).count("observed") == 2  # the older truth, so far
+        play.do("run", 0, None)
+    assert list(table(season, "slots")["state"]).count("observed") == 3
     same_from_everything(play)
