@@ -149,9 +149,12 @@ def roi_align(
     """Means of bilinear samples in each bin of each region ("Mask R-CNN", He et al. 2017), differentiable.
 
     features (n, c, h, w); rois (k, 5): which of n, x_min y_min x_max y_max in px that are cells times 1/spatial_scale;
-    to (k, c, pooled_height, pooled_width). `sampling_ratio` samples a bin and axis, 1 or more. A sample between the
-    outermost cells' centres and one cell beyond takes the outermost cell, further out it is 0, as in torchvision.
+    to (k, c, pooled_height, pooled_width) of the features' dtype, computed in float32 at least. `sampling_ratio`
+    samples a bin and axis, 1 or more. A sample between the outermost cells' centres and one cell beyond takes the
+    outermost cell, further out it is 0, as in torchvision.
     """
+    dtype, wide = features.dtype, torch.promote_types(features.dtype, torch.float32)
+    features, rois = features.to(wide), rois.to(wide)
     height, width = features.shape[2:]
     starts = rois[:, 1:3] * spatial_scale - (0.5 if aligned else 0.0)
     sizes = (rois[:, 3:5] - rois[:, 1:3]) * spatial_scale
@@ -169,13 +172,13 @@ def roi_align(
         for rows in torch.nonzero(rois[:, 0] == index)[:, 0].split(ROI_BLOCK):
             if not len(rows):
                 continue
-            tall = grid[rows].flatten(0, 1)[None].to(features.dtype)  # the regions one below the other
+            tall = grid[rows].flatten(0, 1)[None]  # the regions one below the other
             sampled = functional.grid_sample(
                 features[index : index + 1], tall, mode="bilinear", padding_mode="border", align_corners=True
             )
             sampled = sampled[0].unflatten(1, (len(rows), -1)).transpose(0, 1) * inside[rows][:, None]
             pooled = pooled.index_copy(0, rows, functional.avg_pool2d(sampled, sampling_ratio))
-    return pooled
+    return pooled.to(dtype)
 
 
 def _sample_places(bins: int, sampling_ratio: int, like: Tensor) -> Tensor:

@@ -98,6 +98,9 @@ def test_regions_are_pooled_as_bilinear_means_whatever_their_number() -> None:
     torch.testing.assert_close(pooled, expected, rtol=1e-5, atol=1e-4)
     (gradient,) = torch.autograd.grad(pooled.sum(), plane)
     assert float(gradient.sum()) == pytest.approx(150 * 2 * 4, rel=1e-4)
+    lower = torchvision_here.roi_align(plane.bfloat16(), regions, 1.0, 2, 2, 2, True)
+    assert lower.dtype == torch.bfloat16  # places stay exact, values are as exact as bf16 is
+    torch.testing.assert_close(lower.float(), expected, rtol=2e-2, atol=0.3)
     assert torchvision.ops.roi_align(plane, regions[:0], (2, 2), sampling_ratio=2).shape == (0, 2, 2, 2)
 
 
