@@ -11,7 +11,7 @@ import multiprocessing
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import COARSE
+from soilpipe.detect.spill import mapped, spill, spilled_file
 from soilpipe.errors import SoilpipeError
 from soilpipe.tiles import ScanImage, image_from_array
 
@@ -194,36 +195,38 @@ def build_samples(
     dpi: float | None = None,
     difference: bool = True,
     workers: int = 1,
+    spilled: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Sample]:
     """Training samples of all labelled images, at `um_per_px` and a quarter of that scale, in a fixed order.
 
-    `workers` processes (spawned) share the work; the result does not depend on how many.
+    `workers` processes (spawned) share the work; the result does not depend on how many. `spilled`: a folder that holds
+    the pixels instead of memory (`soilpipe.detect.spill`), as long as the samples are used.
     """
     references = references_of(labels) if difference else {}
     images = _in_order(labels)
     jobs = [
-        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi)
+        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi, spilled)
         for _, group in groupby(images, key=lambda image: image.scanner_id)
         for chunk in _chunks(list(group))
     ]
     samples: list[Sample] = []
     if workers <= 1 or len(jobs) == 1:
         for job in jobs:
-            samples += _build(job)
+            samples += _mapped(_build(job), spilled)
             if progress:
                 progress(len(samples), len(images))
         return samples
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_threaded) as pool:
         for built in pool.map(_build, jobs):
-            samples += built
+            samples += _mapped(built, spilled)
             if progress:
                 progress(len(samples), len(images))
     return samples
 
 
-Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None]
+Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None, Path | None]
 
 
 def _chunks(images: list[LabelledImage]) -> list[list[LabelledImage]]:
@@ -235,7 +238,7 @@ def _single_threaded() -> None:
 
 
 def _build(job: Job) -> list[Sample]:
-    images, references, um_per_px, dpi = job
+    images, references, um_per_px, dpi, spilled = job
     pictures = _Pictures(dpi)
     scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
     samples = []
@@ -244,10 +247,31 @@ def _build(job: Job) -> list[Sample]:
         passes: dict[Head, SamplePass] = {}
         for head, scale in scales.items():
             whole = ModelInput(scene.scan, scene.references, scene.registrations, scale)
-            passes[head] = SamplePass(whole.read(0, whole.height, 0, whole.width), whole.factor)
+            if spilled is None:
+                pixels = whole.read(0, whole.height, 0, whole.width)
+            else:
+                spill(whole, spilled_file(spilled, image.file_name, head))
+                pixels = np.zeros((7, 0, 0), np.uint8)
+            passes[head] = SamplePass(pixels, whole.factor)
             usable = whole.usable
         samples.append(Sample(image, passes, scene.scan.um_per_px, usable))
     return samples
+
+
+def _mapped(samples: list[Sample], spilled: Path | None) -> list[Sample]:
+    """The samples with the pixels that were spilled."""
+    if spilled is None:
+        return samples
+    return [
+        replace(
+            sample,
+            passes={
+                head: replace(part, pixels=mapped(spilled_file(spilled, sample.image.file_name, head)))
+                for head, part in sample.passes.items()
+            },
+        )
+        for sample in samples
+    ]
 
 
 def true_detections(image: LabelledImage, taxa: tuple[str, ...]) -> Detections:

@@ -1,7 +1,8 @@
 """When to stop, and which weights to keep: those that were best on the validation images.
 
 The rule: every `check_every` steps the moving average of the weights is judged on the validation images. The best look
-wins, the earlier of two equal ones; after `patience` looks in a row that were no better, training stops. Without looks
+wins, the earlier of two equal ones; after `patience` looks in a row that were no better, training stops, once the best
+is above SOMETHING: a network that finds nothing yet has not begun to get worse. Without looks
 (none wanted, or no validation image with an animal) the last weights are kept and nothing stops early.
 """
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from soilpipe.detect.recipe import Recipe
+
+SOMETHING = 0.01  # of a score
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Stopping:
     @property
     def is_over(self) -> bool:
         """Whether patience is at its end."""
-        if not self.patience or not self.looks:
+        if not self.patience or not self.looks or self.best_look[1] < SOMETHING:
             return False
         return sum(step > self.best_look[0] for step, _ in self.looks) >= self.patience
 

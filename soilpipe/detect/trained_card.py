@@ -42,6 +42,16 @@ def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str])
     }
 
 
+def share_of_crops(card: Mapping[str, Any], crops: int) -> dict[str, float]:
+    """Of all crops those of artificial scenes, as drawn; the rest real and simulated by their numbers of images."""
+    artificial = (card["scenes"] or {}).get("crops", 0) / crops
+    images = card["trained_on"]["share_of_images"]
+    return {
+        "artificial": round(artificial, 4),
+        **{kind: round((1 - artificial) * images[kind], 4) for kind in ("real", "simulated")},
+    }
+
+
 def in_words(
     learned: Learned, judged: Judged | None, on: Mapping[str, Any], training: Sequence[Sample]
 ) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +30,9 @@ from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
-from soilpipe.detect.split import split_labels
+from soilpipe.detect.split import Split, split_labels
 from soilpipe.detect.starting import Start, make_learner
-from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, trained_on
+from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, share_of_crops, trained_on
 from soilpipe.detect.validation import Judge, for_looks, judge, look
 from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
@@ -39,6 +42,7 @@ __all__ = ["Recipe", "TrainingError", "train_detector"]
 BORDER_MM = 4.0  # animals this long or longer are found by the coarse pass
 BORDER_TOLERANCE = 1.3  # within this factor of the border each pass may answer
 UM_PER_PX = 21.17  # 1200 dpi
+MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in files
 WORTH_PROCESSES = 50_000_000  # px with references, from which several processes are sooner ready than one
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -115,71 +119,93 @@ def train_detector(
     resolution = _resolution(given, um_per_px, scale, dpi)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def samples_of(part: LabelSet, stage: str) -> list[Sample]:
-        return build_samples(
-            part,
-            resolution,
-            dpi=dpi,
-            difference=difference,
-            workers=_workers(part, difference) if workers is None else workers,
-            progress=_stage(progress, stage),
-        )
+    with _room_for(learned.split, resolution, dpi, work) as spilled:
 
-    training = _with_difference(samples_of(learned.split.training, "training samples"))
-    validation = samples_of(learned.split.validation, "validation samples")
-    scenes = None
-    if recipe.scenes:
-        ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
-        unlabelled = ground(everything, learned.split.training, resolution, _stage(progress, "ground for scenes"))
-        scenes = make_scenes(
-            training, unlabelled, learned.taxa, taxonomy=taxonomy, share=recipe.scenes, seed=recipe.seed
+        def samples_of(part: LabelSet, stage: str) -> list[Sample]:
+            return build_samples(
+                part,
+                resolution,
+                dpi=dpi,
+                difference=difference,
+                workers=_workers(part, difference) if workers is None else workers,
+                spilled=spilled,
+                progress=_stage(progress, stage),
+            )
+
+        training = _with_difference(samples_of(learned.split.training, "training samples"))
+        validation = samples_of(learned.split.validation, "validation samples")
+        scenes = None
+        if recipe.scenes:
+            ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
+            unlabelled = ground(everything, learned.split.training, resolution, _stage(progress, "ground for scenes"))
+            scenes = make_scenes(
+                training, unlabelled, learned.taxa, taxonomy=taxonomy, share=recipe.scenes, seed=recipe.seed
+            )
+        learner = make_learner(start, learned.taxa, target, recipe.seed)
+        network: Any = learner.network
+        card: dict[str, Any] = {
+            "name": name or Path(out).name,
+            "taxa": list(learned.taxa),
+            "um_per_px": resolution,
+            "threshold": DEFAULT_THRESHOLD,
+            "validation": "none",
+            "border_mm": BORDER_MM,
+            "border_tolerance": BORDER_TOLERANCE,
+            "difference": any(sample.references > 0 for sample in training),
+            "architecture": network.architecture,
+            "parameters": network.parameter_count,
+            "trained_on": trained_on(learned.split.training, training, learned.taxa),
+            "recipe": {**asdict(recipe), "ema": recipe.decay},
+            "backbone": None if backbone is None else Path(backbone).name,
+            "warm_start": None if begun_from is None else begun_from["name"],
+            "seed": recipe.seed,
+            "device": device_name(target),
+        }
+        fitted = fit(
+            training,
+            learner,
+            resolution,
+            recipe,
+            border_mm=BORDER_MM,
+            tolerance=BORDER_TOLERANCE,
+            device=target,
+            passes=start.passes,
+            scenes=scenes,
+            look=_look(card, for_looks(validation), target),
+            checkpoints=Checkpoints(work, _fits(card, training, validation)),
+            resume=resume,
+            progress=None if progress is None else lambda done, of, figures: progress("training", done, of, figures),
         )
-    learner = make_learner(start, learned.taxa, target, recipe.seed)
-    network: Any = learner.network
-    card: dict[str, Any] = {
-        "name": name or Path(out).name,
-        "taxa": list(learned.taxa),
-        "um_per_px": resolution,
-        "threshold": DEFAULT_THRESHOLD,
-        "validation": "none",
-        "border_mm": BORDER_MM,
-        "border_tolerance": BORDER_TOLERANCE,
-        "difference": any(sample.references > 0 for sample in training),
-        "architecture": network.architecture,
-        "parameters": network.parameter_count,
-        "trained_on": trained_on(learned.split.training, training, learned.taxa),
-        "recipe": {**asdict(recipe), "ema": recipe.decay},
-        "backbone": None if backbone is None else Path(backbone).name,
-        "warm_start": None if begun_from is None else begun_from["name"],
-        "seed": recipe.seed,
-        "device": device_name(target),
-    }
-    fitted = fit(
-        training,
-        learner,
-        resolution,
-        recipe,
-        border_mm=BORDER_MM,
-        tolerance=BORDER_TOLERANCE,
-        device=target,
-        passes=start.passes,
-        scenes=scenes,
-        look=_look(card, for_looks(validation), target),
-        checkpoints=Checkpoints(work, _fits(card, training, validation)),
-        resume=resume,
-        progress=None if progress is None else lambda done, of, figures: progress("training", done, of, figures),
-    )
-    network = fitted.network
-    card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
-    card["scenes"] = None if scenes is None else scenes.told()
-    card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
-    judged = judge(_detect(network, card, target), validation)
-    card |= in_words(learned, judged, card["trained_on"], training)
-    card["good_for"] += f", read at {resolution:g} um per px"
-    card["seconds"] = round(time.monotonic() - began, 1)
-    save_detector(out, network, card)
-    plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
-    return read_card(out)[0]
+        network = fitted.network
+        card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
+        card["scenes"] = None if scenes is None else scenes.told()
+        card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
+        card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
+        judged = judge(_detect(network, card, target), validation)
+        card |= in_words(learned, judged, card["trained_on"], training)
+        card["good_for"] += f", read at {resolution:g} um per px"
+        card["seconds"] = round(time.monotonic() - began, 1)
+        save_detector(out, network, card)
+        plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
+        return read_card(out)[0]
+
+
+@contextmanager
+def _room_for(split: Split, um_per_px: float, dpi: float | None, work: Path | str | None) -> Iterator[Path | None]:
+    """A folder for the pixels of samples that memory would not hold, removed afterwards; None where it holds them."""
+    images = (*split.training.labelled, *split.validation.labelled)
+    size = sum(7.5 * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2 for image in images)
+    if size <= MOST_IN_MEMORY:
+        yield None
+    elif work is None:
+        with tempfile.TemporaryDirectory(prefix="soilpipe-samples-") as name:
+            yield Path(name)
+    else:
+        folder = Path(work) / "samples"  # what a killed training left there is written anew
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stage(progress: Progress | None, stage: str) -> StageProgress | None:

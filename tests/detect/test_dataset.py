@@ -106,3 +106,27 @@ def test_a_file_that_is_no_image_is_named(labelled: Labelled) -> None:
     (path.parent / "image_0.png").write_bytes(b"not an image at all")
     with pytest.raises(SoilpipeError, match=r"image_0\.png"):
         build_samples(labels(path), 21.17)
+
+
+def test_pixels_may_lie_in_files_and_are_the_same(labelled: Labelled, tmp_path: Path) -> None:
+    path = labelled(scanners={"A": 4, "B": 1}, size=(1500, 224))
+    for workers in (1, 2):
+        kept = build_samples(labels(path), 21.17, workers=workers, spilled=tmp_path / f"spilled-{workers}")
+        for one, other in zip(build_samples(labels(path), 21.17), kept, strict=True):
+            assert one.image.file_name == other.image.file_name
+            for head in ("fine", "coarse"):
+                np.testing.assert_array_equal(one.passes[head].pixels, other.passes[head].pixels)
+                assert one.passes[head].factor == other.passes[head].factor
+        assert len(list((tmp_path / f"spilled-{workers}").iterdir())) == 10
+    other.passes["fine"].pixels[0, 0, 0] ^= 255
+    again = build_samples(labels(path), 21.17, spilled=tmp_path / "spilled-3")[-1].passes["fine"].pixels
+    assert again[0, 0, 0] != other.passes["fine"].pixels[0, 0, 0], "writing into them changes no file"
+
+
+def test_a_disk_without_room_is_told(labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    with pytest.raises(SoilpipeError, match=r"do not fit there \(No space left on device\).*XDG_CACHE_HOME"):
+        build_samples(labels(labelled(images=1)), 21.17, spilled=tmp_path / "spilled")

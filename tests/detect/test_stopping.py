@@ -34,6 +34,7 @@ def test_the_earlier_of_the_best_looks_is_kept() -> None:
 def test_it_is_over_after_so_many_looks_without_a_better_one() -> None:
     assert not saw(Stopping(10, 3), [0.1, 0.5, 0.4, 0.5]).is_over
     assert saw(Stopping(10, 3), [0.1, 0.5, 0.4, 0.5, 0.3]).is_over
+    assert not saw(Stopping(10, 3), [0.001, 0, 0, 0, 0]).is_over, "it has found nothing yet"
 
 
 def test_looks_are_due_every_so_often_and_at_the_end() -> None:

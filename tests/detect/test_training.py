@@ -161,3 +161,30 @@ def test_a_warm_start_takes_over_what_both_know(labelled: Labelled) -> None:
     torch.testing.assert_close(now["stem.conv.weight"], first["stem.conv.weight"], rtol=0, atol=0)
     for mine, its in ((5, 6), (7, 5), (0, 0), (4, 4)):  # Acari, Collembola, animal or not, bottom
         np.testing.assert_array_equal(now["fine.out.weight"][mine], first["fine.out.weight"][its])
+
+
+def test_scans_that_memory_would_not_hold_are_trained_on_from_files(
+    labelled: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = labelled(scanners={"A": 3, "B": 1})
+    seen: list[int] = []
+
+    def told(stage: str, *_: Any) -> None:
+        if stage == "training":
+            seen.append(len(list((path.parent / "work" / "samples").glob("*.npy"))))
+
+    train(path, "memory", difference=True)
+    monkeypatch.setattr("soilpipe.detect.training.MOST_IN_MEMORY", 1000)
+    train(path, "files", difference=True, work=path.parent / "work", progress=told)
+    train(path, "temporary", difference=True)
+    weights = [(path.parent / name / "weights.safetensors").read_bytes() for name in ("memory", "files", "temporary")]
+    assert weights[0] == weights[1] == weights[2]
+    assert seen[0] == 8 and not (path.parent / "work" / "samples").exists()
+
+
+def test_the_shares_of_real_artificial_and_simulated_crops_are_on_the_card(labelled: Labelled) -> None:
+    card = train(labelled(images=2), recipe=Recipe(steps=20, batch=4, crop=64, scenes=0.4))
+    shares = card["share_of_crops"]
+    assert 0.25 < shares["artificial"] < 0.55 and shares["artificial"] == card["scenes"]["crops"] / 80
+    assert shares["simulated"] == 0 and shares["real"] == pytest.approx(1 - shares["artificial"])
+    assert train(labelled(images=2))["share_of_crops"] == {"artificial": 0, "real": 1, "simulated": 0}
