@@ -33,7 +33,12 @@ class AnalysisError(SoilpipeError):
 
 
 class Analysis(FrozenModel):
-    """Everything that decides what is found on a scan, besides the scan and its references."""
+    """Everything that decides what is found on a scan, besides the scan and its references.
+
+    validation: what stood behind the detector when it was loaded for these scans. It is part of the id: an evaluation
+    that makes a version `local` (`evaluations`) begins an analysis of its own, which is published from the next scan
+    on, and the counts of the scans before keep what was known then.
+    """
 
     detector: str
     detector_name: str

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from soilpipe import __version__
 from soilpipe.detect.claims import Interval
 from soilpipe.detect.evaluation import Evaluation
+from soilpipe.detect.figures import ENOUGH_OF_A_SIZE
 from soilpipe.evaluations import EvaluationRecord
 from soilpipe.report.judging_gallery import Gallery
 from soilpipe.report.judging_plots import (
@@ -115,8 +116,10 @@ def _summary(found: Evaluation) -> tuple[str, ...]:
         told.append(f"{_explained(counts.r2, found.units)} (R² {counts.r2:.2f}{bounds}).")
     if found.shortest_found_mm is not None:
         told.append(f"Animals from about {found.shortest_found_mm:.2g} mm on are found more often than missed.")
-    elif found.by_length_mm:
+    elif any(size.animals >= ENOUGH_OF_A_SIZE for size in found.by_length_mm):
         told.append("There is no length from which on animals are found more often than missed.")
+    elif found.by_length_mm:
+        told.append("There are too few animals of any length to tell from which on they are found.")
     return tuple(told)
 
 

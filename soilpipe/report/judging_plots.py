@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def precision_recall_plot(found: Evaluation) -> bytes:
 
 
 def froc_plot(found: Evaluation) -> bytes:
-    """Recall against false alarms per 100 cm², with the working point."""
+    """Recall against false alarms per 100 cm² and per image, with the working point."""
     figure, axes = _figure()
     curve = found.froc
     least = 100 / found.area_cm2 / 2  # half a false alarm on everything: where none stands on a logarithmic axis
@@ -43,6 +44,18 @@ def froc_plot(found: Evaluation) -> bytes:
     most = max([one for one in curve.per_100cm2 if one <= FAR * at] + [2 * least, at])
     axes.set(ylim=(0, 1.02), xlim=(least, most))
     axes.set_xlabel("false alarms per 100 cm²", color=MUTED)
+    images = found.area_cm2 / found.images / 100  # 100 cm² in an image
+
+    def per_image(rate: Any) -> Any:
+        return rate * images
+
+    def per_area(rate: Any) -> Any:
+        return rate / images
+
+    above = axes.secondary_xaxis("top", functions=(per_image, per_area))
+    above.set_xlabel("per image", color=MUTED)
+    above.tick_params(labelsize=9, colors=MUTED)
+    above.spines["top"].set_color("#bdc1c6")
     axes.set_ylabel("recall: share of the animals\nthat is found", color=MUTED)
     return _png(figure)
 

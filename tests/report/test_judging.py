@@ -100,6 +100,13 @@ def test_the_page_says_in_sentences_what_the_figures_say(tmp_path: Path) -> None
     assert "The 2 images were drawn again 1,000 times" in words and "lengths in mm and areas" not in words
 
 
+def test_a_limit_of_length_takes_ten_animals(tmp_path: Path) -> None:
+    few, enough = [[(A, "Acari")]] * 3, [[(A, "Acari")]] * 10
+    assert "too few animals of any length to tell" in text_of(judged(tmp_path, few, [(A, 0.9, 0)])[2])
+    assert "Animals from about 0.85 mm on are found" in text_of(judged(tmp_path, enough, [(A, 0.9, 0)])[2])
+    assert "There is no length from which on animals are found" in text_of(judged(tmp_path, enough, [])[2])
+
+
 def test_a_single_image_is_told_to_be_judged_by_blocks(tmp_path: Path) -> None:
     _, _, page = judged(tmp_path, [[(A, "Acari"), (B, "Acari")]], [(A, 0.9, 0)])
     words = text_of(page)
