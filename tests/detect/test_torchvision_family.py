@@ -60,7 +60,8 @@ def test_the_families_are_those_that_a_project_file_may_name() -> None:
 
 @pytest.mark.parametrize(("family", "millions"), [(FAMILIES[0], 43.313), (FAMILIES[1], 32.141)])
 def test_a_family_has_the_parameters_that_the_page_says(family: str, millions: float) -> None:
-    network = make_family(family, 12)
+    with torch.device("meta"):  # shapes alone
+        network = make_family(family, 12)
     assert round(network.parameter_count / 1e6, 3) == millions
     assert all(value.requires_grad for value in network.parameters())  # nothing is frozen
 
