@@ -28,3 +28,18 @@ def least_scores(info: DetectorInfo, threshold: float | None) -> np.ndarray:
         return np.full(len(info.taxa), threshold)
     own = info.settings.get("thresholds", {})
     return np.array([own.get(taxon, info.threshold) for taxon in info.taxa], np.float64)
+
+
+def threshold_problems(card: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a card's `thresholds`."""
+    own = card.get("thresholds", {})
+    if not isinstance(own, dict):
+        return [f"`thresholds` = {own!r} (expected taxa with numbers from 0 to 1)"]
+    strange = [taxon for taxon in own if taxon not in card["taxa"]]
+    wrong = {
+        taxon: value
+        for taxon, value in own.items()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1
+    }
+    told = [f"`thresholds` names {', '.join(strange)}, which `taxa` does not"] if strange else []
+    return told + ([f"`thresholds` = {wrong!r} (expected 0 to 1)"] if wrong else [])

@@ -21,6 +21,7 @@ from safetensors.torch import save as tensor_bytes
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import MEDIUM, network_of, size_of
+from soilpipe.detect.thresholds import threshold_problems
 from soilpipe.detect.torchvision_detector import TorchvisionDetector
 from soilpipe.detect.torchvision_family import FAMILIES, TorchvisionNetwork, make_family
 from soilpipe.errors import SoilpipeError
@@ -138,6 +139,7 @@ def check_card(card: Any, path: Path) -> None:
             problems.append(f"`heads` = {heads!r} (expected ['fine']{'' if family else f' or {list(HEADS)!r}'})")
         if not 0 <= card["threshold"] <= 1:
             problems.append(f"`threshold` = {card['threshold']!r} (expected 0 to 1)")
+        problems += threshold_problems(card)
         for key, least in (("um_per_px", 0), ("border_mm", 0), ("border_tolerance", 1)):
             if key in needed and not (math.isfinite(card[key]) and card[key] > least):
                 problems.append(f"`{key}` = {card[key]!r} (expected more than {least})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.thresholds import at_work
+from soilpipe.detect.weights import WeightsError, check_card
 from soilpipe.tiles import image_from_array
 
 CARD: dict[str, Any] = {
@@ -74,3 +76,12 @@ def test_what_reaches_the_threshold_of_its_taxon_is_at_work() -> None:
     scores = np.array([0.9, 0.5, 0.4, 0.3], np.float32)
     found = Detections(np.zeros((4, 4), np.float32), scores, np.array([0, 1, 0, 1]), ("a", "b"))
     assert at_work(found, 0.45, {"b": 0.3}).scores.tolist() == scores[[0, 1, 3]].tolist()
+
+
+def test_thresholds_that_make_no_sense_are_told() -> None:
+    for value in (["Acari"], 0.5):
+        with pytest.raises(WeightsError, match=r"`thresholds` = .*expected taxa with numbers"):
+            check_card({**CARD, "architecture": {"taxa": 2}, "thresholds": value}, Path("card.json"))
+    own = {"Acari": float("nan"), "Collembola": 1.2, "Protura": 0.5}
+    with pytest.raises(WeightsError, match=r"names Protura, which `taxa` does not.*nan, 'Collembola': 1.2"):
+        check_card({**CARD, "architecture": {"taxa": 2}, "thresholds": own}, Path("card.json"))
