@@ -2,7 +2,8 @@
 
 An animal is cut out along the mask of its label; where the label is a box alone, along the silhouette that
 `soilpipe.detect.measure` finds in it. Pixels are those of a pass, unscaled. Legs and antennae stick out of masks: what
-the difference shows beside the mask is kept as the fringe of a cut-out.
+changed beside the mask, as the body did, is kept as the fringe of a cut-out. On ground as even as a sticky card, the
+ground itself tells what is animal: wings let it through, and coarse masks take none of it along.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ FINER = 4  # masks are drawn this many times finer, and averaged
 SOFT = 0.6  # px: how soft the edge of a mask is made, as edges in scans are
 RIMS = (6, 0.25, 24)  # px of ground around a box, room for legs: at least, and so much of its length, at most so many
 LEAST_MASK = 4.0  # px²: less is no animal
+LEAST_FILLED = 0.5  # of a box, by what is around its mask: less, and mask and box are not of the same
+FADE = 4  # px over which legs fade out before the border of a cut-out
+MOST_FRINGE = 1.0  # of the area of a mask: more is a veil or a neighbour, not legs
+EVEN = 5.0  # grey levels, the spread of ground that is even
 PIECE = 1536  # px a side of the piece of a scan in which look-alikes are looked for
 STANDS_OUT = 40.0  # from the ground: a look-alike, in tenths of the median contrast
 CLEAR = 4  # px that look-alikes and bare ground keep from animals
@@ -69,8 +74,8 @@ def um_per_px_of_pass(sample: Sample, head: Head) -> float:
 
 
 def cut_animal(sample: Sample, row: int, head: Head) -> Cutout | None:
-    """One labelled animal; None for crowds, at the border of its image, beside another one, or where nothing stands
-    out in its box."""
+    """One labelled animal; None for crowds, at the border of its image, beside another one, where nothing stands out in
+    its box, or its mask fills but a part of that."""
     image, given = sample.image, sample.passes[head]
     boxes = image.boxes / np.float32(given.factor)
     box = boxes[row]
@@ -91,6 +96,8 @@ def cut_animal(sample: Sample, row: int, head: Head) -> Cutout | None:
     if alpha is None or float(alpha.sum()) / 255 < LEAST_MASK:
         return None
     inside = (box - np.tile(origin, 2)).astype(np.float32)
+    if _filled(alpha, inside) < LEAST_FILLED:
+        return None
     return _cutout(pixels, alpha, inside, int(image.labels[row]), um_per_px_of_pass(sample, head), by)
 
 
@@ -139,7 +146,7 @@ def find_look_alikes(
         rim = rim_of(box)
         inner = pieces[rim:-rim, rim:-rim]
         mask = pieces == np.bincount(inner[inner > 0]).argmax()
-        if _stirred(pixels, mask):
+        if _stirred(pixels, mask) or mask[[0, -1]].any() or mask[:, [0, -1]].any():
             continue
         alpha = cv2.GaussianBlur(mask.astype(np.uint8) * 255, (0, 0), SOFT)
         inside = box - np.array([x, y, x, y], np.float32)
@@ -187,6 +194,16 @@ def _drawn(
     return _averaged(fine, shape) if fine.any() else None
 
 
+def _filled(alpha: npt.NDArray[np.uint8], box: Floats) -> float:
+    """What is around a mask against its box: the intersection over the union."""
+    y, x = np.nonzero(alpha > 127)
+    if not len(y):
+        return 0.0
+    around = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], np.float32)
+    shared = np.clip(np.minimum(around[2:], box[2:]) - np.maximum(around[:2], box[:2]), 0, None).prod()
+    return float(shared / ((around[2:] - around[:2]).prod() + (box[2:] - box[:2]).prod() - shared))
+
+
 def _averaged(fine: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """A mask that is `FINER` times finer, 0 or 255, as soft alpha of (h, w)."""
     return cv2.GaussianBlur(cv2.resize(fine, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), (0, 0), SOFT)
@@ -201,12 +218,22 @@ def _cutout(
     by: Literal["mask", "silhouette", "contrast", "borrowed"],
 ) -> Cutout:
     """A copy: windows of samples are not kept alive by it. Bare ground and look-alikes have no legs, and no fringe."""
-    bare = np.zeros((3, *alpha.shape), np.int8)
+    colours, ground = pixels[:3], ground_around(pixels[:3])
+    change, known = pixels[3:6].astype(np.float32) - 128, pixels[6] > 0
+    beside = alpha == 0
+    contrast = np.abs(colours - ground[:, None, None]).max(axis=0)
+    spread = 1.5 * float(np.median(contrast[beside])) if beside.any() else EVEN
+    if spread < EVEN:
+        body = float(np.percentile(contrast[alpha > 127], 90)) if (alpha > 127).any() else 0.0
+        matte = np.clip(cv2.GaussianBlur(contrast, (0, 0), SOFT) / max(2 * spread + 2, 0.15 * body) - 1, 0, 1)
+        alpha = np.rint(alpha * matte).astype(np.uint8)
+        if not known.any():
+            change, known = colours - ground[:, None, None], np.ones_like(beside)
     return Cutout(
-        pixels[:3].copy(),
+        colours.copy(),
         alpha.copy(),
-        bare if label < 0 else _fringe(pixels, alpha),
-        ground_around(pixels[:3]),
+        np.zeros(change.shape, np.int8) if label < 0 else _fringe(change, known, alpha),
+        ground,
         box.copy(),
         label,
         um_per_px,
@@ -214,20 +241,29 @@ def _cutout(
     )
 
 
-def _fringe(pixels: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-    """What the difference shows beyond its noise and hangs together with a mask: (3, h, w) int8."""
-    difference = pixels[3:6].astype(np.float32) - 128
-    size = np.abs(difference).max(axis=0)
-    beside = (alpha == 0) & (pixels[6] > 0)
-    if beside.sum() < 8:
-        return np.zeros(difference.shape, np.int8)
+def _fringe(change: Floats, known: npt.NDArray[np.bool_], alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    """What has changed beyond its noise, the way the body has, and hangs together with a mask: (3, h, w) int8.
+
+    change: (3, h, w) grey levels, against what was there before, where `known`.
+    """
+    nothing = np.zeros(change.shape, np.int8)
+    beside, body = (alpha == 0) & known, (alpha > 127) & known
+    if beside.sum() < 8 or not body.any():
+        return nothing
+    size = np.abs(change).max(axis=0)
     noise = 1.5 * float(np.median(size[beside])) + 1.0
     clear = np.clip(cv2.GaussianBlur(size, (0, 0), SOFT) / noise - 2.0, 0, 1)
-    body = cv2.dilate(alpha, np.ones((3, 3), np.uint8)) > 0
-    _, pieces = cv2.connectedComponents(((clear > 0) | body).astype(np.uint8), connectivity=8)
-    clear *= np.isin(pieces, np.unique(pieces[body])) & (pixels[6] > 0)
-    clear[[0, -1]] = clear[:, [0, -1]] = 0
-    return np.clip(np.rint(difference * clear), -127, 127).astype(np.int8)
+    as_body = np.tensordot(change[:, body].mean(axis=1), change, axes=1) > 0
+    inside = cv2.dilate(alpha, np.ones((3, 3), np.uint8)) > 0
+    _, pieces = cv2.connectedComponents(((clear > 0) & as_body | inside).astype(np.uint8), connectivity=8)
+    clear *= np.isin(pieces, np.unique(pieces[inside])) & known & as_body
+    if (clear[beside] > 0).sum() > MOST_FRINGE * (alpha > 127).sum():
+        return nothing
+    for row in range(FADE):  # nothing ends at the border of a cut-out
+        rim = [row, -1 - row]
+        clear[rim] = np.minimum(clear[rim], row / FADE)
+        clear[:, rim] = np.minimum(clear[:, rim], row / FADE)
+    return np.clip(np.rint(change * clear), -127, 127).astype(np.int8)
 
 
 def _stirred(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> bool:

@@ -108,20 +108,20 @@ def paste(
     return turned_box(cutout, turn) + np.array([x, y, x, y], np.float32)
 
 
-def _laid(cutout: Cutout, turn: int, gain: Floats) -> _Layer:
+def _laid(cutout: Cutout, turn: int, gain: float) -> _Layer:
     def turned(planes: npt.NDArray) -> Floats:
         planes = planes.swapaxes(-1, -2) if turn & 4 else planes
         planes = planes[..., ::-1] if turn & 1 else planes
         planes = planes[..., ::-1, :] if turn & 2 else planes
         return np.ascontiguousarray(planes, np.float32)
 
-    strength = gain[:, None, None]
+    strength = np.float32(gain)
     return _Layer(
         turned(cutout.colours) * strength, turned(cutout.alpha) / np.float32(255), turned(cutout.fringe) * strength
     )
 
 
-def _gain(cutout: Cutout, picture: Floats, share: float) -> Floats:
-    """(3,) of R, G, B: 1 for a `share` of 0; for 1, as much as the ground here is lighter than its own."""
-    lighter = (ground_around(picture) + 10) / (cutout.ground + 10)
-    return np.clip(lighter**share, *GAINS).astype(np.float32)
+def _gain(cutout: Cutout, picture: Floats, share: float) -> float:
+    """1 for a `share` of 0; for 1, as much as the ground here is lighter than its own. Colours keep their hue."""
+    lighter = (float(ground_around(picture).mean()) + 10) / (float(cutout.ground.mean()) + 10)
+    return min(max(lighter**share, GAINS[0]), GAINS[1])

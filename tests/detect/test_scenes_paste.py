@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -44,6 +46,19 @@ def test_what_would_bring_another_animal_along_or_is_cut_off_is_not_cut_out() ->
 def test_an_animal_that_does_not_stand_out_has_no_silhouette() -> None:
     flat = np.full((SIDE, SIDE, 3), 80, np.uint8)
     assert cut_animal(sample_of(flat, flat, [BOX], masks=False), 0, "fine") is None
+
+
+def test_an_animal_whose_mask_is_a_part_of_its_box_is_not_cut_out() -> None:
+    sample = sample_of(with_animal(ground(), BOX), ground(), [BOX])
+    wide = replace(sample, image=replace(sample.image, boxes=np.array([[100, 60, 140, 106]], np.float32)))
+    assert cut_animal(sample, 0, "fine") is not None and cut_animal(wide, 0, "fine") is None
+
+
+def test_a_veil_around_an_animal_does_not_come_along() -> None:
+    shown = with_animal(ground(), BOX)
+    shown[100:130] = np.clip(shown[100:130].astype(int) + 40, 0, 255)
+    found = cut_animal(sample_of(shown, ground(), [BOX]), 0, "fine")
+    assert found is not None and not found.fringe.any()
 
 
 def test_legs_beside_the_mask_come_along_where_the_difference_shows_them_and_neighbours_do_not() -> None:
@@ -139,3 +154,30 @@ def test_look_alikes_stand_out_and_are_neither_labelled_nor_new() -> None:
     assert len(found) == 1 and found[0].label == -1
     assert found[0].length == pytest.approx(32, abs=4)
     assert found[0].alpha.sum() / 255 == pytest.approx(np.pi / 4 * 32 * 12, rel=0.25)
+
+
+def test_on_even_ground_a_coarse_mask_takes_no_ground_along() -> None:
+    """As on a sticky card, without a difference: an insect with a leg, in a mask that is larger than it."""
+    card = np.full((SIDE, SIDE, 3), (190, 200, 30), np.uint8)
+    shown = with_animal(card, [108.0, 93.0, 132.0, 103.0], (40, 30, 20))
+    cv2.line(shown, (120, 103), (120, 110), (40, 30, 20), 2)
+    found = cut_animal(sample_of(shown, card, [BOX], references=0), 0, "fine")
+    assert found is not None
+    assert 188 < found.alpha.sum() / 255 < 290, (
+        "the insect's 188 px, a pixel of soft edge and its leg, not the mask's 503"
+    )
+    window = sample_of(np.full_like(card, 90), card, [], references=0).passes["fine"].pixels
+    box = paste(window, found, 60, 50, turn=0, present=0.0, rng=np.random.default_rng(0)).astype(int)
+    corner = window[:3, box[1] + 3 : box[1] + 5, box[0] + 1 : box[0] + 4]
+    assert np.abs(corner.astype(int) - 90).max() <= 3, "inside the mask, outside the insect"
+    leg = window[0, box[1] + 18, box[0] + 20]
+    assert leg < 60
+
+
+def test_what_left_beside_an_animal_does_not_come_along() -> None:
+    """The background shows a pale animal that has gone; it touches the one that came."""
+    gone = [130.0, 104.0, 160.0, 112.0]
+    sample = sample_of(with_animal(ground(), BOX), with_animal(ground(), gone), [BOX])
+    found = cut_animal(sample, 0, "fine")
+    assert found is not None
+    assert found.fringe.min() > -20
