@@ -48,9 +48,9 @@ def analysed_scans(truth: Truth, slots: Sequence[Slot]) -> dict[str, tuple[Slot,
     """The scans whose detections count, in order: the slot of each, and the analysis."""
     found: dict[str, tuple[Slot, str]] = {}
     for slot in slots:
-        analysis = truth.analysis_at(slot.captured_at) if slot.captured_at and slot.observed else None
-        if slot.scan_id is not None and analysis is not None and truth.analysed(slot.scan_id, analysis):
-            found[slot.scan_id] = slot, analysis.id
+        analysis_id = truth.analysis_id_at(slot.captured_at) if slot.captured_at and slot.observed else None
+        if slot.scan_id is not None and analysis_id is not None and slot.scan_id in truth.detected[analysis_id]:
+            found[slot.scan_id] = slot, analysis_id
     return found
 
 

@@ -136,9 +136,9 @@ def _made_from(
     known_before = None if before is None else (before.counted, before.analysis_id, before.dpi)
     digest.update(repr((complete, earlier, known_before)).encode())
     for slot in slots:
-        analysis = truth.analysis_at(slot.captured_at or slot.slot)
-        mark = truth.detected[analysis.id].get(slot.scan_id or "") if analysis else None
-        told = (slot, analysis.id if analysis else None, mark, truth.receipts.get(slot.scan_id or ""))
+        analysis_id = truth.analysis_id_at(slot.captured_at or slot.slot)
+        mark = truth.detected[analysis_id].get(slot.scan_id or "") if analysis_id else None
+        told = (slot, analysis_id, mark, truth.receipts.get(slot.scan_id or ""))
         digest.update(repr(told).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 

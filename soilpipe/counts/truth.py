@@ -62,6 +62,10 @@ class Truth:
     def _published(self) -> PublishedAt:
         return PublishedAt(self.publications)
 
+    def analysis_id_at(self, moment: datetime) -> str | None:
+        """The id of the analysis published for a scan captured then. (An analysis works its own out each time.)"""
+        return self._published(moment)
+
     def analysis_at(self, moment: datetime) -> Analysis | None:
         """The analysis published for a scan captured then."""
         analysis_id = self._published(moment)

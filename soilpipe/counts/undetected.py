@@ -58,8 +58,8 @@ def list_undetected(
     end = min(ends, default=None)
     found = []
     for scan_id, captured_at in truth.scans:
-        analysis = truth.analysis_at(captured_at)
+        analysis_id = truth.analysis_id_at(captured_at)
         wanted = (since is None or captured_at >= since) and (end is None or captured_at < end)
-        if analysis is not None and wanted and not truth.analysed(scan_id, analysis):
-            found.append(Undetected(scan_id, captured_at, analysis.id))
+        if analysis_id is not None and wanted and scan_id not in truth.detected[analysis_id]:
+            found.append(Undetected(scan_id, captured_at, analysis_id))
     return tuple(sorted(found, key=lambda scan: (scan.captured_at, scan.scan_id)))
