@@ -70,8 +70,12 @@ def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonom
     usable = _usable(ours)
     if not usable:
         return Verdict(False, _why_unusable(version, ours), {"candidate": _told(ours[-1] if ours else None)})
-    champions = _usable(evaluations(store, role, content_of(store, role, present)))
+    theirs = evaluations(store, role, content_of(store, role, present))
+    champions = _usable(theirs)
     pair = next(((new, old) for new in usable for old in champions if new.labels_sha256 == old.labels_sha256), None)
+    if theirs and not champions:
+        words = f"the champion {present} cannot be compared with: {_why_unusable(present, theirs)}"
+        return Verdict(False, words, {"candidate": _told(usable[0]), "champion": _told(theirs[-1])})
     if pair is None:
         return Verdict(
             False,

@@ -77,6 +77,13 @@ def test_without_an_evaluation_of_its_own_or_of_the_champions_there_is_no_compar
     assert promote(store, "detector", candidate, "", False, NOW).version == candidate
 
 
+def test_a_champion_that_was_trained_on_the_tiles_is_no_measure(store: Store, candidate: str) -> None:
+    shipped(store, trained_on=5)
+    keep(store, record(candidate, BETTER))
+    words = refused(store, candidate)
+    assert "the champion shipped cannot be compared with: 5 of the 40 tiles" in words and "trained on" in words
+
+
 def test_the_best_ever_promoted_is_the_measure_and_not_only_the_present_one(store: Store, tmp_path: Path) -> None:
     best, poor, new = (register(store, "detector", make_model(tmp_path / name, name=name)) for name in "abc")
     shipped(store)
