@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import pyvips
+from PIL import Image, ImageCms
 
 from soilpipe.ingest.readers import Refused, open_reader, sources
 from soilpipe.ingest.readers.sources import CalledSource, PipedSource, counted_source
@@ -90,3 +91,14 @@ def test_a_disk_that_fails_behind_the_pipe(large: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("soilpipe.ingest.readers.sources.os.splice", fail)
     with pytest.raises(OSError, match="Input/output error"):
         decoded(large)
+
+
+@pytest.mark.parametrize("profile", [b"no profile at all" * 20, b"GRAY"])
+def test_a_wrong_colour_profile_is_no_fault_of_the_pixels(profile: bytes, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    if profile == b"GRAY":
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        profile = srgb[:16] + profile + srgb[20:]
+    path = tmp_path / "scan.png"
+    Image.fromarray(pixels).save(path, icc_profile=profile)
+    assert np.array_equal(decoded(path), pixels)

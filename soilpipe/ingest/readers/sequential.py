@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from soilpipe.ingest.readers.sources import STEP, counted_source
 
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
 
+_ANCILLARY = re.compile(r"\b[a-z][A-Za-z][A-Z][A-Za-z]: ")  # the case of a chunk's letters tells what it is
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 _LOGGER = logging.getLogger("pyvips")
 if _LOGGER.level == logging.NOTSET:
@@ -114,7 +116,10 @@ class SequentialReader:
 
 
 class _Overheard(logging.Handler):
-    """What libvips warns of in this thread meanwhile: that is all that tells of pixels left over in a PNG."""
+    """What libvips warns of in this thread meanwhile: that is all that tells of pixels left over in a PNG.
+
+    What it says of a PNG's ancillary chunks (a colour profile that is none, for one) is no matter of the pixels.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -122,7 +127,7 @@ class _Overheard(logging.Handler):
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
+        if record.thread == self._thread and not _ANCILLARY.search(record.getMessage()):
             self.said.append(record.getMessage())
 
     def __enter__(self) -> Self:
