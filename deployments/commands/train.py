@@ -183,6 +183,7 @@ def train_detector(
             backbone=backbone,
             warm_start=start.warm_start,
             device=device,
+            workers=None,
             work=work,
             resume=resume,
             progress=progress,

@@ -79,7 +79,7 @@ def train_detector(
     family: str | None = None,
     backbone: Path | str | None = None,
     warm_start: Path | str | None = None,
-    workers: int | None = None,
+    workers: int | None = 1,
     work: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -96,8 +96,9 @@ def train_detector(
     simulated seasons that are mixed into the training part. `grounds`: what artificial scenes are made on, where the
     recipe wants any (`scenes`); None: images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
-    `workers`: processes that prepare the samples; None: as many as there are cores, where that pays. `work`: a folder
-    where the training is kept every minute until it is done; `resume`: go on from there.
+    `workers`: processes that prepare the samples; they are spawned, so a script that asks for several needs a main
+    guard; None: as many as there are cores, where that pays. `work`: a folder where the training is kept every minute
+    until it is done; `resume`: go on from there.
 
     Returns the card. Raises LabelError, SplitError, TrainingError, WeightsError.
     """

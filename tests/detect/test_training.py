@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from soilpipe.detect.coco import LabelError, read_labels
 from soilpipe.detect.dataset import build_samples
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.trained_card import trained_on
-from soilpipe.detect.training import Recipe, TrainingError, _with_difference, train_detector
+from soilpipe.detect.training import Recipe, TrainingError, _with_difference, _workers, train_detector
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
@@ -188,3 +189,19 @@ def test_the_shares_of_real_artificial_and_simulated_crops_are_on_the_card(label
     assert 0.25 < shares["artificial"] < 0.55 and shares["artificial"] == card["scenes"]["crops"] / 80
     assert shares["simulated"] == 0 and shares["real"] == pytest.approx(1 - shares["artificial"])
     assert train(labelled(images=2))["share_of_crops"] == {"artificial": 0, "real": 1, "simulated": 0}
+
+
+def test_processes_are_worth_it_for_many_pixels_with_references(labelled: Labelled) -> None:
+    def large(data: dict[str, Any]) -> None:
+        for image in data["images"]:
+            image.update(width=6000, height=6000)
+
+    def read(**given: Any) -> Any:
+        path = labelled(**given)
+        return read_labels(path, path.parent)
+
+    dated = {"A": 2}
+    assert _workers(read(scanners=dated), True) == 1
+    assert _workers(read(images=2, change=large), True) == 1
+    assert _workers(read(scanners=dated, change=large), True) == len(os.sched_getaffinity(0))
+    assert _workers(read(scanners=dated, change=large), False) == 1
