@@ -61,7 +61,9 @@ def detect_scan(
         )
     references = _references(project, store, receipt, analysis, scale) if detector.info.uses_difference else []
     registrations = register_all(scan, references)
-    found = detector.detect(scan, references, registrations, threshold=analysis.threshold)
+    # A detector may have a threshold of its own for each taxon; one number given to it would replace them all.
+    threshold = None if analysis.threshold == detector.info.threshold else analysis.threshold
+    found = detector.detect(scan, references, registrations, threshold=threshold)
     names = [_name(project, label) for label in found.taxa]
     named = [names[label] for label in found.labels]
     sizes = measure(scan, references, registrations, found.boxes, um_per_px)

@@ -219,7 +219,7 @@ def test_without_a_resolution_the_detectors_scale_is_taken_and_nothing_is_measur
     detector = FixedDetector()
     done = detect_scan(project, store, scan, detector, analysis(detector))
     file = read_detection_file(store, done.analysis_id, scan.scan_id)
-    assert detector.shown == [((), 42.0, 0.5)]
+    assert detector.shown == [((), 42.0, None)]  # its own thresholds
     assert (file.metadata["um_per_px"], file.metadata["um_per_px_from"]) == (42.0, "detector")
     assert file.table["length_mm"].null_count == file.table.num_rows == 2
 
