@@ -1,9 +1,9 @@
 """Pasting a cut-out into a scan, and into the scans before it, with the difference that they would then have.
 
 Edges are soft over a pixel (a matte), and what a cut-out's fringe shows is added to the ground that is there. Of the
-blendings tried, this one could not be told from the real thing on pictures of simulated scans: feathering over more
-pixels carries a rim of the old ground along, and Poisson blending (Perez et al. 2003) takes the contrast out of pale
-animals on dark ground and bends their colours.
+blendings tried on pictures of simulated scans, animals pasted like this could not be told from real ones on ground of
+their own kind: feathering over more pixels carries a rim of the old ground along, and Poisson blending (Perez et al.
+2003) takes the contrast out of pale animals on dark ground and bends their colours.
 
 Of the references only their median is known at this stage, the background. It shows what is in more than half of them,
 and of what is in half of them one half: exact to within the noise where the ground itself does not change.
