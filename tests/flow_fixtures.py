@@ -85,11 +85,13 @@ class TinyProject:
             return monitor_scanner(str(self.file), scanner_id, return_state=True, **options)
 
     def bytes_of_store(self) -> dict[str, str]:
-        """Hash of every file, unfinished writes aside."""
+        """Hash of every file, but for unfinished writes, and for what a run notes of the times of files."""
+        notes = {".tmp", *(f".index/{name}" for name in ("touched", "truth", "series", "pages"))}
+        found = {path.relative_to(self.store): path for path in sorted(self.store.rglob("*")) if path.is_file()}
         return {
-            str(path.relative_to(self.store)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(self.store.rglob("*"))
-            if path.is_file() and ".tmp" not in path.parts
+            str(inside): hashlib.sha256(path.read_bytes()).hexdigest()
+            for inside, path in found.items()
+            if not notes & {str(parent) for parent in inside.parents}
         }
 
 
