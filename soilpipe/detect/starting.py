@@ -16,6 +16,9 @@ from soilpipe.detect.sizes import MEDIUM, make_network
 from soilpipe.detect.warm_start import begin_from
 
 SCRATCH_RATE, RESNET_RATE = 4e-3, 1e-3  # AdamW's, at its height
+WARM_RATE = 0.25
+"""Of the rate, for a detector that begins from another: the whole of it first unlearns what is known (shipped detector,
+40 labelled scans of the generator `peat`, 60 steps: AP50 .37 against .32; afresh .01; one run each)."""
 PRETRAINED_RATE = 0.1  # of that, for an encoder that comes with weights
 
 
@@ -54,6 +57,8 @@ class Start:
             rate = LEARNING_RATE
         elif self.size.startswith("resnet"):
             rate = RESNET_RATE
+        if self.warm_start is not None:
+            rate *= WARM_RATE
         share = 1.0 if self.backbone is None or self.family is not None else PRETRAINED_RATE
         return Recipe(**{"learning_rate": rate, "encoder_rate": share, **given})
 

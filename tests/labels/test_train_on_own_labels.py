@@ -28,7 +28,7 @@ def season(make_season: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp
     season = make_season(scanners := ("A20", "B30", "C40"))
     for scanner in scanners:
         for number in range(5):
-            season.scan(20 * number, scanner_id=scanner, animal=number % 2 == 1)
+            season.scan(20 * number, scanner_id=scanner, animal=True)
     return season
 
 
@@ -50,21 +50,22 @@ def test_without_labels_the_first_steps_are_told(season: Any) -> None:
 def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_its_scans(
     season: Any, tmp_path: Path
 ) -> None:
-    draw, _ = draw_tiles(season.project, season.store, tiles=30, tile_px=225)
-    for tile in draw.tiles:
-        mark(season, tile, ("Collembola", 60, 60, 130, 84), ("Acari", 150, 40, 170, 62))
+    draw, _ = draw_tiles(season.project, season.store, tiles=15, tile_px=450)
+    for tile in draw.tiles:  # the animal that is in every scan, and one that nobody could cut out
+        x, y = 165 - tile.x0, 138 - tile.y0
+        mark(season, tile, ("Collembola", x, y, x + 70, y + 24), ("Acari", 300, 40, 320, 62))
     path = write_coco(season.project, season.store, tmp_path / "all")
     assert path is not None
     images = read_labels(path, path.parent).labelled
     held = {image.file_name for image in images if hold_out_of(images).holds(image)}
-    made = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "5")
+    made = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
     card = made["card"]
     assert held and not held & set(card["trained_on"]["image_names"])
     assert card["labels_taken"].startswith(f"{len(held)} of {len(images)} labelled tiles are of the hold-out")
     assert card["taxa"] == ["Collembola", "Acari"] and card["warm_start"] is None
     assert card["scenes"]["crops"] > 0 and card["scenes"]["grounds_from"] == "unlabelled"
     assert card["recipe"]["scenes"] == 0.5 and card["trained_on"]["share_of_images"]["simulated"] == 0
-    again = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "5")
+    again = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
     assert again["version"] != "" and _weights(season, again) == _weights(season, made)
 
 
@@ -89,6 +90,7 @@ def test_the_champion_is_what_a_training_begins_from(season: Any) -> None:
     for tile in draw.tiles:
         mark(season, tile, ("Collembola", 60, 60, 130, 84))
     first = train(season, "--name", "first", "--scenes", "0")
+    assert first["card"]["recipe"]["learning_rate"] == 1e-3, "less than afresh: it knows something already"
     assert first["card"]["warm_start"] == "shipped" and "Begins from the weights of shipped" in first["told"]
     promoted = ["models", "promote", "first", "--force", "--reason", "a test", "--project", str(season.project.path)]
     assert cli.invoke(app, promoted).exit_code == 0
