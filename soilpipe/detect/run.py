@@ -113,7 +113,7 @@ def _references(
             raise ScanDetectionError(
                 f"{receipt.scan_id} was detected against {reference['scan_id']}, whose pixels are no longer in the "
                 f"store {store.root}; its detections stay as they are. To detect it against other scans, delete "
-                f"{layout.detection_file(analysis.id, receipt.scan_id)}"
+                f"{layout.detection_file(analysis.id, receipt.scan_id)}, then `soilpipe rebuild` and `soilpipe run`"
             )
         images.append(image)
     return images
