@@ -184,7 +184,7 @@ def _detection_problems(store: Store, truth: Truth) -> Iterator[Problem]:
                 yield Problem("detections", key, str(file))
             elif (file.metadata.get("scan_id"), file.metadata.get("analysis_id")) != (scan_id, analysis_id):
                 yield Problem(
-                    "detections", key, "holds the detections of another scan or analysis; delete it and run again"
+                    "detections", key, "holds the detections of another scan or analysis; delete it, then rebuild and run"
                 )
 
 

@@ -170,7 +170,7 @@ def list_scan_ids(store: Store, scanner_id: str, year: int | None = None) -> lis
 
 
 def _read(store: Store, key: str) -> Receipt:
-    remedy = "restore it from a backup, or delete it and run again while the scanner's file is in the inbox"
+    remedy = "restore it from a backup, or delete it, rebuild and run again while the scanner's file is in the inbox"
     try:
         receipt = Receipt.model_validate(store.read_json(key))
         if receipt.scan_id != key.rpartition("/")[2].removesuffix(".json"):

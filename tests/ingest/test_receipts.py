@@ -16,7 +16,7 @@ def test_a_damaged_receipt_is_told_with_its_remedy_and_the_remedy_works(bench, d
     before = list_receipts(bench.store, "A20")
     key = layout.receipt(before[0].scan_id)
     bench.store.write_bytes(key, bench.store.read_bytes(key)[:keep] if keep else b"{}")
-    with pytest.raises(StoreError, match="delete it and run again"):
+    with pytest.raises(StoreError, match="delete it, rebuild and run again"):
         list_receipts(bench.store, "A20")
     bench.store.delete(key)
     assert [outcome.kind for outcome in bench.run()] == ["accepted"]
