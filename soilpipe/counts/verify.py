@@ -183,9 +183,8 @@ def _detection_problems(store: Store, truth: Truth) -> Iterator[Problem]:
             if isinstance(file, DetectionFileError):
                 yield Problem("detections", key, str(file))
             elif (file.metadata.get("scan_id"), file.metadata.get("analysis_id")) != (scan_id, analysis_id):
-                yield Problem(
-                    "detections", key, "holds the detections of another scan or analysis; delete it, then rebuild and run"
-                )
+                what = "holds the detections of another scan or analysis; delete it, then rebuild and run again"
+                yield Problem("detections", key, what)
 
 
 def _series_problems(project: Project, store: Store, scanner_id: str, truth: Truth) -> Iterator[Problem]:

@@ -50,7 +50,8 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
     data = _load(labels)
     problems: list[str] = []
     categories, category_index = _categories(data["categories"], problems)
-    info = data.get("info") if isinstance(data.get("info"), dict) else {}
+    told = data.get("info")
+    info: dict[str, Any] = told if isinstance(told, dict) else {}
     simulated = bool(info.get("simulated", "generator" in info))
     entries = {entry.get("id"): entry for entry in data["images"]}
     if len(entries) < len(data["images"]):
