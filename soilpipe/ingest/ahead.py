@@ -1,22 +1,60 @@
-"""Reading one band ahead, so that a file is decoded while what came before is looked at, reduced and written."""
+"""Reading ahead, so that a file is decoded while it is hashed, and while what came before is looked at and written."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
+from soilpipe.ingest.readers import Reader
+from soilpipe.ingest.zarr_writer import SHARD
 
-def ahead(bands: Iterator[np.ndarray]) -> Generator[np.ndarray]:
-    """The same bands in the same order; the next is read by a thread meanwhile. One more band is held in memory.
 
-    What `bands` raises is raised here, in its place. When the caller stops early, a band being read is waited for, so
-    that nothing reads from the file any more once this has ended.
+class ReadAhead:
+    """A file that a thread opens, and reads one band ahead: two bands are held in memory, the one in hand and the next.
+
+    The thread does all of the reading, and begins at once: with the first band, before anybody asks for it. What it
+    raises is raised where the result is asked for.
     """
-    with ThreadPoolExecutor(1, "soilpipe-decode") as decoding:
-        coming = decoding.submit(next, bands, None)
-        while (band := coming.result()) is not None:
-            coming = decoding.submit(next, bands, None)
+
+    def __init__(self, open_file: Callable[[], Reader], decoding: ThreadPoolExecutor) -> None:
+        self._decoding = decoding
+        self._opening = decoding.submit(open_file)
+        self._bands: Iterator[np.ndarray] | None = None
+        self._coming: Future[np.ndarray | None] = decoding.submit(self._next)
+
+    @property
+    def reader(self) -> Reader:
+        """The open file. Raises Refused."""
+        return self._opening.result()
+
+    def bands(self) -> Generator[np.ndarray]:
+        """(r, W, 3) uint8 from top to bottom, ``r = SHARD`` but for the last. May be called once."""
+        while (band := self._coming.result()) is not None:
+            self._coming = self._decoding.submit(self._next)
             yield band
             del band  # held by nobody while the next is waited for
+
+    def close(self) -> None:
+        """Waits for a band that is being read, so that nothing reads on, and closes the file."""
+        self._decoding.shutdown(cancel_futures=True)
+        if not self._opening.cancelled() and self._opening.exception() is None:
+            self._opening.result().__exit__(None, None, None)
+
+    def _next(self) -> np.ndarray | None:
+        if self._bands is None:
+            self._bands = self._opening.result().bands(SHARD)
+        return next(self._bands, None)
+
+
+@contextmanager
+def reading_ahead(open_file: Callable[[], Reader]) -> Iterator[ReadAhead]:
+    """Opens a file and begins to read it, in a thread; however this ends, nothing reads from the file afterwards."""
+    with ThreadPoolExecutor(1, "soilpipe-decode") as decoding:
+        ahead = ReadAhead(open_file, decoding)
+        try:
+            yield ahead
+        finally:
+            ahead.close()

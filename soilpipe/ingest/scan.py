@@ -7,14 +7,14 @@ before the receipt goes to paths that hold the content's hash, and a second run 
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from soilpipe import __version__, layout
 from soilpipe.config import Project, Scanner
-from soilpipe.ingest.ahead import ahead
+from soilpipe.ingest.ahead import ReadAhead, reading_ahead
 from soilpipe.ingest.arrivals import Arrival, waiting
 from soilpipe.ingest.checksums import check, confirmed_by, problems, told_checksums
 from soilpipe.ingest.clock import shown_utc, to_utc
@@ -27,7 +27,7 @@ from soilpipe.ingest.quality import QualityMeter
 from soilpipe.ingest.quarantine import Quarantined, quarantine, quarantined_as
 from soilpipe.ingest.readers import Reader, Refused, open_reader
 from soilpipe.ingest.receipts import FileRecord, Receipt, read_receipt, write_receipt
-from soilpipe.ingest.zarr_writer import SHARD, describe_files, write_image
+from soilpipe.ingest.zarr_writer import describe_files, write_image
 from soilpipe.store import Inbox, Store
 
 __all__ = ["Candidate", "Outcome", "examine", "ingest_file", "live_scans_at", "sha256_of", "waiting"]
@@ -51,7 +51,7 @@ def ingest_file(
         entry = inbox.stat(arrival.entry)
         if entry is not None and not arrival.entry.is_now(entry):
             return _still_changing(arrival.name)
-        with inbox.open_local(arrival.entry) as path:
+        with inbox.open_local(arrival.entry) as path, reading_ahead(_opened(project, path, arrival.name)) as ahead:
             candidate = Candidate(
                 name=arrival.name,
                 entry=replace(arrival.entry, changed=entry.changed) if entry else arrival.entry,
@@ -61,7 +61,7 @@ def ingest_file(
                 name_problem=arrival.name_problem,
                 told=told_checksums(inbox, arrival.entry, arrival.name),
             )
-            outcome = examine(project, scanner, store, candidate, now, inbox, accepted)
+            outcome = _examine(project, scanner, store, candidate, now, ahead, inbox, accepted)
     except FileNotFoundError:
         if inbox.stat(arrival.entry) is not None:
             raise
@@ -73,16 +73,28 @@ def ingest_file(
     return outcome
 
 
-def examine(
+def examine(project: Project, scanner: Scanner, store: Store, candidate: Candidate, now: datetime) -> Outcome:
+    """Accept, refuse or set beside as a conflict a file that a person has decided on, or that is tried again."""
+    with reading_ahead(_opened(project, candidate.path, candidate.name, candidate.accepted)) as ahead:
+        return _examine(project, scanner, store, candidate, now, ahead)
+
+
+def _opened(project: Project, path: Path, name: str, any_suffix: bool = False) -> Callable[[], Reader]:
+    limits = {"max_pixels": project.max_pixels, "max_memory": project.max_memory}
+    return lambda: open_reader(path, **limits, name=name, any_suffix=any_suffix)
+
+
+def _examine(
     project: Project,
     scanner: Scanner,
     store: Store,
     candidate: Candidate,
     now: datetime,
+    ahead: ReadAhead,
     inbox: Inbox | None = None,
     accepted: AcceptedScans | None = None,
 ) -> Outcome:
-    """Accept, refuse or set beside as a conflict. ``inbox``: watched for a file that changes while it is read."""
+    """``ahead``: the candidate's file, being read. ``inbox``: watched for a file that changes while it is read."""
     time = candidate.device_time
     accepted = accepted or AcceptedScans(store, scanner.id)
     try:
@@ -90,23 +102,16 @@ def examine(
             return known
         if not candidate.accepted:
             check(candidate.told, candidate.sha256)
-        with open_reader(
-            candidate.path,
-            max_pixels=project.max_pixels,
-            max_memory=project.max_memory,
-            name=candidate.name,
-            any_suffix=candidate.accepted,
-        ) as reader:
-            if time is None:
-                time, time_from = _time_in_file(reader, candidate), "file"
-                if known := _known(scanner, store, candidate, time, accepted):
-                    return known
-            else:
-                time_from = candidate.time_from
-            if not candidate.accepted:
-                at = to_utc(time, scanner, candidate.entry.modified)
-                check_conflicts(scanner, store, candidate.sha256, at, reader, accepted)
-            outcome = _take(project, scanner, store, candidate, reader, time, time_from, inbox)
+        if time is None:
+            time, time_from = _time_in_file(ahead.reader, candidate), "file"
+            if known := _known(scanner, store, candidate, time, accepted):
+                return known
+        else:
+            time_from = candidate.time_from
+        if not candidate.accepted:
+            at = to_utc(time, scanner, candidate.entry.modified)
+            check_conflicts(scanner, store, candidate.sha256, at, ahead.reader, accepted)
+        outcome = _take(project, scanner, store, candidate, ahead, time, time_from, inbox)
         if outcome.kind == "accepted" and not candidate.accepted:
             scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
             accepted.add(scan_id)
@@ -187,11 +192,12 @@ def _take(
     scanner: Scanner,
     store: Store,
     candidate: Candidate,
-    reader: Reader,
+    ahead: ReadAhead,
     time: datetime,
     time_from: str,
     inbox: Inbox | None,
 ) -> Outcome:
+    reader = ahead.reader
     scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)
     dpi = reader.dpi or scanner.dpi
     dpi_from = "file" if reader.dpi else "project" if dpi else "unknown"
@@ -199,8 +205,8 @@ def _take(
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
     colours = colours_of(reader.icc, scanner.colours)
-    with closing(ahead(colours.applied(reader.bands(SHARD)))) as bands:  # however it ends, nothing reads on after it
-        digests = write_image(meter.watch(bands), shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
+    bands = meter.watch(colours.applied(ahead.bands()))
+    digests = write_image(bands, shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
     quality, mask = meter.result()
     image = describe_files(store, layout.scan_folder(scan_id), key, shape, digests)
     files = (*image, write_mask(store, scan_id, mask))

@@ -18,7 +18,9 @@ specification, so that only zarr-python with numcodecs reads it.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -36,6 +38,10 @@ from zarr.storage import MemoryStore, WrapperStore
 from soilpipe.ingest.receipts import FileRecord
 from soilpipe.store import Store
 from soilpipe.tiles import halve, pyramid_shapes
+
+if zarr.config.get("threading.max_workers") is None:
+    # zarr takes four threads more than there are cores, and the one that decodes the next band waits for its turn.
+    zarr.config.set({"threading.max_workers": len(os.sched_getaffinity(0))})
 
 CHUNK = 512
 SHARD = 2048
@@ -75,17 +81,21 @@ def write_image(
     # An empty chunk that is not written could not be told from a lost one.
     arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
     digests: dict[str, str] = {}
+    # A cluster is sent the next band while it compresses this one; threads need no such time.
+    at_once = 1 if _active_client() is None else 2
     with (
         store.told("write", key),
         ThreadPoolExecutor(1, "soilpipe-settle") as settling,
-        ThreadPoolExecutor(1, "soilpipe-write") as background,
+        ThreadPoolExecutor(at_once, "soilpipe-write") as background,
     ):
-        writing: Future[list[str]] | None = None
+        writing: deque[Future[list[str]]] = deque()
         settled: list[Future[None]] = []
-        for pieces in chain(_pyramid(bands, shapes), (None,)):
-            if writing is not None:
-                settled.append(settling.submit(_settle, store, key, writing.result(), digests))
-            writing = None if pieces is None else background.submit(_write_pieces, arrays, pieces)
+        for pieces in chain(_pyramid(bands, shapes), (None,) * at_once):
+            if writing and (pieces is None or len(writing) == at_once):
+                settled.append(settling.submit(_settle, store, key, writing.popleft().result(), digests))
+            if pieces is not None:
+                writing.append(background.submit(_write_pieces, arrays, pieces))
+            del pieces
         for future in settled:
             future.result()
     store.sync(key)
