@@ -2,7 +2,8 @@
 
     python benchmarks/ingest_work.py {decode,write,ingest,dask} FILE FOLDER DPI [--originals]
 
-``wall`` and ``cpu`` are seconds of the work itself, without starting Python, a cluster or its workers' imports;
+``wall`` and ``cpu`` are seconds of the work itself, without starting Python or a cluster, and without what a process
+does once in its life: each, workers too, writes a small picture before;
 ``cpu`` counts all threads and, with a cluster, its workers. ``peak_mb`` is VmHWM of the process (with a cluster the
 sum over its processes) and includes the interpreter and the libraries, given as ``base_mb`` too.
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import itertools
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import ingest_files
+import numpy as np
 
 from soilpipe.config import load_project
 from soilpipe.ingest.arrivals import find_arrivals
@@ -56,6 +58,12 @@ def cpu_of(process: int) -> float:
     """Seconds, user and system, of another process."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def warm_up() -> None:
+    """What a process does once in its life (imports, codecs, threads), by a small picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_image([np.zeros((600, 600, 3), np.uint8)], (600, 600), Store(folder), "warm.zarr", "warm", None)
 
 
 def decode(file: Path) -> int:
@@ -126,7 +134,8 @@ def main() -> None:
                 cluster = stack.enter_context(LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None))
                 client = stack.enter_context(Client(cluster))
                 workers = list(client.run(os.getpid).values())
-                client.run(importlib.import_module, "soilpipe.ingest.zarr_writer")  # once in a worker's life
+                client.run(warm_up)
+        warm_up()
         base = peak_mb() + sum(peak_mb(worker) for worker in workers)
         cpu, wall = time.process_time(), time.perf_counter()
         cpu += sum(cpu_of(worker) for worker in workers)

@@ -19,15 +19,12 @@ specification, so that only zarr-python with numcodecs reads it.
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
-import cv2
-import dask
 import numpy as np
 import zarr
 from zarr.abc.store import ByteRequest
@@ -36,6 +33,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore, WrapperStore
 
 from soilpipe.ingest.receipts import FileRecord
+from soilpipe.ingest.shards import Piece, writers
 from soilpipe.store import Store
 from soilpipe.tiles import halve, pyramid_shapes
 
@@ -81,10 +79,9 @@ def write_image(
     # An empty chunk that is not written could not be told from a lost one.
     arrays = [group[str(level)].with_config({"write_empty_chunks": True}) for level in range(len(shapes))]
     digests: dict[str, str] = {}
-    # A cluster is sent the next band while it compresses this one; threads need no such time.
-    at_once = 1 if _active_client() is None else 2
     with (
         store.told("write", key),
+        writers() as (write, at_once),
         ThreadPoolExecutor(1, "soilpipe-settle") as settling,
         ThreadPoolExecutor(at_once, "soilpipe-write") as background,
     ):
@@ -94,7 +91,7 @@ def write_image(
             if writing and (pieces is None or len(writing) == at_once):
                 settled.append(settling.submit(_settle, store, key, writing.popleft().result(), digests))
             if pieces is not None:
-                writing.append(background.submit(_write_pieces, arrays, pieces))
+                writing.append(background.submit(write, arrays, pieces))
             del pieces
         for future in settled:
             future.result()
@@ -117,9 +114,6 @@ def describe_files(
         sha256 = sha256 or store.sha256(whole)
         records.append(FileRecord(path=whole.removeprefix(folder + "/"), size=sizes[whole], sha256=sha256))
     return tuple(records)
-
-
-Piece = tuple[int, int, np.ndarray]  # level, first row, (r, w, 3) uint8
 
 
 def _pyramid(bands: Iterable[np.ndarray], shapes: tuple[tuple[int, int], ...]) -> Iterator[list[Piece]]:
@@ -171,47 +165,6 @@ class _Gathered:
         complete, self._rows, self._filled = self._rows, None, 0
         self.written += wanted
         return complete
-
-
-def _write_pieces(arrays: list[Any], pieces: list[Piece]) -> list[str]:
-    """Write every shard of the pieces, by threads or by the Dask cluster whose client is active; their paths."""
-    shards, paths = [], []
-    for level, top, rows in pieces:
-        array = arrays[level]
-        _, height, width = array.shards
-        for left in range(0, rows.shape[1], width):
-            shards.append((array, top, left, rows[:, left : left + width]))
-            paths.append(f"{level}/c/0/{top // height}/{left // width}")
-    client = _active_client()
-    if client is None:
-        write = dask.delayed(_write_shard, pure=False)
-        dask.compute([write(*shard) for shard in shards])
-    else:
-        # Pixels go straight to the workers: within the graph they would pass through the scheduler too.
-        blocks = client.scatter([np.ascontiguousarray(shard[3]) for shard in shards], direct=True, hash=False)
-        tasks = zip(shards, blocks, strict=True)
-        client.gather([client.submit(_write_shard, *shard[:3], block, pure=False) for shard, block in tasks])
-    return paths
-
-
-def _active_client() -> Any:
-    """The client of a Dask cluster, where one was opened in this process. Without one distributed is not imported."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        return distributed.default_client()
-    except ValueError:  # its word for: there is none
-        return None
-
-
-def _write_shard(array: Any, top: int, left: int, block: np.ndarray) -> None:
-    """One whole shard (or what the image's border leaves of it), (h, w, 3) uint8."""
-    height, width = block.shape[:2]
-    channels = np.empty((3, height, width), np.uint8)
-    for channel in range(3):  # zarr would take the colours apart chunk by chunk, at half the speed
-        cv2.extractChannel(block, channel, channels[channel])
-    array[:, top : top + height, left : left + width] = channels
 
 
 def _settle(store: Store, key: str, paths: list[str], digests: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from ome_zarr_models.v05 import Image
 
-from soilpipe.ingest import zarr_writer
+from soilpipe.ingest import shards
 from soilpipe.ingest.zarr_writer import SHARD, describe_files, shard_side, write_image
 from soilpipe.store import MissingKeyError, Store
 from soilpipe.tiles import ZarrPixels, image_from_array, open_image, tile_grid
@@ -56,13 +56,13 @@ def test_every_pixel_of_every_level_reads_back(shape: tuple[int, int], store: St
 
 def test_every_task_writes_one_whole_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    real = zarr_writer._write_shard
+    real = shards._write_shard
 
     def spy(array: zarr.Array, top: int, left: int, block: np.ndarray) -> None:
         written.append((array, top, left, block.shape))
         real(array, top, left, block)
 
-    monkeypatch.setattr(zarr_writer, "_write_shard", spy)
+    monkeypatch.setattr(shards, "_write_shard", spy)
     write(store, noise(4099, 2100))
     for array, top, left, (height, width, _) in written:
         for axis, start, size in ((1, top, height), (2, left, width)):
@@ -83,14 +83,19 @@ def test_the_digests_are_those_of_the_shards_as_they_lie_in_the_store(store: Sto
         describe_files(store, FOLDER, KEY, image.shape[:2], digests)
 
 
-def test_a_cluster_writes_the_same_bytes(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_cluster_writes_the_same_bytes(
+    in_memory: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from distributed import Client, LocalCluster
 
     def not_here(*_: object) -> None:
         raise AssertionError("the shards were written in this process")
 
-    image = noise(2100, 2300)
+    image = noise(6200, 2300) if in_memory else noise(2100, 2300)
     write(store, image)
+    if not in_memory:  # as on other machines
+        monkeypatch.setattr("soilpipe.ingest.shards.is_shared_with", lambda client: False)
     other = Store(tmp_path / "other")
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         monkeypatch.setattr(dask, "compute", not_here)
