@@ -13,7 +13,7 @@ import pyvips
 from PIL import Image, ImageCms
 
 from soilpipe.ingest.readers import Refused, open_reader, sources
-from soilpipe.ingest.readers.sources import CalledSource, PipedSource, counted_source
+from soilpipe.ingest.readers.sources import CalledSource, PipedSource, PlainSource, source_of
 
 
 @pytest.fixture
@@ -42,10 +42,19 @@ def test_both_sources_give_the_same_pixels(large: Path, monkeypatch: pytest.Monk
     assert not pipes()
 
 
+def test_a_large_png_is_read_by_the_decoder_itself(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (1300, 1200, 3), np.uint8)
+    path = tmp_path / "large.png"
+    path.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+    with path.open("rb") as file:
+        assert isinstance(source_of(file, counted=False), PlainSource)
+    assert np.array_equal(decoded(path), pixels)
+
+
 def test_given_is_what_was_taken(large: Path) -> None:
     size = large.stat().st_size
     with large.open("rb") as file:
-        source = counted_source(file)
+        source = source_of(file, counted=True)
         assert isinstance(source, PipedSource)
         image = pyvips.Image.new_from_source(source.source, "", access="sequential")
         region = pyvips.Region.new(image)
@@ -77,7 +86,7 @@ def test_a_disk_that_fails_is_no_fault_of_the_image() -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(5, "Input/output error")
 
-    source = counted_source(Failing(bytes(1000)))
+    source = source_of(Failing(bytes(1000)), counted=True)
     assert isinstance(source, CalledSource)
     with pytest.raises(pyvips.Error):
         pyvips.Image.new_from_source(source.source, "", access="sequential")

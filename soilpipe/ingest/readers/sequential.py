@@ -15,7 +15,7 @@ import numpy as np
 import pyvips
 
 from soilpipe.ingest.readers.base import cut, damaged, rgb8, unsupported
-from soilpipe.ingest.readers.sources import STEP, counted_source
+from soilpipe.ingest.readers.sources import STEP, source_of
 
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
 
@@ -54,7 +54,7 @@ class SequentialReader:
         self.icc = facts.icc
         self._needed_up_to = needed_up_to
         self._file = source.open("rb") if isinstance(source, Path) else source
-        self._counted = counted_source(self._file)
+        self._counted = source_of(self._file, needed_up_to > 0)
         try:
             # "warning" also stops at bad Huffman codes, which libjpeg would fill in with grey.
             self._image = pyvips.Image.new_from_source(self._counted.source, "", access="sequential", fail_on="warning")

@@ -41,13 +41,30 @@ class Counted(Protocol):
     def close(self) -> None: ...
 
 
-def counted_source(file: BinaryIO) -> Counted:
-    """``file`` from its beginning; it must stay open until the source is closed."""
+def source_of(file: BinaryIO, counted: bool) -> Counted:
+    """``file`` from its beginning; it must stay open until the source is closed.
+
+    ``counted``: whether `given` is wanted; else the decoder reads a large file by itself, which costs least.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size < _PIPED_FROM or not hasattr(os, "splice"):  # which Linux has
+    if size < _PIPED_FROM:
         return CalledSource(file, size)
-    return PipedSource(file)
+    if not counted:
+        return PlainSource(file, size)
+    return PipedSource(file) if hasattr(os, "splice") else CalledSource(file, size)  # Linux has it
+
+
+class PlainSource:
+    """A file that nobody counts."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.given = size
+        self.failure: OSError | None = None
+        self.source = pyvips.Source.new_from_descriptor(file.fileno())
+
+    def close(self) -> None:
+        """Nothing to be done: the file is the caller's."""
 
 
 class CalledSource:
