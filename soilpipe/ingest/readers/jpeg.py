@@ -11,8 +11,9 @@ from soilpipe.ingest.readers.sequential import Facts, SequentialReader
 
 MAGIC = b"\xff\xd8\xff"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-BYTES_PER_PIXEL_WHOLE = 7
-"""Memory of what libjpeg can only decode whole: two bytes a coefficient, and the picture."""
+BYTES_PER_PIXEL_WHOLE = 8
+"""Memory of taking in what libjpeg can only decode whole: 6 for its coefficients and 1 for working on them, and what
+the bands under way need. 557 MPix took 4.44 GB (`benchmarks/ingest.py --dpi 2400 --formats "jpeg progressive"`)."""
 
 
 def open_jpeg(path: Path, limits: Limits) -> SequentialReader:
