@@ -4,38 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from soilpipe.analyses import analysis_of
 from soilpipe.config import Project, Site
 from soilpipe.detect import weights
-from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.select import DetectorChoiceError, load_analysis_detector, load_project_detector
-from soilpipe.detect.weights import save_detector
 from soilpipe.models import ModelError, register
 from soilpipe.promotion import promote
 from soilpipe.store import Store
-
-CARD: dict[str, Any] = {
-    "name": "tiny",
-    "taxa": ["Acari", "Collembola"],
-    "um_per_px": 21.17,
-    "threshold": 0.4,
-    "validation": "none",
-    "border_mm": 4.0,
-    "border_tolerance": 1.3,
-    "heads": ["fine"],
-}
-
-
-def make_model(folder: Path, **card: Any) -> Path:
-    torch.manual_seed(0)
-    network = CentrePointNetwork(2, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval()
-    save_detector(folder, network, {**CARD, **card})
-    return folder
+from tests.tiny_model import make_model
 
 
 @pytest.fixture

@@ -14,17 +14,7 @@ from safetensors.torch import save_file
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.weights import WeightsError, load_detector, save_detector
 from soilpipe.tiles import image_from_array
-
-CARD: dict[str, Any] = {
-    "name": "tiny",
-    "taxa": ["Acari", "Collembola"],
-    "um_per_px": 21.17,
-    "threshold": 0.4,
-    "validation": "none",
-    "border_mm": 4.0,
-    "border_tolerance": 1.3,
-    "heads": ["fine"],
-}
+from tests.tiny_model import CARD
 
 
 def small(taxa: int = 2) -> CentrePointNetwork:
