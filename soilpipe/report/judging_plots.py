@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from soilpipe.detect.evaluation import Evaluation
 from soilpipe.detect.figures import FOUND, SizeFigures
@@ -54,6 +55,8 @@ def froc_plot(found: Evaluation) -> bytes:
 
     above = axes.secondary_xaxis("top", functions=(per_image, per_area))
     above.set_xlabel("per image", color=MUTED)
+    for axis in (axes.xaxis, above.xaxis):  # between the powers of ten there is no room for words
+        axis.set_minor_formatter(NullFormatter())
     above.tick_params(labelsize=9, colors=MUTED)
     above.spines["top"].set_color("#bdc1c6")
     axes.set_ylabel("recall: share of the animals\nthat is found", color=MUTED)
