@@ -15,6 +15,7 @@ import dask
 import numpy as np
 
 from soilpipe.ingest.shared_memory import MemoryFile, SharedPixels, is_shared_with
+from soilpipe.ingest.workers import ready_to_write
 
 BANDS_SENT = 2
 """Bands that a cluster has at once: it is sent the next while it compresses one. Threads need no such time."""
@@ -32,14 +33,15 @@ def writers() -> Iterator[tuple[Write, int]]:
     client = _active_client()
     if client is None:
         yield partial(_write_pieces, None), 1
-    elif not is_shared_with(client):
-        yield partial(_write_pieces, _Cluster(client, None)), BANDS_SENT
-    else:
-        with ExitStack() as files:
-            memory: SimpleQueue[MemoryFile] = SimpleQueue()
+        return
+    with ExitStack() as held:
+        held.enter_context(ready_to_write(client))
+        memory: SimpleQueue[MemoryFile] | None = None
+        if is_shared_with(client):
+            memory = SimpleQueue()
             for _ in range(BANDS_SENT):
-                memory.put(files.enter_context(closing(MemoryFile())))
-            yield partial(_write_pieces, _Cluster(client, memory)), BANDS_SENT
+                memory.put(held.enter_context(closing(MemoryFile())))
+        yield partial(_write_pieces, _Cluster(client, memory)), BANDS_SENT
 
 
 def _write_pieces(by: _Cluster | None, arrays: list[Any], pieces: list[Piece]) -> list[str]:
