@@ -69,9 +69,8 @@ def trained(device: str, labels: Path, images: Path, folder: Path, recipe: Recip
     if not (out / "card.json").exists():
 
         def progress(stage: str, done: int, of: int, figures: Any) -> None:
-            if done % 50 == 0 or done == of:
-                told = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
-                print(f"\r{stage} {done}/{of}  {told}   ", end="", flush=True)
+            told = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            print(f"\r{stage} {done}/{of}  {told}   ", end="", flush=True)
 
         began = time.monotonic()
         train_detector(
