@@ -15,6 +15,7 @@ DETECTIONS = "detections"
 SERIES = "series"
 RECORDS = "records"
 LABELS = "labels"
+PRETRAINING = "pretraining"
 
 _SCAN_ID = re.compile(r"(?P<scanner>[A-Za-z0-9_-]+)-(?P<time>[0-9]{8}T[0-9]{6})-(?P<sha8>[0-9a-f]{8})")
 
@@ -181,6 +182,21 @@ def label_files_prefix() -> str:
 def label_file(name: str) -> str:
     """What one import brought; append-only."""
     return f"{label_files_prefix()}/{name}.json"
+
+
+def replay_memory() -> str:
+    """Which crops of earlier scans pretraining keeps, so that it does not forget them."""
+    return f"{PRETRAINING}/memory/members.json"
+
+
+def replay_crops_prefix() -> str:
+    """The folder of their pixels."""
+    return f"{PRETRAINING}/memory/crops"
+
+
+def replay_crop(scan_id: str, name: str) -> str:
+    """One of them: a PNG of its seven planes, one below the other."""
+    return f"{replay_crops_prefix()}/{parse_scan_id(scan_id).scanner_id}/{scan_id}-{name}.png"
 
 
 def index(scanner_id: str) -> str:
