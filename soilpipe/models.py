@@ -1,8 +1,8 @@
-"""The model registry: versions named by their content, and the record of who replaced whom, and why.
+"""The model registry: versions named by their content, for each role.
 
 A version is a folder with weights.safetensors and card.json, never changed once written. Promotions and roll-backs are
-records; the champion of a role is what they add up to. What a promotion changes is what runs use from the next scan on;
-nothing older is made again. Whether a version may be promoted is for `promotion` to say.
+records (`decisions`); the champion of a role is what they add up to. What a promotion changes is what runs use from the
+next scan on; nothing older is made again. Whether a version may be promoted is for `promotion` to say.
 
 What a version is worth on this project's scans is learned after its card is written, and stands in `evaluations`.
 """
@@ -13,42 +13,40 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import AwareDatetime, ValidationError
+from typing import Any
 
 from soilpipe import layout
-from soilpipe.config import FrozenModel
+from soilpipe.decisions import SHIPPED, Decision, champion, decide, decisions, in_use, rollback
 from soilpipe.detect.base import Validation
-from soilpipe.errors import SoilpipeError
 from soilpipe.evaluations import LastEvaluation, evaluations, newest_local, summary, validation_now
 from soilpipe.model_cache import CARD, WEIGHTS, cached
+from soilpipe.roles import HOW_MADE, ROLES, ModelError, check_loads, check_role, shipped_folder
 from soilpipe.store import MissingKeyError, Store
 
-SHIPPED = "shipped"
-ROLES = ("detector",)
-PROMOTIONS = "promotions"
+__all__ = [
+    "ROLES",
+    "SHIPPED",
+    "Decision",
+    "Model",
+    "ModelError",
+    "card_of",
+    "champion",
+    "check_loads",
+    "content_of",
+    "content_version",
+    "decide",
+    "decisions",
+    "in_use",
+    "list_models",
+    "model_path",
+    "register",
+    "resolve",
+    "rollback",
+    "show",
+    "validation_of",
+]
 SHORTEST_PREFIX = 4
-
-
-class ModelError(SoilpipeError):
-    """A model that is not there, is damaged, or may not take the place it is meant for."""
-
-
-class Decision(FrozenModel):
-    """One promotion or roll-back. ``version`` is the champion from then on, ``previous`` the one before."""
-
-    role: str
-    action: Literal["promote", "rollback"]
-    version: str
-    previous: str
-    sequence: int
-    decided_at: AwareDatetime
-    forced: bool
-    reason: str
-    figures: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def register(store: Store, role: str, folder: Path) -> str:
 
     Raises ModelError when it is not a model that this release can load. Registering twice changes nothing.
     """
-    _check_role(role)
+    check_role(role)
     check_loads(role, folder)
     version = content_version(folder)
     target = layout.model_folder(role, version)
@@ -94,11 +92,12 @@ def content_version(folder: Path) -> str:
 
 def list_models(store: Store, role: str = "detector") -> list[Model]:
     """The shipped version, then the registered ones in the order of their names and versions."""
-    _check_role(role)
+    check_role(role)
     suffix = f"/{CARD}"
     keys = [e.key for e in store.list(layout.models_prefix(role), suffix)]
     found = [show(store, role, key.removesuffix(suffix).rsplit("/", 1)[1]) for key in keys]
-    shipped = [show(store, role, SHIPPED)] if (_shipped_folder(role) / CARD).is_file() else []
+    package = shipped_folder(role)
+    shipped = [show(store, role, SHIPPED)] if package is not None and (package / CARD).is_file() else []
     return [*shipped, *sorted(found, key=lambda m: (m.name, m.version))]
 
 
@@ -114,7 +113,7 @@ def show(store: Store, role: str, version: str) -> Model:
         name=str(card.get("name", version)),
         validation="local" if local else card.get("validation", "none"),
         taxa=tuple(card.get("taxa", ())),
-        champion=champion(store, role) == version,
+        champion=in_use(store, role) == version,
         card=card,
         evaluation=summary(local or (records[-1] if records else None)),
     )
@@ -123,7 +122,7 @@ def show(store: Store, role: str, version: str) -> Model:
 def content_of(store: Store, role: str, version: str) -> str:
     """The version by its content: itself, but for the one that comes with the package, which changes with releases."""
     version = resolve(store, role, version)
-    return content_version(_shipped_folder(role)) if version == SHIPPED else version
+    return content_version(_shipped(role)) if version == SHIPPED else version
 
 
 def validation_of(store: Store, role: str, version: str) -> Validation:
@@ -138,8 +137,9 @@ def resolve(store: Store, role: str, wanted: str) -> str:
 
     Raises ModelError when there is none, or when there are several.
     """
-    _check_role(role)
-    if wanted == SHIPPED or _exists(store, role, wanted):
+    check_role(role)
+    comes_with = shipped_folder(role) is not None
+    if (wanted == SHIPPED and comes_with) or _exists(store, role, wanted):
         return wanted
     suffix = f"/{CARD}"
     versions = [e.key.removesuffix(suffix).rsplit("/", 1)[1] for e in store.list(layout.models_prefix(role), suffix)]
@@ -150,74 +150,11 @@ def resolve(store: Store, role: str, wanted: str) -> str:
         return named[0]
     if named:
         raise ModelError(f"{wanted!r} stands for several versions of the {role}: {', '.join(named)}; give one of them")
-    there = ", ".join([SHIPPED, *versions])
-    raise ModelError(f"there is no {role} {wanted!r} in this store; there are: {there} (`soilpipe models list`)")
-
-
-def decisions(store: Store, role: str) -> list[Decision]:
-    """Every promotion and roll-back of a role, in order."""
-    found = []
-    for entry in store.list(layout.records_prefix(PROMOTIONS), ".json"):
-        try:
-            decision = Decision.model_validate(store.read_json(entry.key))
-        except ValidationError as error:
-            raise ModelError(f"{entry.key} is not a promotion record; records must not be edited") from error
-        if decision.role == role:
-            found.append(decision)
-    return sorted(found, key=lambda d: (d.sequence, d.decided_at, d.version))
-
-
-def champion(store: Store, role: str = "detector") -> str:
-    """The version in use: the one last promoted and not rolled back, else the one that comes with the package."""
-    return _reign(store, role)[-1]
-
-
-def _reign(store: Store, role: str) -> list[str]:
-    """The champions that roll-backs would lead through, the present one last."""
-    _check_role(role)
-    line = [SHIPPED]
-    for decision in decisions(store, role):
-        if decision.action == "promote":
-            line.append(decision.version)
-        elif len(line) > 1:
-            line.pop()
-    return line
-
-
-def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
-    """Bring the champion before the present one back."""
-    line = _reign(store, role)
-    if len(line) == 1:
-        raise ModelError(f"the {role} in use is the one that comes with the package; there is none before it")
-    return decide(store, role, "rollback", line[-2], line[-1], now, False, reason, {})
-
-
-def decide(
-    store: Store,
-    role: str,
-    action: Literal["promote", "rollback"],
-    version: str,
-    previous: str,
-    now: datetime,
-    forced: bool,
-    reason: str,
-    figures: Mapping[str, Any],
-) -> Decision:
-    """Write the record of a promotion or roll-back; from then on ``version`` is the champion."""
-    decision = Decision(
-        role=role,
-        action=action,
-        version=version,
-        previous=previous,
-        sequence=len(decisions(store, role)),
-        decided_at=now.astimezone(UTC),
-        forced=forced,
-        reason=reason.strip(),
-        figures=dict(figures),
-    )
-    name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
-    store.write_json(layout.record(PROMOTIONS, name), decision.model_dump(mode="json"))
-    return decision
+    there = ", ".join([*([SHIPPED] if comes_with else []), *versions])
+    if not there:
+        raise ModelError(f"there is no {role} in this store yet; {HOW_MADE[role]} makes one")
+    more = "" if role == "detector" else f" --role {role}"
+    raise ModelError(f"there is no {role} {wanted!r} in this store; there are: {there} (`soilpipe models list{more}`)")
 
 
 def model_path(store: Store, role: str, version: str) -> Path:
@@ -227,7 +164,7 @@ def model_path(store: Store, role: str, version: str) -> Path:
     """
     version = resolve(store, role, version)
     if version == SHIPPED:
-        return _shipped_folder(role)
+        return _shipped(role)
     key = layout.model_folder(role, version)
     if not store.root.startswith("s3://"):
         folder = Path(store.root) / key
@@ -252,7 +189,7 @@ def card_of(store: Store, role: str, version: str) -> dict[str, Any]:
     """The card of a version. Raises ModelError when it is absent or damaged."""
     try:
         if version == SHIPPED:
-            text = (_shipped_folder(role) / CARD).read_bytes()
+            text = (_shipped(role) / CARD).read_bytes()
         else:
             text = store.read_bytes(f"{layout.model_folder(role, version)}/{CARD}")
         card = json.loads(text)
@@ -265,21 +202,8 @@ def card_of(store: Store, role: str, version: str) -> dict[str, Any]:
     return card
 
 
-def _check_role(role: str) -> None:
-    if role not in ROLES:
-        raise ModelError(f"{role!r} is no role of this release; there is {', '.join(ROLES)}")
-
-
-def check_loads(role: str, folder: Path) -> None:
-    """Refuse what this release cannot build; the loader says what is wrong with it."""
-    assert role == "detector"
-    from soilpipe.detect.weights import load_detector
-
-    load_detector(folder)
-
-
-def _shipped_folder(role: str) -> Path:
-    assert role == "detector"
-    from soilpipe.detect.weights import SHIPPED as FOLDER
-
-    return FOLDER
+def _shipped(role: str) -> Path:
+    folder = shipped_folder(role)
+    if folder is None:
+        raise ModelError(f"no {role} comes with the package; {HOW_MADE[role]} makes one of this project's own")
+    return folder

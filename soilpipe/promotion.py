@@ -1,21 +1,22 @@
-"""The gate: whether a candidate may take the champion's place by its figures.
+"""The gate of detectors: whether a candidate may take the champion's place by its figures.
 
 Both must have been evaluated, as runs use them, on the same random tiles of the project's hold-out, which serves
 nothing else. The candidate is compared with the best of all that were ever champions and judged on these tiles, by
 paired draws of scanner-days (`detect.gate`): the lower bound of the change in AP50 is at least -1 point; recall and
 false alarms of no common taxon are clearly worse; recall of the smallest size class is not lower. With too few labels
 nothing is decided: it stays a candidate, and the words say what is missing. Forcing needs a reason. The decision keeps
-the figures.
+the figures. Encoder and classifier are judged and promoted as one bundle: `bundle_promotion`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from soilpipe.decisions import Verdict
 from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, evaluations, summary
 from soilpipe.models import (
     SHIPPED,
@@ -29,23 +30,17 @@ from soilpipe.models import (
     model_path,
     resolve,
 )
+from soilpipe.roles import BUNDLE, CLASSIFIER, ENCODER
 from soilpipe.store import Store
 from soilpipe.taxonomy import SOIL, Taxonomy
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a candidate may replace the champion by its figures, in words, and the figures (JSON-able)."""
-
-    passed: bool
-    words: str
-    figures: Mapping[str, Any]
 
 
 def promote(
     store: Store, role: str, version: str, reason: str, force: bool, now: datetime, taxonomy: Taxonomy = SOIL
 ) -> Decision:
     """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced."""
+    if role in BUNDLE:
+        raise ModelError(f"an {ENCODER} and its {CLASSIFIER} are promoted as one, by `bundle_promotion.promote_bundle`")
     version = resolve(store, role, version)
     check_loads(role, model_path(store, role, version))
     present = champion(store, role)

@@ -136,4 +136,4 @@ def test_a_damaged_model_is_not_used(store: Store, tmp_path: Path) -> None:
 
 def test_an_unknown_role_is_told(store: Store) -> None:
     with pytest.raises(ModelError, match="no role"):
-        champion(store, "encoder")
+        champion(store, "decoder")

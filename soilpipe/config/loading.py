@@ -16,6 +16,7 @@ from soilpipe.config.clock import read_clock
 from soilpipe.config.document import Document, Findings, read_document
 from soilpipe.config.errors import ConfigError, Where, suggestion
 from soilpipe.config.models import Project, Scanner, Site
+from soilpipe.config.refresh import read_refresh
 from soilpipe.config.slot_plans import WrittenPlans, parse_slot_plans
 from soilpipe.config.taxa import read_taxa
 
@@ -75,6 +76,7 @@ def project_keys(folder: Path) -> Mapping[str, Parser]:
 
 NEEDED = ("project", "store", "id", "site", "inbox", "timezone")
 LIST_KEYS = ("sites", "scanners", "taxa", "clock")
+BLOCK_KEYS = ("refresh",)
 
 
 def load_project(path: str | Path) -> Project:
@@ -95,7 +97,7 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
         return None
     of_project, of_scanner = project_keys(folder), scanner_keys(folder)
     defaults = {key: parser for key, parser in of_scanner.items() if key != "id"}
-    _tell_unknown(top, (), (*of_project, *LIST_KEYS, *defaults), findings)
+    _tell_unknown(top, (), (*of_project, *LIST_KEYS, *BLOCK_KEYS, *defaults), findings)
     own = _read_keys(top, (), of_project, findings)
     default = _read_keys(top, (), defaults, findings)
     for key in ("project", "store"):
@@ -108,6 +110,7 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
     check_scanners(scanners, sites, own.get("store"), findings, sites_declared="sites" in top)
     known = {scanner.parsed["id"]: _zone(scanner.parsed) for scanner in scanners if "id" in scanner.parsed}
     clock = read_clock(top.get("clock"), known, findings)
+    refresh = read_refresh(top.get("refresh"), findings)
     if findings.problems or taxonomy is None:
         return None
     zones = {scanner.parsed["timezone"] for scanner in scanners}
@@ -118,6 +121,7 @@ def _read_project(document: Document, findings: Findings) -> Project | None:
         sites=tuple(Site(**site.parsed) for site in sites),
         scanners=tuple(Scanner(**scanner.parsed, clock=clock.get(scanner.parsed["id"], ())) for scanner in scanners),
         taxonomy=taxonomy,
+        refresh=refresh,
     )
 
 
@@ -143,7 +147,7 @@ def _read_scanners(
     known = {**keys, "storage_options": parse_options}
     needed = {"id": "A20", "site": "my_site", "inbox": "./inbox/A20", "timezone": "Europe/Paris"}
     for where, mapping in _mappings(top, "scanners", "{id: A20, site: my_site, inbox: ./inbox/A20}", findings):
-        _tell_unknown(mapping, where, known, findings, elsewhere=(*project_keys(Path()), *LIST_KEYS))
+        _tell_unknown(mapping, where, known, findings, elsewhere=(*project_keys(Path()), *LIST_KEYS, *BLOCK_KEYS))
         for key, example in needed.items():
             if key not in mapping and (key == "id" or key not in top):
                 further = "" if key == "id" else ", here or at the top for all scanners"

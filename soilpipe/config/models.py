@@ -14,6 +14,7 @@ from soilpipe.config import places, values
 from soilpipe.config.clock import ClockEntry, check_apart, clock_snapshot
 from soilpipe.config.errors import ConfigError, Problem, shown, suggestion
 from soilpipe.config.frozen import FrozenModel, UtcTime
+from soilpipe.config.refresh import RefreshPlan
 from soilpipe.config.slot_plans import EarlierSlots, SlotTimes
 from soilpipe.taxonomy import SOIL, Taxonomy
 
@@ -105,7 +106,10 @@ class Scanner(FrozenModel):
 
 
 class Project(FrozenModel):
-    """A project file, read and checked. `path` is the file, `store` an absolute folder or s3://bucket/prefix."""
+    """A project file, read and checked. `path` is the file, `store` an absolute folder or s3://bucket/prefix.
+
+    `refresh`: the weekly pretraining; None: never.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -121,6 +125,7 @@ class Project(FrozenModel):
     taxonomy: Taxonomy = SOIL
     detector: DetectorName = "champion"
     keep_originals: Boolean = True
+    refresh: RefreshPlan | None = RefreshPlan()
 
     def scanner(self, scanner_id: str) -> Scanner:
         """The scanner of this id; ConfigError with the nearest id where there is none."""
@@ -134,8 +139,8 @@ class Project(FrozenModel):
     def snapshot(self) -> dict[str, Any]:
         """What the series depend on, as JSON-able values in the words of the project file.
 
-        No secrets and no places: where store and inboxes lie on this machine changes no result. With them added it
-        is a project file again (dumped as YAML), of the same snapshot.
+        No secrets and no places: where store and inboxes lie on this machine changes no result, and neither does when
+        models are trained. With them added it is a project file again (dumped as YAML), of the same snapshot.
         """
         return {
             "project": self.project,

@@ -116,7 +116,7 @@ def test_the_models_and_the_keys_of_the_file_are_the_same() -> None:
     # `clock` is a list of its own, at the top; earlier slots stand in `slots`.
     assert fields - {"clock", "earlier_slots"} == set(loading.scanner_keys(Path()))
     assert set(Site.model_fields) == set(loading.SITE_KEYS)
-    assert set(Project.model_fields) - {"path", "taxonomy", "timezone", "sites", "scanners"} == set(
+    assert set(Project.model_fields) - {"path", "taxonomy", "timezone", "sites", "scanners", "refresh"} == set(
         loading.project_keys(Path())
     )
 
