@@ -1,7 +1,10 @@
-"""Weights of a ResNet from a file: torchvision's, self-supervised, or those inside a whole checkpoint.
+"""Weights for the encoder of a network: of a ResNet from anywhere, or those of an encoder of ours.
+
+For the sizes resnet18 and resnet50: torchvision's, self-supervised, or those inside a whole checkpoint. For small and
+medium: the folder of an encoder (`soilpipe.encoder`) or of a detector of the same size, or the weights file in it.
 
 Read are state dicts, saved with torch.save (opened with weights_only, so that nothing in them can run) or as
-safetensors. The ResNet may lie anywhere in the names (`backbone.`, `module.encoder_q.`), under torchvision's names or
+safetensors. A ResNet may lie anywhere in the names (`backbone.`, `module.encoder_q.`), under torchvision's names or
 numbered, as torch.nn.Sequential numbers the children of a ResNet. Classifiers and projection heads are left aside.
 """
 
@@ -18,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from soilpipe.detect.model_files import WEIGHTS
 from soilpipe.detect.network import CHANNELS, CentrePointNetwork
 from soilpipe.errors import SoilpipeError
 
@@ -31,6 +35,9 @@ BLOCKS = {
 }
 """Blocks of each layer: the ResNet of plain blocks and that of bottlenecks."""
 
+OWN = ("stem.", "down.")
+"""Before the names of an encoder of our own widths."""
+
 HOLDERS = ("state_dict", "model_state_dict", "model", "student", "teacher")
 """Under which a checkpoint keeps its weights beside optimiser and epoch."""
 
@@ -43,21 +50,25 @@ class BackboneError(SoilpipeError):
 
 
 def load_backbone(network: CentrePointNetwork | nn.Module, path: Path | str) -> None:
-    """Fill the encoder of a `resnet18` or `resnet50` network, or a bare torchvision ResNet, from a file.
+    """Fill the encoder of a network, or a bare torchvision ResNet, from a file or the folder of an encoder.
 
-    A first convolution of 3 channels fills those of R, G, B, the others become zero: the encoder answers on the
-    picture as the given one does. One of 7 channels is taken as it is. BackboneError, with the network unchanged, for
-    another architecture, a file that is cut short, or one that is no state dict.
+    For a ResNet a first convolution of 3 channels fills those of R, G, B, the others become zero: the encoder answers
+    on the picture as the given one does. One of 7 channels is taken as it is. BackboneError, with the network
+    unchanged, for another architecture, a file that is cut short, or one that is no state dict.
     """
     path = Path(path)
+    if path.is_dir() and (path / WEIGHTS).is_file():
+        path = path / WEIGHTS
     encoder = getattr(network, "encoder", network)
     wanted = encoder.state_dict()
-    if "layer1.0.conv1.weight" not in wanted:
-        raise BackboneError(
-            f"{path}: weights of a backbone are for the sizes resnet18 and resnet50; "
-            "this network has an encoder of its own"
-        )
-    given = find_resnet(read_state(path), path)
+    if "layer1.0.conv1.weight" in wanted:
+        encoder.load_state_dict(_resnet_for(wanted, find_resnet(read_state(path), path), path))
+    else:
+        network.load_state_dict(_own_for(network, read_state(path), path), strict=False)
+
+
+def _resnet_for(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The whole state dict of a ResNet, filled from another."""
     mine, its = _kind(wanted), _kind(given)
     if mine != its:
         raise BackboneError(f"{path}: holds a {its}, the network is a {mine}. They must be the same")
@@ -78,12 +89,43 @@ def load_backbone(network: CentrePointNetwork | nn.Module, path: Path | str) -> 
                 f"{path}: {name} is {tuple(value.shape)}, not {tuple(tensor.shape)}: a {its} of another kind "
                 "(widened, grouped, or with a first convolution for other pictures)"
             )
-        if not bool(value.isfinite().all()):
-            raise BackboneError(
-                f"{path}: {name} holds values that are not finite. That training went wrong, or the file"
-            )
-        filled[name] = value
-    encoder.load_state_dict(filled)
+        filled[name] = _finite(value, name, path)
+    return filled
+
+
+def _own_for(network: nn.Module, given: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The weights of an encoder of our own widths, stem and down blocks, from a file that holds one."""
+    wanted = {name: value for name, value in network.state_dict().items() if name.startswith(OWN)}
+    mine = {name: value for name, value in given.items() if name.startswith(OWN)}
+    if not wanted or not mine:
+        its = "a ResNet" if any(name.endswith("layer1.0.conv1.weight") for name in given) else "no encoder of ours"
+        raise BackboneError(
+            f"{path}: holds {its}. Weights of a ResNet are for the sizes resnet18 and resnet50; this network has an "
+            "encoder of its own, and takes the folder of an encoder or a detector of its own size"
+        )
+    unlike = [
+        name
+        for name in {**wanted, **mine}
+        if name not in wanted or name not in mine or wanted[name].shape != mine[name].shape
+    ]
+    if unlike:
+        raise BackboneError(
+            f"{path}: holds the encoder of {_widths(mine)}, the network has {_widths(wanted)} ({unlike[0]} differs). "
+            "They must be of the same size"
+        )
+    return {name: _finite(value.to(wanted[name].dtype), name, path) for name, value in mine.items()}
+
+
+def _widths(state: Mapping[str, Tensor]) -> str:
+    """Channels of an encoder of ours, at strides 2 to 32."""
+    firsts = sorted(name for name in state if name.endswith(("stem.conv.weight", "second.conv.weight")))
+    return " ".join(str(state[name].shape[0]) for name in [*firsts[-1:], *firsts[:-1]]) + " channels"
+
+
+def _finite(value: Tensor, name: str, path: Path) -> Tensor:
+    if not bool(value.isfinite().all()):
+        raise BackboneError(f"{path}: {name} holds values that are not finite. That training went wrong, or the file")
+    return value
 
 
 def widened(weight: Tensor) -> Tensor:

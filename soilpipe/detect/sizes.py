@@ -51,10 +51,18 @@ def network_of(architecture: Mapping[str, Any]) -> CentrePointNetwork:
 
 def size_of(network: CentrePointNetwork) -> str | None:
     """Which of SIZES a network is; None when its widths are its own."""
-    architecture = network.architecture
+    return _named(network.architecture, ("stem", "widths", "pyramid"))
+
+
+def encoder_size_of(architecture: Mapping[str, Any]) -> str | None:
+    """Which of SIZES has the encoder of an architecture, whatever stands on it; None when its widths are its own."""
+    return _named(architecture, ("stem", "widths"))
+
+
+def _named(architecture: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     if "encoder" in architecture:
         return str(architecture["encoder"])
     for size, shape in _PLAIN.items():
-        if all(architecture[key] == (list(value) if key == "widths" else value) for key, value in shape.items()):
+        if all(architecture[key] == (list(shape[key]) if key == "widths" else shape[key]) for key in keys):
             return size
     return None

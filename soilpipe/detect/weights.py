@@ -6,18 +6,24 @@ good for. Weights and card together are the version: the first 12 hex digits of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 
+from soilpipe.detect.model_files import (
+    CARD,
+    WEIGHTS,
+    card_bytes,
+    fill,
+    parse_card,
+    parse_tensors,
+    read_bytes,
+    version_of,
+)
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import MEDIUM, network_of, size_of
@@ -26,7 +32,7 @@ from soilpipe.detect.torchvision_detector import TorchvisionDetector
 from soilpipe.detect.torchvision_family import FAMILIES, TorchvisionNetwork, make_family
 from soilpipe.errors import SoilpipeError
 
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+A_DETECTOR = "A detector"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """The detector that comes with the package."""
 
@@ -66,25 +72,20 @@ def save_detector(folder: Path | str, network: Network, card: Mapping[str, Any])
     check_card(complete, folder / CARD)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     weights = tensor_bytes(state)
-    text = (json.dumps(complete, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    text = card_bytes(complete)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / CARD).write_bytes(text)
     return version_of(weights, text)
 
 
-def version_of(weights: bytes, card: bytes) -> str:
-    """12 hex digits that name these weights with this card."""
-    return hashlib.sha256(weights + card).hexdigest()[:12]
-
-
 def load_detector(folder: Path | str, *, device: str | torch.device | None = None) -> LoadedDetector:
     """The detector in `folder`. WeightsError when a file is missing, broken, foreign, or does not fit its card."""
     folder = Path(folder)
     card, text = read_card(folder)
-    weights = _read(folder / WEIGHTS)
+    weights = read_bytes(folder / WEIGHTS, WeightsError, A_DETECTOR)
     network = _network(card, folder / CARD)
-    _fill(network, _tensors(weights, folder / WEIGHTS), folder / WEIGHTS)
+    fill(network, parse_tensors(weights, folder / WEIGHTS, WeightsError), folder / WEIGHTS, WeightsError)
     return detector_of(network, card, version=version_of(weights, text), device=device)
 
 
@@ -104,11 +105,8 @@ def detector_of(
 def read_card(folder: Path | str) -> tuple[dict[str, Any], bytes]:
     """The checked card of a detector's folder, and its bytes."""
     path = Path(folder) / CARD
-    text = _read(path)
-    try:
-        card = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path}: not readable as JSON ({error}). Take the file from its source again") from error
+    text = read_bytes(path, WeightsError, A_DETECTOR)
+    card = parse_card(text, path, WeightsError)
     check_card(card, path)
     return card, text
 
@@ -133,6 +131,8 @@ def check_card(card: Any, path: Path) -> None:
         taxa, heads = card["taxa"], card["heads"]
         if not taxa or not all(isinstance(taxon, str) for taxon in taxa) or len(set(taxa)) < len(taxa):
             problems.append(f"`taxa` = {taxa!r} (expected different names, one or more)")
+        if card.get("precision", "float32") not in (("float32",) if family else ("float32", "bf16")):
+            problems.append(f"`precision` = {card['precision']!r} (expected float32{'' if family else ' or bf16'})")
         if not isinstance(card.get("difference", True), bool):
             problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
         if heads not in (["fine"],) if family else heads not in (["fine"], list(HEADS)):
@@ -151,31 +151,6 @@ def check_card(card: Any, path: Path) -> None:
             )
     if problems:
         raise WeightsError(f"{path}: not the card of a detector: {'; '.join(problems)}")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"{path.parent}: {path.name} is missing. A detector is a folder with {WEIGHTS} and {CARD}"
-        ) from error
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _tensors(weights: bytes, path: Path) -> dict[str, torch.Tensor]:
-    if weights[:2] == b"PK" or weights[:1] == b"\x80":
-        raise WeightsError(
-            f"{path}: this is a pickle (torch.save), which can run code when opened and is never read. "
-            "Only safetensors files are taken; write the weights again with safetensors.torch.save_file"
-        )
-    try:
-        return read_tensors(weights)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: not a complete safetensors file ({len(weights)} bytes; {error}). Copy it again from its source"
-        ) from error
 
 
 def _network(card: Mapping[str, Any], path: Path) -> Network:
@@ -204,28 +179,3 @@ def _centre_point_network(card: Mapping[str, Any], path: Path) -> CentrePointNet
             "The card was changed by hand, or is of a later version"
         )
     return network
-
-
-def _fill(network: Network, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    wanted = network.state_dict()
-    missing = sorted(set(wanted) - set(tensors))
-    strange = sorted(set(tensors) - set(wanted))
-    unlike = [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    if missing or strange or unlike:
-        told = [*(f"no {name}" for name in missing), *(f"unknown {name}" for name in strange), *unlike]
-        more = f", and {len(told) - 3} more" if len(told) > 3 else ""
-        raise WeightsError(
-            f"{path}: the weights are of another network than the card says ({'; '.join(told[:3])}{more}). "
-            "Weights and card must come from the same training"
-        )
-    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        raise WeightsError(
-            f"{path}: {broken[0]} holds values that are not finite. The training went wrong, or the file"
-        )
-    network.load_state_dict(dict(tensors))
-    network.eval()

@@ -1,0 +1,151 @@
+"""Crops to vectors.
+
+The vector of a crop: the spatial means of the features at strides 8, 16 and 32, each scaled to length 1, side by side,
+and the whole scaled to length 1 again. The three levels count the same; the finest one knows texture and legs, the
+deepest one the whole animal. Two crops are compared by the cosine of their vectors.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from soilpipe.detect.network import CHANNELS, TOTAL_STRIDE, CentrePointNetwork
+from soilpipe.detect.sizes import encoder_size_of
+from soilpipe.detect.tiled import full_precision
+from soilpipe.encoder.trunk import widths_of
+
+EMBEDDING = "means-8-16-32"
+"""Names how a vector is made of the features; stands on the card, so that another way is another encoder."""
+
+CPU_BATCH, GPU_BATCH = 16, 256  # crops at once, for those of up to 256 px; of larger ones fewer, by their area
+LARGE = 256
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What every vector is kept with.
+
+    um_per_px: the scale it was trained at. size: one of `soilpipe.detect.sizes.SIZES`, None for widths of its own.
+    dim: length of a vector. uses_difference False: it never saw a difference, and is shown none.
+    """
+
+    name: str
+    version: str
+    um_per_px: float
+    size: str | None
+    dim: int
+    uses_difference: bool = True
+
+
+class Encoder:
+    """A trunk with its card.
+
+    `device`: where it computes; by default a GPU when there is one. Always in float32. On a CPU the vector of a crop is
+    the same to the bit whatever it is computed together with; on a GPU it agrees with that within rounding.
+    """
+
+    def __init__(
+        self,
+        trunk: CentrePointNetwork,
+        card: Mapping[str, Any],
+        *,
+        version: str = "unsaved",
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.card = dict(card)
+        self._trunk = trunk
+        self._folded = trunk.folded().to(self.device)
+        self.info = EncoderInfo(
+            name=card["name"],
+            version=version,
+            um_per_px=float(card["um_per_px"]),
+            size=encoder_size_of(trunk.architecture),
+            dim=dim_of(trunk),
+            uses_difference=bool(card.get("difference", True)),
+        )
+
+    def embed(self, pixels: np.ndarray | Tensor) -> np.ndarray:
+        """(n, 7, s, s) uint8, s a multiple of 32, to (n, dim) float32, each of length 1.
+
+        Memory does not grow with n beyond the answer: a mapped file may be given.
+        """
+        answer = np.empty((len(pixels), self.info.dim), np.float32)
+        with torch.inference_mode(), exactly_alike():
+            for start, batch, count in self._batches(pixels):
+                answer[start : start + count] = embedding_of(self._folded.levels(batch))[:count].cpu().numpy()
+        return answer
+
+    def dense(self, pixels: np.ndarray | Tensor) -> Tensor:
+        """(n, 7, s, s) uint8 to the features at stride 32, (n, c, s/32, s/32) float32, on the encoder's device."""
+        with torch.inference_mode(), exactly_alike():
+            parts = [self._folded.levels(batch)[-1][:count].float() for _, batch, count in self._batches(pixels)]
+        if parts:
+            return torch.cat(parts)
+        side = pixels.shape[-1] // TOTAL_STRIDE
+        return torch.zeros((0, widths_of(self._trunk)[-1], side, side), device=self.device)
+
+    def network(self) -> CentrePointNetwork:
+        """A copy of the trunk to train on: not folded, on the CPU, in eval mode."""
+        return copy.deepcopy(self._trunk).cpu().eval()
+
+    def _batches(self, pixels: np.ndarray | Tensor) -> Iterator[tuple[int, Tensor, int]]:
+        """Where each batch begins, the batch on the device, and how many of it are crops.
+
+        All batches of crops of one size have one shape, the last one is filled up: what is computed for a crop then
+        cannot depend on the others, since libraries choose their kernels by shape.
+        """
+        check_crops(pixels)
+        side = max(pixels.shape[2:])
+        size = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        size = max(1, size * LARGE**2 // max(side, LARGE) ** 2)
+        for start in range(0, len(pixels), size):
+            part = pixels[start : start + size]
+            given = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part, order="C"))
+            batch = torch.zeros((size, *pixels.shape[1:]), dtype=torch.uint8, device=self.device)
+            batch[: len(given)] = given.to(self.device)
+            if not self.info.uses_difference:
+                drop_difference(batch)
+            yield start, batch, len(given)
+
+
+def dim_of(network: CentrePointNetwork) -> int:
+    """Length of the vectors that a network's encoder gives."""
+    return sum(widths_of(network)[1:])
+
+
+def embedding_of(levels: list[Tensor]) -> Tensor:
+    """Features at strides 4, 8, 16 and 32, (n, c, h, w) each, to vectors (n, dim) float32 of length 1."""
+    means = [functional.normalize(level.float().mean(dim=(2, 3)), dim=1) for level in levels[1:]]
+    return functional.normalize(torch.cat(means, dim=1), dim=1)
+
+
+def drop_difference(pixels: Tensor) -> None:
+    """Make (n, 7, h, w) what a scan without references looks like, in place: no difference, valid nowhere."""
+    pixels[:, 3:6] = 128
+    pixels[:, 6] = 0
+
+
+def check_crops(pixels: np.ndarray | Tensor) -> None:
+    """ValueError for what is not (n, 7, s, s) uint8 with sides that are multiples of 32."""
+    if pixels.ndim != 4 or pixels.shape[1] != CHANNELS or pixels.dtype not in (torch.uint8, np.uint8):
+        raise ValueError(f"expected crops (n, {CHANNELS}, s, s) uint8, got {tuple(pixels.shape)} {pixels.dtype}")
+    if any(side < TOTAL_STRIDE or side % TOTAL_STRIDE for side in pixels.shape[2:]):
+        raise ValueError(f"crops of {tuple(pixels.shape[2:])} px: sides must be multiples of {TOTAL_STRIDE}")
+
+
+@contextmanager
+def exactly_alike() -> Iterator[None]:
+    """Float32 means float32 within, on a GPU's convolutions too, and the same input gives the same bits."""
+    cudnn = torch.backends.cudnn
+    with full_precision(), cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
