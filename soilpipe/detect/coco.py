@@ -22,6 +22,7 @@ import numpy as np
 from soilpipe.detect.doubles import find_doubles
 from soilpipe.detect.label_taxa import is_background, nearest_taxon, taxa_with_examples, with_taxa
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Outline, Where, only
+from soilpipe.detect.masks import MaskError, outline_of
 
 __all__ = [
     "LabelError",
@@ -43,7 +44,8 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
 
     Boxes are clipped to their image; boxes that are not finite, have no area or lie wholly outside are refused with
     the id of the annotation, as are images without a file, unknown categories and unknown images. An annotation with
-    a mask (`segmentation` polygons) and no `bbox` gets the box around its mask. Two labels on one animal (boxes with an
+    a mask (`segmentation`: polygons or run lengths) and no `bbox` gets the box around it; run lengths that are not
+    those of an image of its size are refused. Two labels on one animal (boxes with an
     IoU of 0.9 or more): of one category, the first counts and `notes` says so; of two, they are refused.
     """
     labels, folder = Path(labels), Path(images)
@@ -142,7 +144,12 @@ def _image(
             known = ", ".join(map(str, list(category_index)[:20]))
             problems.append(f"{told}: unknown category {annotation.get('category_id')!r}; the file declares {known}")
             continue
-        box = _box(annotation, width, height)
+        try:
+            outline, around = outline_of(annotation.get("segmentation"), width, height)
+        except MaskError as error:
+            problems.append(f"{told}: {error}")
+            continue
+        box = _box(annotation.get("bbox") or around, width, height)
         if isinstance(box, str):
             problems.append(f"{told}: {box}")
             continue
@@ -151,7 +158,7 @@ def _image(
         crowd.append(bool(annotation.get("iscrowd", 0)))
         scans = annotation.get("scans_present", -1)
         present.append(scans if isinstance(scans, int) else -1)
-        outlines.append(_outline(annotation.get("segmentation")))
+        outlines.append(outline)
     return LabelledImage(
         file_name=name,
         path=folder / name,
@@ -194,22 +201,8 @@ def _without_doubles(
     return image.select(keep)
 
 
-def _outline(segmentation: Any) -> Outline:
-    """The polygons of a mask, those that are any; run lengths are not read."""
-    rings: list[np.ndarray] = []
-    for ring in segmentation if isinstance(segmentation, list) else ():
-        try:
-            points = np.array(ring, np.float32).reshape(-1, 2)
-        except (TypeError, ValueError):
-            continue
-        if len(points) >= 3 and np.isfinite(points).all():
-            rings.append(points)
-    return tuple(rings)
-
-
-def _box(annotation: Mapping[str, Any], width: int, height: int) -> tuple[float, float, float, float] | str:
-    """x_min y_min x_max y_max, clipped, or what is wrong with it."""
-    given = annotation.get("bbox") or _around_mask(annotation.get("segmentation"))
+def _box(given: Any, width: int, height: int) -> tuple[float, float, float, float] | str:
+    """x_min y_min x_max y_max of x y width height, clipped, or what is wrong with it."""
     try:
         x, y, w, h = (float(value) for value in given)
     except (TypeError, ValueError):
@@ -222,16 +215,6 @@ def _box(annotation: Mapping[str, Any], width: int, height: int) -> tuple[float,
     if box[2] <= box[0] or box[3] <= box[1]:
         return f"bbox {given!r} lies outside the image of {width} x {height} px"
     return box
-
-
-def _around_mask(segmentation: Any) -> Any:
-    if not (isinstance(segmentation, list) and segmentation and all(isinstance(ring, list) for ring in segmentation)):
-        return None
-    values = np.array([value for ring in segmentation for value in ring], float)
-    if len(values) < 6 or len(values) % 2:
-        return None
-    x, y = values[0::2], values[1::2]
-    return [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
 
 
 def _dpi(entry: Mapping[str, Any], name: str, problems: list[str]) -> float | None:
