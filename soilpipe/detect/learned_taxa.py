@@ -1,4 +1,12 @@
-"""Which taxa a detector learns: those with enough examples; the rest are rolled up the taxonomy."""
+"""Which taxa a detector learns: those with enough examples; the rest are rolled up the taxonomy.
+
+A class may stand beside its own members as the remainder: an animal of Hexapoda that is none of the Collembola learned
+beside it. Counts need that: the total of Hexapoda is the sum of both, and a rare sister group that went to the top
+instead would be missing from it. But a remainder must be one. Where people left more animals of a taxon untold than
+they told further ("Collembola", where some are marked as Poduromorpha), its own animals are largely those members,
+and a detector that is taught to tell them apart learns how diligent the people were. So its members are rolled up into
+it as well. The top of the taxonomy (any animal) is exempt: it takes what is left over, beside the commonest taxa.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +27,13 @@ LEAST_EXAMPLES = 20
 
 @dataclass(frozen=True)
 class Learned:
-    """A split whose labels index `taxa`; `rolled_up`: for each taxon with too few examples what it counts as, and how
-    many there were."""
+    """A split whose labels index `taxa`; `rolled_up`: for each taxon that is not told apart what it counts as, and how
+    many there were; `remainders`: for each class that stands beside its own members, those."""
 
     split: Split
     taxa: tuple[str, ...]
     rolled_up: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    remainders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def learned_taxa(
@@ -34,8 +43,9 @@ def learned_taxa(
 
     `taxa`: of the ones asked for, all that the training part holds animals of. `single_class`: one, Invertebrata. Else
     all taxa of the training part with `least_examples` animals or more; those with fewer count as the nearest taxon
-    above them that has as many with what is rolled up into it, or as the one at the top. A single taxon stays what it
-    is, however few. Animals of other taxa count neither way in validation, and neither do simulated ones in training.
+    above them that has as many with what is rolled up into it, or as the one at the top; and so do those of which
+    people left more untold than they told (see above). A single taxon stays what it is, however few. Animals of other
+    taxa count neither way in validation, and neither do simulated ones in training.
 
     LabelError: nothing to learn from, or a category that the taxonomy does not know.
     """
@@ -68,16 +78,26 @@ def learned_taxa(
         ),
         wanted,
         rolled_up,
+        {} if taxonomy is None else remainders(wanted, taxonomy),
     )
 
 
 def roll_up(counts: Mapping[str, int], taxonomy: Taxonomy, least: int) -> dict[str, str]:
     """For each taxon what it counts as: itself from `least` examples on, else the nearest above it that has as many
-    together with what is rolled up into it; at the top however few."""
+    together with what is rolled up into it; at the top however few.
+
+    Below the top a taxon also takes in its members when no fewer animals are named after it than after those of them
+    that would be told apart: then it is no remainder of theirs.
+    """
     here = Counter(dict(counts))
     goes: dict[str, str] = {}
     for name in sorted(taxonomy.names, key=lambda name: -len(taxonomy.ancestors(name))):
         above = taxonomy.ancestors(name)
+        members = [below for below in taxonomy.descendants(name) if here[below] > 0]
+        if above and members and counts.get(name, 0) >= max(1, sum(here[below] for below in members)):
+            for below in members:
+                here[name] += here.pop(below)
+                goes[below] = name
         if 0 < here[name] < least and above:
             here[above[0]] += here.pop(name)
             goes[name] = above[0]
@@ -86,6 +106,17 @@ def roll_up(counts: Mapping[str, int], taxonomy: Taxonomy, least: int) -> dict[s
         return end(goes[name]) if name in goes else name
 
     return {taxon: end(taxon) for taxon in counts}
+
+
+def remainders(taxa: Sequence[str], taxonomy: Taxonomy) -> dict[str, tuple[str, ...]]:
+    """For each of some taxa that stands beside taxa below it: those. The detector says of such an animal that it is
+    none of them."""
+    known = {taxonomy.find(taxon).name: taxon for taxon in taxa if taxon in taxonomy}
+    below = {
+        taxon: tuple(other for other_name, other in known.items() if name in taxonomy.ancestors(other_name))
+        for name, taxon in known.items()
+    }
+    return {taxon: members for taxon, members in below.items() if members}
 
 
 def check_labels(labels: LabelSet) -> None:
