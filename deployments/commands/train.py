@@ -82,7 +82,8 @@ Scenes = Annotated[
 SizeOption = Annotated[Size | None, typer.Option(help="Of the network; medium, or that of what it begins from.")]
 FamilyOption = Annotated[Family | None, typer.Option(help="A detector of torchvision's instead: to compare.")]
 Backbone = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Weights for the ResNet in it: torchvision's, or self-supervised.")
+    Path | None,
+    typer.Option(metavar="PATH", help="The folder of an encoder of that --size; or a file with weights for a ResNet."),
 ]
 From = Annotated[
     str | None,

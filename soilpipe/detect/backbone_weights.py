@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from soilpipe.detect.model_files import WEIGHTS
+from soilpipe.detect.model_files import CARD, WEIGHTS, version_of
 from soilpipe.detect.network import CHANNELS, CentrePointNetwork
 from soilpipe.errors import SoilpipeError
 
@@ -67,6 +67,15 @@ def load_backbone(network: CentrePointNetwork | nn.Module, path: Path | str) -> 
         network.load_state_dict(_own_for(network, read_state(path), path), strict=False)
 
 
+def backbone_name(path: Path | str) -> str:
+    """How a card names a backbone: by its file, or by the folder of a model and the model's version."""
+    path = Path(path)
+    try:
+        return f"{path.name} {version_of((path / WEIGHTS).read_bytes(), (path / CARD).read_bytes())}"
+    except OSError:
+        return path.name
+
+
 def _resnet_for(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The whole state dict of a ResNet, filled from another."""
     mine, its = _kind(wanted), _kind(given)
@@ -98,16 +107,15 @@ def _own_for(network: nn.Module, given: Mapping[str, Tensor], path: Path) -> dic
     wanted = {name: value for name, value in network.state_dict().items() if name.startswith(OWN)}
     mine = {name: value for name, value in given.items() if name.startswith(OWN)}
     if not wanted or not mine:
-        its = "a ResNet" if any(name.endswith("layer1.0.conv1.weight") for name in given) else "no encoder of ours"
+        its = "no encoder of ours"
+        if any(name.endswith("layer1.0.conv1.weight") for name in given):
+            its = "a ResNet. Weights of such a backbone are for the sizes resnet18 and resnet50"
         raise BackboneError(
-            f"{path}: holds {its}. Weights of a ResNet are for the sizes resnet18 and resnet50; this network has an "
-            "encoder of its own, and takes the folder of an encoder or a detector of its own size"
+            f"{path}: holds {its}; this network has an encoder of its own, and takes the folder of an encoder or of a "
+            "detector of its own size"
         )
-    unlike = [
-        name
-        for name in {**wanted, **mine}
-        if name not in wanted or name not in mine or wanted[name].shape != mine[name].shape
-    ]
+    shapes, its_shapes = ({name: value.shape for name, value in state.items()} for state in (wanted, mine))
+    unlike = [name for name in {**wanted, **mine} if shapes.get(name) != its_shapes.get(name)]
     if unlike:
         raise BackboneError(
             f"{path}: holds the encoder of {_widths(mine)}, the network has {_widths(wanted)} ({unlike[0]} differs). "

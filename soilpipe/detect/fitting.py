@@ -35,6 +35,7 @@ from soilpipe.detect.stopping import Stopping
 __all__ = ["Fitted", "Recipe", "TrainingError", "fit", "size_ranges"]
 
 TELL_EVERY = 25  # steps
+OF_ENCODER = ("encoder.", "stem.", "down.")  # before the names of weights for which `Recipe.encoder_rate` is
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def fit(
     begin = checkpoints.resume(drawer, network, averaged, optimiser, stopping, curves) if resume else 0
     network.train()
     step, over = begin, stopping.is_over
-    with _drawing_thread(device) as drawing:  # draws the next batch while this one is learned
+    with drawing_thread(device) as drawing:  # draws the next batch while this one is learned
         draw = partial(_draw, learner, samplers, sizes, _shares(recipe, "coarse" in samplers), drawer)
         coming = None if over or begin == recipe.steps else drawing.submit(draw)
         while coming is not None:
@@ -156,7 +157,7 @@ def fit(
 
 def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """AdamW; what is no matrix (biases, normalisation) does not decay. `share`: of the learning rate, by group."""
-    encoder = {id(value) for part in [getattr(network, "encoder", None)] if part for value in part.parameters()}
+    encoder = {id(value) for name, value in network.named_parameters() if name.startswith(OF_ENCODER)}
     groups = []
     for slow in (False, True):
         values = [
@@ -178,7 +179,7 @@ def _shares(recipe: Recipe, coarse: bool) -> dict[Head, int]:
 
 
 @contextmanager
-def _drawing_thread(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+def drawing_thread(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """A thread beside the one that learns. On a CPU it takes one of the cores away: more threads than cores wait."""
     threads = torch.get_num_threads()
     if device.type == "cpu":

@@ -18,7 +18,7 @@ class Recipe:
 
     `light`: how far the light of crops is changed: 1 for scanners and soils never seen, 0.5 where they are much alike.
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
-    `encoder_rate`: times the learning rate, for the `encoder` of a network that has one (with weights from elsewhere).
+    `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
     `patience`: looks in a row without a better one, after which training stops; 0: it never stops early.
     """

@@ -9,24 +9,29 @@ from typing import Any
 
 import torch
 
+from soilpipe.detect.ancestry import ancestors_of
 from soilpipe.detect.learning import CentrePointLearner, Learner
+from soilpipe.detect.model_files import WEIGHTS, version_of
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.sizes import MEDIUM, make_network
 from soilpipe.detect.warm_start import begin_from
+from soilpipe.detect.weights import read_card
 
 SCRATCH_RATE, RESNET_RATE = 4e-3, 1e-3  # AdamW's, at its height
 WARM_RATE = 0.25
 """Of the rate, for a detector that begins from another: the whole of it first unlearns what is known (shipped detector,
 40 labelled scans of the generator `peat`, 60 steps: AP50 .37 against .32; afresh .01; one run each)."""
-PRETRAINED_RATE = 0.1  # of that, for an encoder that comes with weights
+PRETRAINED_RATE = 0.1  # of that, for a ResNet that comes with weights
+OWN_RATE = WARM_RATE  # and for an encoder of our own widths that does
 
 
 @dataclass(frozen=True)
 class Start:
     """Where training begins. `family`: of torchvision's, else the centre-point network of `size`.
 
-    `backbone`: a file with weights for the ResNet in it. `warm_start`: the folder of a detector of the same kind.
+    `backbone`: a file with weights for the ResNet in it, or the folder of an encoder of that size. `warm_start`: the
+    folder of a detector of the same kind.
     """
 
     size: str = MEDIUM
@@ -59,8 +64,16 @@ class Start:
             rate = RESNET_RATE
         if self.warm_start is not None:
             rate *= WARM_RATE
-        share = 1.0 if self.backbone is None or self.family is not None else PRETRAINED_RATE
+        share = 1.0
+        if self.backbone is not None and self.family is None:
+            share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
         return Recipe(**{"learning_rate": rate, "encoder_rate": share, **given})
+
+
+def begun(folder: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The card of a detector to begin from, and what the new card tells of it and of those before it."""
+    card, text = read_card(folder)
+    return card, ancestors_of(card, version_of((Path(folder) / WEIGHTS).read_bytes(), text))
 
 
 def kind_of(card: Mapping[str, Any]) -> str:

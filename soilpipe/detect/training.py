@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from soilpipe.detect.backbone_weights import backbone_name
 from soilpipe.detect.base import Detections
-from soilpipe.detect.checkpoint import Checkpoints, fingerprint
+from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Progress as StageProgress
 from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of
+from soilpipe.detect.energy import EnergyMeter, hardware
 from soilpipe.detect.fitting import Look, fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
@@ -31,8 +33,15 @@ from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.split import Split, split_labels
-from soilpipe.detect.starting import Start, make_learner
-from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, share_of_crops, trained_on
+from soilpipe.detect.starting import Start, begun, make_learner
+from soilpipe.detect.trained_card import (
+    DEFAULT_THRESHOLD,
+    device_name,
+    in_words,
+    seen_before,
+    share_of_crops,
+    trained_on,
+)
 from soilpipe.detect.validation import Judge, for_looks, judge, look
 from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
@@ -114,13 +123,14 @@ def train_detector(
     )
     split = mix(split, [read_simulated(folder) for folder in simulated])
     learned = learned_taxa(split, taxonomy, taxa, single_class, least_examples)
-    begun_from = None if warm_start is None else read_card(warm_start)[0]
+    begun_from, ancestors = (None, []) if warm_start is None else begun(warm_start)
+    kept_steps = steps_kept(work) if resume and work is not None else None
     if um_per_px is None and scale is None and begun_from is not None:
         um_per_px = float(begun_from["um_per_px"])
     resolution = _resolution(given, um_per_px, scale, dpi)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    with _room_for(learned.split, resolution, dpi, work) as spilled:
+    with _room_for(learned.split, resolution, dpi, work) as spilled, EnergyMeter(target) as meter:
 
         def samples_of(part: LabelSet, stage: str) -> list[Sample]:
             return build_samples(
@@ -157,10 +167,12 @@ def train_detector(
             "parameters": network.parameter_count,
             "trained_on": trained_on(learned.split.training, training, learned.taxa),
             "recipe": {**asdict(recipe), "ema": recipe.decay},
-            "backbone": None if backbone is None else Path(backbone).name,
+            "backbone": None if backbone is None else backbone_name(backbone),
             "warm_start": None if begun_from is None else begun_from["name"],
+            "ancestors": ancestors,
             "seed": recipe.seed,
             "device": device_name(target),
+            "hardware": hardware(target),
         }
         fitted = fit(
             training,
@@ -183,9 +195,9 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
         card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
         judged = judge(_detect(network, card, target), validation)
-        card |= in_words(learned, judged, card["trained_on"], training)
+        card |= in_words(learned, judged, card["trained_on"], training, seen_before(card, validation))
         card["good_for"] += f", read at {resolution:g} um per px"
-        card["seconds"] = round(time.monotonic() - began, 1)
+        card |= {"seconds": round(time.monotonic() - began, 1), **meter.stop(), "seconds_since_step": kept_steps or 0}
         save_detector(out, network, card)
         plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
         return read_card(out)[0]

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands import training_progress
 from soilpipe.detect import checkpoint
+from soilpipe.detect.sizes import make_network
 from soilpipe.detect.torchvision_here import import_torchvision
+from soilpipe.encoder.weights import save_encoder
 from soilpipe.errors import SoilpipeError
 from tests.flow_fixtures import TinyProject, make_project, picture
 
@@ -145,6 +147,10 @@ def test_a_small_network_and_one_with_given_weights_can_be_trained(
     assert given["recipe"]["encoder_rate"] == 0.1 and given["recipe"]["learning_rate"] == 1e-3
     with pytest.raises(SoilpipeError, match="backbone are for the sizes resnet18 and resnet50"):
         train(project, labels, "--size", "small", "--backbone", str(tmp_path / "resnet18.pth"))
+    version = save_encoder(tmp_path / "mine", make_network("small", 1), {"name": "mine", "um_per_px": 21.17})
+    mine = train(project, labels, "--steps", "1", "--scenes", "0", "--size", "small",
+                 "--backbone", str(tmp_path / "mine"), "--name", "mine")["card"]  # fmt: skip
+    assert mine["backbone"] == f"mine {version}" and mine["recipe"]["encoder_rate"] == 0.25
     again = train(project, labels, "--steps", "1", "--scenes", "0", "--from", "given", "--name", "again")["card"]
     assert again["warm_start"] == "given" and again["size"] == "resnet18", "its size is that of what it begins from"
 

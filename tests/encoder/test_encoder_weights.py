@@ -100,7 +100,7 @@ def test_a_backbone_of_another_size_is_told(tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in medium.state_dict().items()}
     with pytest.raises(BackboneError, match=r"encoder of 16 16 32 64 96 channels, the network has 24 32 64 128 176"):
         load_backbone(medium, tmp_path / "small")
-    with pytest.raises(BackboneError, match=r"holds a ResNet\. Weights of a ResNet are for the sizes resnet18"):
+    with pytest.raises(BackboneError, match=r"holds a ResNet\. Weights of such a backbone are for the sizes resnet18"):
         load_backbone(medium, tmp_path / "resnet18")
     with pytest.raises(BackboneError, match="holds no ResNet"):
         load_backbone(resnet, tmp_path / "small")
