@@ -1,0 +1,94 @@
+"""The lattice of a scanner: square cells that never overlap, each a place of its own.
+
+Crops are cells, not windows anywhere: so two crops show the same ground exactly when they are of the same cell, and
+"the same place at two times" has a sharp meaning. An animal on the border of two cells is seen in parts in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soilpipe.ingest.receipts import Scanned
+from soilpipe.ingest.window_mask import USABLE
+
+LEAST_USABLE = 0.75
+"""Share of a cell that the window's mask must leave."""
+
+Box = tuple[float, float, float, float]
+"""x_min, y_min, x_max, y_max, px at full resolution, half-open."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The cells of a scan of height x width px at the crops' scale; `factor` full-resolution px a px here.
+
+    A side is cut into as many equal parts as whole cells fit, and a cell of `side` px lies in the middle of each part:
+    what is left over is shared among the gaps. A scan smaller than a cell has one, which reaches beyond it.
+    """
+
+    height: int
+    width: int
+    side: int
+    factor: float
+
+    @property
+    def rows(self) -> int:
+        return max(1, self.height // self.side)
+
+    @property
+    def columns(self) -> int:
+        return max(1, self.width // self.side)
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    def row_column(self, cell: int) -> tuple[int, int]:
+        return divmod(cell, self.columns)
+
+    def corner(self, cell: int) -> tuple[int, int]:
+        """y0, x0 of a cell, px at the crops' scale; negative where the scan is smaller than a cell."""
+        row, column = self.row_column(cell)
+        return _start(row, self.rows, self.height, self.side), _start(column, self.columns, self.width, self.side)
+
+    def boxes(self) -> np.ndarray:
+        """(n, 4) float64, x_min y_min x_max y_max of every cell, px at full resolution, half-open."""
+        corners = np.array([self.corner(cell) for cell in range(len(self))], float)
+        low = corners[:, ::-1]
+        return np.concatenate([low, low + self.side], axis=1) * self.factor
+
+    def cells_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(n,) int64: in which cell's part each point lies; px at full resolution."""
+        row = (np.asarray(y, float) / self.factor * self.rows // self.height).astype(np.int64)
+        column = (np.asarray(x, float) / self.factor * self.columns // self.width).astype(np.int64)
+        return row.clip(0, self.rows - 1) * self.columns + column.clip(0, self.columns - 1)
+
+
+def _start(part: int, parts: int, size: int, side: int) -> int:
+    """Where the cell of a part begins: in its middle, whole px."""
+    return ((2 * part + 1) * size - parts * side) // (2 * parts)
+
+
+def usable_cells(lattice: Lattice, receipt: Scanned, mask: np.ndarray | None, forbidden: Sequence[Box]) -> np.ndarray:
+    """(n,) bool: the cells that may be learned from.
+
+    Left out: cells of which less than `LEAST_USABLE` is unmasked, those with rows that are one colour from side to side
+    (`flat_bands`), and those that touch a `forbidden` box.
+    """
+    boxes = lattice.boxes()
+    usable = np.ones(len(boxes), bool)
+    for first, last in receipt.quality.flat_bands:
+        usable &= (boxes[:, 3] <= first) | (boxes[:, 1] >= last)
+    for x_min, y_min, x_max, y_max in forbidden:
+        apart = (boxes[:, 2] <= x_min) | (boxes[:, 0] >= x_max) | (boxes[:, 3] <= y_min) | (boxes[:, 1] >= y_max)
+        usable &= apart
+    cell_px = receipt.quality.mask_cell_px
+    if mask is not None and cell_px is not None:
+        clear = mask == USABLE
+        for cell in np.flatnonzero(usable):
+            x0, y0, x1, y1 = boxes[cell] / cell_px
+            part = clear[max(0, int(y0)) : int(-(-y1 // 1)), max(0, int(x0)) : int(-(-x1 // 1))]
+            usable[cell] = bool(part.size) and float(part.mean()) >= LEAST_USABLE
+    return usable
