@@ -1,4 +1,4 @@
-"""One Prefect deployment per scanner, kept equal to the project file."""
+"""One Prefect deployment per scanner, and one for the weekly refresh, kept equal to the project file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
@@ -27,21 +28,25 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import EntrypointType
 from prefect.states import Crashed
 
-from deployments.schedules import schedules_of
+from deployments.schedules import refresh_schedule, schedules_of
 from flows.monitor import monitor_scanner
+from flows.pretrain import refresh_pretraining
 from soilpipe import __version__
 from soilpipe.errors import SoilpipeError
+from tasks.pretrain import GPU
 
 if TYPE_CHECKING:
-    from soilpipe.config import Project, Scanner
+    from soilpipe.config import Project, RefreshPlan, Scanner
 
 OURS = "soilpipe"
+REFRESH = "refresh"
+"""The tag by which the refresh of a project is told from its scanners, one of which may have the project's name."""
 PAGE = 200
 """What Prefect's API returns at most at once."""
 
 
 class DeploymentError(SoilpipeError):
-    """A scanner's deployment could not be applied."""
+    """A deployment could not be applied."""
 
 
 def project_tag(project: Project) -> str:
@@ -49,7 +54,7 @@ def project_tag(project: Project) -> str:
     return f"project:{project.project}"
 
 
-class ScannerDeployment(RunnerDeployment):
+class ProjectDeployment(RunnerDeployment):
     """A deployment that is sent to the server only where it differs from what the server has.
 
     Applying one over again, as Prefect does, throws away its scheduled runs; and leaves active the schedules that
@@ -74,9 +79,9 @@ class ScannerDeployment(RunnerDeployment):
             return existing.id
 
 
-def deployment_of(project: Project, scanner: Scanner) -> ScannerDeployment:
+def deployment_of(project: Project, scanner: Scanner) -> ProjectDeployment:
     """The deployment `monitor-scanner/<scanner_id>`, not yet sent to a server."""
-    deployment = ScannerDeployment.from_flow(
+    deployment = ProjectDeployment.from_flow(
         monitor_scanner,
         name=scanner.id,
         schedules=list(schedules_of(scanner)),
@@ -88,19 +93,47 @@ def deployment_of(project: Project, scanner: Scanner) -> ScannerDeployment:
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    assert isinstance(deployment, ScannerDeployment)
+    assert isinstance(deployment, ProjectDeployment)
     return deployment
 
 
+def refresh_deployment(project: Project, plan: RefreshPlan) -> ProjectDeployment:
+    """The deployment `refresh-pretraining/<project>`, not yet sent to a server."""
+    deployment = ProjectDeployment.from_flow(
+        refresh_pretraining,
+        name=project.project,
+        schedules=[refresh_schedule(plan, project.timezone)],
+        parameters={"project_file": str(project.path)},
+        description=f"What the unlabelled scans of {project.project} teach, judged before it is used.",
+        tags=[OURS, project_tag(project), REFRESH],
+        version=__version__,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    assert isinstance(deployment, ProjectDeployment)
+    return deployment
+
+
+def ensure_gpu_limit() -> None:
+    """Work on a GPU waits for its turn: one at a time, unless somebody has set the limit `gpu` to more."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU)
+        except ObjectNotFound:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
+
+
 def remove_departed(project: Project) -> tuple[str, ...]:
-    """Delete this project's deployments of scanners that its file no longer names; their names."""
+    """Delete this project's deployments of scanners that its file no longer names, and of the refresh where it says
+    never; in words what was removed."""
     declared = {scanner.id for scanner in project.scanners}
     removed: list[str] = []
     with get_client(sync_client=True) as client:
         for deployment in _deployments(client, project_tag(project)):
-            if deployment.name not in declared:
+            is_refresh = REFRESH in deployment.tags
+            if (project.refresh is None) if is_refresh else deployment.name not in declared:
                 client.delete_deployment(deployment.id)
-                removed.append(deployment.name)
+                removed.append("The weekly refresh" if is_refresh else f"Scanner {deployment.name}")
     return tuple(sorted(removed))
 
 
@@ -154,8 +187,8 @@ def _belongs(existing: DeploymentResponse, wanted: RunnerDeployment) -> None:
     if foreign:
         raise DeploymentError(
             f"The Prefect server already has a deployment {wanted.full_name}, of another project"
-            f" ({', '.join(sorted(foreign)).removeprefix('project:')}). Rename the scanner in one of the two project"
-            " files, or use another Prefect server."
+            f" ({', '.join(sorted(foreign)).removeprefix('project:')}). Rename the scanner (or the"
+            " project) in one of the two project files, or use another Prefect server."
         )
 
 

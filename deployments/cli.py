@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from deployments.commands import detector, evaluate, label, models, quarantine, run, series, simulation, train
+from deployments.commands import detector, evaluate, label, models, quarantine, refresh, run, series, simulation, train
 from soilpipe.errors import SoilpipeError
 
 TOLD = 2
@@ -30,6 +30,7 @@ for command in (
     series.verify,
     series.rebuild,
     detector.detect,
+    refresh.refresh,
     simulation.simulate,
     simulation.demo,
 ):

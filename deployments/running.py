@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from flows.progress import Step
     from soilpipe.config import Project, Scanner
 
-STAGE_WORDS = {"ingest": "taking in", "detect": "detecting", "series": "series"}
+STAGE_WORDS = {
+    "ingest": "taking in",
+    "detect": "detecting",
+    "series": "series",
+    "corpus": "choosing crops",
+    "pretrain": "training the encoder",
+    "classifier": "fitting the classifier",
+    "judge": "judging both",
+    "decide": "deciding",
+}
 
 
 class PrefectError(SoilpipeError):
@@ -88,6 +97,14 @@ def run_scanner(
         detected=sum(step.stage == "detect" for step in done),
         problems=problems,
     )
+
+
+def run_refresh(project: Project, steps: int | None, minutes: float | None) -> str:
+    """Run the project's refresh to its end; what came of it, in words. What went wrong is raised."""
+    from flows.pretrain import refresh_pretraining
+
+    state = refresh_pretraining(str(project.path), steps, minutes, return_state=True)
+    return str(state.result())
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""When a scanner's deployment runs: a few minutes after each of its slots, by the clock of its own time zone."""
+"""When deployments run: a scanner's a few minutes after each of its slots, by the clock of its own time zone; the
+refresh once a week, by the project's."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 from prefect.schedules import Cron, Interval, Schedule
 
 if TYPE_CHECKING:
-    from soilpipe.config import Scanner
+    from soilpipe.config import RefreshPlan, Scanner
 
 AFTER_SLOT = timedelta(minutes=5)
 """A scan takes minutes and is named by its beginning; its upload takes minutes more."""
 LONGEST_SPREAD = timedelta(minutes=30)
 DAY = 24 * 60
+WEEK = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+"""As cron counts, from 0."""
 
 
 def schedules_of(scanner: Scanner) -> tuple[Schedule, ...]:
@@ -30,6 +33,11 @@ def schedules_of(scanner: Scanner) -> tuple[Schedule, ...]:
         return (Cron(f"{spread(scanner.id, timedelta(hours=1))} * * * *", timezone=scanner.timezone, slug="hourly"),)
     offset = _offset_minutes(scanner, smallest_gap(slots))
     return tuple(_daily(slot, offset, scanner.timezone) for slot in sorted(slots))
+
+
+def refresh_schedule(plan: RefreshPlan, timezone: str) -> Schedule:
+    """Once a week, at the full hour that the project file says."""
+    return Cron(f"0 {plan.hour} * * {WEEK.index(plan.day)}", timezone=timezone, slug="weekly")
 
 
 def smallest_gap(slots: tuple[time, ...]) -> timedelta:

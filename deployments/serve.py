@@ -42,20 +42,34 @@ def serve_project(
 
 
 def _serve(project: Project, server: RunningServer, at_once: int, tell: Callable[[str], None]) -> None:
-    from deployments.apply import close_abandoned_runs, deployment_of, remove_departed
+    from deployments.apply import (
+        close_abandoned_runs,
+        deployment_of,
+        ensure_gpu_limit,
+        refresh_deployment,
+        remove_departed,
+    )
     from deployments.project_runner import ProjectRunner
 
-    for name in remove_departed(project):
-        tell(f"Scanner {name} is no longer in {project.path.name}: its schedule is removed.")
+    for what in remove_departed(project):
+        tell(f"{what} is no longer in {project.path.name}: its schedule is removed.")
+    ensure_gpu_limit()
     close_abandoned_runs(project)
     runner = ProjectRunner(limit=at_once, pause_on_shutdown=False)
     for scanner in project.scanners:
         runner.add_deployment(deployment_of(project, scanner))
-    tell(f"Serving {len(project.scanners)} scanners of project {project.project}. Prefect UI: {server.ui_url}")
+    told = f"Serving {len(project.scanners)} scanners of project {project.project}"
+    if project.refresh is not None:
+        # A runner of its own: two hours of training must not hold up the scans of a whole site.
+        refresher = ProjectRunner(limit=1, pause_on_shutdown=False)
+        refresher.add_deployment(refresh_deployment(project, project.refresh))
+        runner.beside = (refresher,)
+        told += f", and its refresh every {project.refresh.day.capitalize()} at {project.refresh.hour:02}:00"
+    tell(f"{told}. Prefect UI: {server.ui_url}")
     tell("Stop with Ctrl-C.")
     # Ctrl-C ends as SIGTERM does: asyncio's own way would leave the runs at work marked as running.
     signal.signal(signal.SIGINT, runner.handle_sigterm)
-    asyncio.run(runner.start())
+    asyncio.run(runner.start_all())
 
 
 @contextmanager

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Stage = Literal["ingest", "detect", "series"]
+RefreshStage = Literal["corpus", "pretrain", "classifier", "judge", "decide"]
 Level = Literal["info", "warning", "error"]
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a person wants to know; with `total`, this stage is done with `done` of so many scans."""
+    """Something that a person wants to know; with `total`, this stage is done with `done` of so many scans.
+
+    Of a refresh `scanner_id` is the project's, and what is counted is told in `note`.
+    """
 
     scanner_id: str
-    stage: Stage
+    stage: Stage | RefreshStage
     note: str
     level: Level = "info"
     done: int = 0

@@ -199,6 +199,11 @@ def replay_crop(scan_id: str, name: str) -> str:
     return f"{replay_crops_prefix()}/{parse_scan_id(scan_id).scanner_id}/{scan_id}-{name}.png"
 
 
+def corpus_manifest(manifest_hash: str) -> str:
+    """Which crops a refresh learned from, and why: the manifest that a model's card names, compressed."""
+    return f"{PRETRAINING}/manifests/{manifest_hash}.json.gz"
+
+
 def index(scanner_id: str) -> str:
     """What ingest knows of a scanner's inbox; may be deleted, and is made again."""
     return f".index/{scanner_id}.json"

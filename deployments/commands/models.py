@@ -11,11 +11,17 @@ from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, o
 from deployments.commands.shown import plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from soilpipe.decisions import Decision
     from soilpipe.evaluations import LastEvaluation
+    from soilpipe.store import Store
 
-models = typer.Typer(no_args_is_help=True, help="The detectors of a project: which there are, and which is in use.")
+models = typer.Typer(no_args_is_help=True, help="The models of a project: which there are, and which are in use.")
 
-Role = Annotated[Literal["detector"], typer.Option(help="What the model is for.")]
+Role = Annotated[Literal["detector", "encoder", "classifier"], typer.Option(help="What the model is for.")]
+With = Annotated[
+    str | None,
+    typer.Option("--with", metavar="VERSION", help="With --role encoder: the classifier that is put to use with it."),
+]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version, its first digits, a name, or `shipped`.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
 Force = Annotated[bool, typer.Option("--force", help="Although its figures do not allow it; needs a --reason.")]
@@ -32,6 +38,7 @@ def list_(project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_js
     """Every version, and which one is in use."""
     _, store = opened(project)
     from soilpipe.models import list_models
+    from soilpipe.roles import HOW_MADE
 
     found = list_models(store, role)
     if as_json:
@@ -41,7 +48,8 @@ def list_(project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_js
         (m.version, m.name, "in use" if m.champion else "", len(m.taxa), VALIDATION.get(m.validation, m.validation))
         for m in found
     ]
-    print_table(f"Models, role {role}", ("version", "name", "", "taxa", "validation"), rows)
+    caption = "" if found else f"There is none yet; {HOW_MADE[role]} makes one."
+    print_table(f"Models, role {role}", ("version", "name", "", "taxa", "validation"), rows, caption)
 
 
 @models.command()
@@ -50,19 +58,18 @@ def show(
 ) -> None:
     """A version's card: what it finds, what it was trained on, what it is not good for."""
     _, store = opened(project)
-    from soilpipe.detect.curves import curves_of
-    from soilpipe.models import resolve
     from soilpipe.models import show as show_model
+    from soilpipe.refresh_state import curves_of
 
-    model = show_model(store, role, resolve(store, role, version))
-    curves = curves_of(store, model.version)
+    model = show_model(store, role, version)
+    curves = curves_of(store, role, model.version)
     if as_json:
         print_json({**plain(model), "curves": curves})
         return
     rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in model.card.items()]
     if curves:
         rows.append(("curves", curves))
-    rows += _limits(model.evaluation)
+    rows += _limits(model.evaluation) if role == "detector" else _judged(store, role, model.version)
     caption = f"validation {model.validation} from now on: {VALIDATION.get(model.validation, '')}"
     print_table(f"{model.version}{' (in use)' if model.champion else ''}", ("", ""), rows, caption)
 
@@ -72,6 +79,7 @@ def promote(
     version: Version,
     project: ProjectFile = DEFAULT_PROJECT,
     role: Role = "detector",
+    with_: With = None,
     reason: Reason = "",
     force: Force = False,
     as_json: AsJson = False,
@@ -79,16 +87,23 @@ def promote(
     """Put a version to use, from the next scan on; nothing older is made again.
 
     It must be no worse than the best that was ever in use, on held-out tiles of this project on which both were judged
-    (`soilpipe evaluate detector`); or be forced, with a reason.
+    (`soilpipe evaluate detector`); or be forced, with a reason. An encoder and its classifier are judged and put to use
+    as one.
     """
     loaded, store = opened(project)
     from soilpipe.promotion import promote as promote_model
 
-    decision = promote_model(store, role, version, reason, force, datetime.now(UTC), loaded.taxonomy)
+    now = datetime.now(UTC)
+    if role == "detector":
+        decision = promote_model(store, role, version, reason, force, now, loaded.taxonomy)
+    else:
+        from soilpipe.refresh_bundle import promote_by_hand
+
+        decision = promote_by_hand(loaded, store, role, version, now, classifier=with_, reason=reason, force=force)
     if as_json:
         print_json(decision)
         return
-    typer.echo(f"{decision.version} replaces {decision.previous}, from the next scan on.")
+    typer.echo(f"{decision.version} replaces {decision.previous}, from the next scan on.{_together(decision)}")
     typer.echo(f"By its figures: {decision.figures['verdict']}.")
     if decision.forced:
         typer.echo(f"Forced: {decision.reason}")
@@ -106,7 +121,25 @@ def rollback(
     if as_json:
         print_json(decision)
     else:
-        typer.echo(f"{decision.version} is back in place of {decision.previous}, from the next scan on.")
+        typer.echo(
+            f"{decision.version} is back in place of {decision.previous}, from the next scan on.{_together(decision)}"
+        )
+
+
+def _together(decision: Decision) -> str:
+    """What else of a bundle is in use from a decision on."""
+    return "".join(f" In use with it: {role} {version}." for role, version in decision.together.items())
+
+
+def _judged(store: Store, role: str, version: str) -> list[tuple[str, str]]:
+    """What the last refresh that made it, or the last judgement of its bundle, says of it."""
+    from soilpipe.refresh_state import refreshes
+
+    for record in reversed(refreshes(store)):
+        if version in (record.encoder, record.classifier):
+            when = f"{record.ended_at:%Y-%m-%d %H:%M} UTC"
+            return [("refresh", f"{when}: {record.outcome}"), ("its verdict", record.words)]
+    return [("judged", f"never by a refresh; `soilpipe models promote {version} --role {role}` judges it")]
 
 
 def _limits(evaluation: LastEvaluation | None) -> list[tuple[str, str]]:

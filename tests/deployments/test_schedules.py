@@ -6,8 +6,8 @@ from datetime import time, timedelta
 
 import pytest
 
-from deployments.schedules import LONGEST_SPREAD, schedules_of, spread
-from soilpipe.config import Scanner
+from deployments.schedules import LONGEST_SPREAD, refresh_schedule, schedules_of, spread
+from soilpipe.config import RefreshPlan, Scanner
 
 
 def scanner(slots: object, scanner_id: str = "A", zone: str = "Europe/Paris") -> Scanner:
@@ -80,3 +80,12 @@ def test_irregular_scanners_run_hourly() -> None:
 
 def test_slots_are_those_of_the_project_file() -> None:
     assert scanner(["06:00"]).slots == (time(6),)
+
+
+def test_the_refresh_runs_once_a_week_at_the_hour_of_the_project_file() -> None:
+    plan = RefreshPlan(day="wednesday", hour=22)
+
+    made = refresh_schedule(plan, "America/Cayenne")
+
+    assert (made.cron, made.timezone, made.slug) == ("0 22 * * 3", "America/Cayenne", "weekly")
+    assert refresh_schedule(RefreshPlan(day="sunday"), "UTC").cron == "0 3 * * 0"

@@ -1,0 +1,147 @@
+"""Judging a bundle of encoder and classifier on the labelled crops of the hold-out, and keeping what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from soilpipe.bundle_records import BundleRecord, JudgedCrops, keep, kept
+from soilpipe.config import Project
+from soilpipe.detect.coco import only, read_labels
+from soilpipe.detect.holdout import LAST_SHARE, hold_out_of
+from soilpipe.detect.labelled import LabelSet
+from soilpipe.labels.taken import write_coco
+from soilpipe.store import Store, canonical_json
+from soilpipe.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from soilpipe.classify.classifier import Classifier
+    from soilpipe.classify.label_facts import ImageFacts
+    from soilpipe.encoder.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class HoldOutLabels:
+    """The labelled tiles that judge and serve nothing else; the other images only serve as references.
+
+    sha256: over what is labelled and what is in it, so that a judgement is made again only when that has changed.
+    scanner: the one held out whole, if one is. told: in words what they are.
+    """
+
+    labels: LabelSet
+    facts: Mapping[str, ImageFacts]
+    scanner: str | None
+    sha256: str
+    told: str
+
+    @property
+    def tiles(self) -> int:
+        return len(self.labels.labelled)
+
+    @property
+    def scans(self) -> frozenset[str]:
+        """The scans of the tiles."""
+        return frozenset(self.facts[image.file_name].scan for image in self.labels.labelled)
+
+
+def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabels | None:
+    """The project's hold-out, its tiles cut into `folder`; None where nobody has looked at a tile yet.
+
+    Suggested tiles are among them, for the rare taxa; which crops are of tiles drawn at random is kept crop by crop.
+    """
+    from soilpipe.classify.label_facts import image_facts
+
+    path = write_coco(project, store, folder, which="all")
+    if path is None:
+        return None
+    labels, facts = read_labels(path, path.parent), image_facts(path)
+    hold_out = hold_out_of(labels.labelled)
+    held = only(labels, hold_out.holds)
+    whole = f"scanner {hold_out.scanner} whole, and " if hold_out.scanner else ""
+    told = f"{len(held.labelled)} labelled tiles of the hold-out ({whole}the last {LAST_SHARE}th part in time of every "
+    told += "scanner)"
+    return HoldOutLabels(held, facts, hold_out.scanner, _digest(held), told)
+
+
+def judge(
+    store: Store,
+    encoder: Encoder,
+    classifier: Classifier,
+    classifier_version: str,
+    on: HoldOutLabels,
+    *,
+    taxonomy: Taxonomy,
+    seen_scans: Collection[str],
+    now: datetime,
+) -> BundleRecord:
+    """What a bundle says of the hold-out's crops; taken from the store where it was judged on these labels before.
+
+    seen_scans: those of the hold-out that the encoder, or one before it, was pretrained on: their crops are marked.
+    ClassifierError when the classifier was fitted on another encoder.
+    """
+    classifier.check_encoder(encoder.info)
+    before = kept(store, encoder.info.version, classifier_version, on.sha256)
+    if before is not None:
+        return before
+    from soilpipe.classify.labelled_crops import labelled_crops
+    from soilpipe.pretrain.spread import effective_rank
+
+    examples = labelled_crops(on.labels, encoder, taxonomy=taxonomy, facts=on.facts)
+    answers = classifier.classify(examples.embeddings, examples.sizes_mm)
+    place = {name: column for column, name in enumerate(answers.classes)}
+    columns = [_column(taxon, place, taxonomy) for taxon in examples.taxa]
+    crops = JudgedCrops(
+        ids=tuple(f"{one.scan} {','.join(f'{side:g}' for side in one.box)}" for one in examples.sources),
+        days=tuple(f"{one.scanner_id or one.scan} {(one.captured_at or '')[:10]}" for one in examples.sources),
+        truth=examples.taxa,
+        found=answers.best_taxon,
+        probability=tuple(
+            round(float(row[best]), 6) for row, best in zip(answers.probabilities, answers.best, strict=True)
+        ),
+        covered=tuple(
+            column is not None and bool(row[column]) for row, column in zip(answers.sets, columns, strict=True)
+        ),
+        as_it_comes=tuple(one.as_it_comes for one in examples.sources),
+        seen=tuple(one.scan in seen_scans for one in examples.sources),
+    )
+    record = BundleRecord(
+        encoder=encoder.info.version,
+        classifier=classifier_version,
+        judged_at=now,
+        labels_sha256=on.sha256,
+        hold_out_scanner=on.scanner,
+        alpha=classifier.alpha,
+        classes=tuple(answers.classes),
+        effective_rank=effective_rank(examples.embeddings) if len(examples) > 1 else 0.0,
+        crops=crops,
+        figures={"tiles": on.tiles, "unknown": int(np.sum(answers.is_unknown))},
+    )
+    keep(store, record)
+    return record
+
+
+def _column(taxon: str, place: Mapping[str, int], taxonomy: Taxonomy) -> int | None:
+    """The class that stands for a taxon; None where the classifier has none for it, whose sets then miss it."""
+    if taxon in place or taxon not in taxonomy:
+        return place.get(taxon)
+    return next((place[name] for name in taxonomy.ancestors(taxon) if name in place), None)
+
+
+def _digest(labels: LabelSet) -> str:
+    """Hex sha256 over the labelled images and what is marked in them."""
+    content = [
+        {
+            "image": image.file_name,
+            "boxes": np.asarray(image.boxes, float).round(2).tolist(),
+            "taxa": [labels.categories[label] for label in image.labels.tolist()],
+            "crowd": image.crowd.tolist(),
+        }
+        for image in sorted(labels.labelled, key=lambda image: image.file_name)
+    ]
+    return hashlib.sha256(canonical_json(content)).hexdigest()

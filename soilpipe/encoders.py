@@ -1,0 +1,51 @@
+"""Encoders by their version: a registered one, or `detector:<version>`, a detector's own trunk."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from soilpipe.bundle_promotion import OF_DETECTOR, detector_folder
+from soilpipe.decisions import champion, in_use
+from soilpipe.model_cache import CARD
+from soilpipe.models import SHIPPED, card_of, content_of, model_path
+from soilpipe.roles import DETECTOR, ENCODER
+from soilpipe.store import Store
+
+if TYPE_CHECKING:
+    from soilpipe.encoder.encoder import Encoder
+
+
+def encoder_at(store: Store, version: str, device: str | None = None) -> Encoder:
+    """The encoder of this version. ModelError when it is not there, EncoderError when it cannot be loaded."""
+    from soilpipe.encoder.weights import encoder_of_detector, load_encoder
+
+    if version.startswith(OF_DETECTOR):
+        return encoder_of_detector(detector_folder(store, version), device)
+    return load_encoder(model_path(store, ENCODER, version), device)
+
+
+def trunk_in_use(store: Store) -> str:
+    """`detector:<version>` of the detector in use; of the one that comes with the package where that is one of
+    torchvision's, from which no encoder can be taken."""
+    detector = champion(store, DETECTOR)
+    if card_of(store, DETECTOR, detector).get("family"):
+        detector = SHIPPED
+    return OF_DETECTOR + content_of(store, DETECTOR, detector)
+
+
+def encoder_to_begin_from(store: Store, undecided: str | None) -> str:
+    """The version whose weights a refresh goes on with.
+
+    The encoder in use; where none is, the last one that nothing spoke against (`undecided`), so that a project without
+    labels does not begin anew every week; where there is none either, or it is of another size than the detector in
+    use, which could not take it, the detector's own trunk.
+    """
+    trunk = trunk_in_use(store)
+    wanted = in_use(store, ENCODER) or undecided
+    if wanted is None:
+        return trunk
+    shape = card_of(store, ENCODER, wanted)["architecture"]
+    detectors = json.loads((detector_folder(store, trunk) / CARD).read_bytes())["architecture"]
+    fits = all(detectors.get(key) == value for key, value in shape.items())
+    return wanted if fits else trunk

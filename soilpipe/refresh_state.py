@@ -1,0 +1,175 @@
+"""How far a refresh is, on this machine's disk; and what came of those that are done, in the store.
+
+A refresh keeps its work in a folder of the user's cache: what a killed one had finished, the next one takes up. One
+process at a time holds the folder's lock, which the system lets go of however that process ends. Two machines that
+refresh one project at once do the same work twice and harm nothing: versions are named by their content, and only the
+last step, the decision, changes what is in use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from soilpipe import layout
+from soilpipe.atomic import write_atomically
+from soilpipe.config import FrozenModel, RefreshPlan
+from soilpipe.config.frozen import UtcTime
+from soilpipe.errors import SoilpipeError
+from soilpipe.roles import DETECTOR, ENCODER
+from soilpipe.store import Store, canonical_json
+
+REFRESHES = "refreshes"
+STATE = "refresh.json"
+LOCK = "lock"
+PICTURE = "pretraining.png"
+Outcome = Literal["promoted", "candidate", "refused"]
+"""candidate: too little to judge by, and nothing speaks against it; refused: worse than what is in use."""
+
+
+class RefreshError(SoilpipeError):
+    """A refresh cannot be made or taken up."""
+
+
+class AtWorkError(RefreshError):
+    """Another refresh of this project is at work on this machine."""
+
+
+class RefreshState(FrozenModel):
+    """One refresh: what it was begun with, and what its finished steps gave.
+
+    since, until: of the scans it learns from, captured after the one and up to the other (UTC). begun_from: the encoder
+    whose weights it goes on with. done: {step: what it gave}, JSON.
+    """
+
+    run_id: str
+    begun_at: UtcTime
+    since: UtcTime | None
+    until: UtcTime | None
+    begun_from: str
+    plan: RefreshPlan
+    seed: int
+    done: Mapping[str, Mapping[str, Any]] = {}
+
+    def after(self, step: str, gave: Mapping[str, Any]) -> RefreshState:
+        """The same with one more step done."""
+        return self.model_copy(update={"done": {**self.done, step: dict(gave)}})
+
+
+class RefreshRecord(FrozenModel):
+    """What came of a refresh; a record in the store.
+
+    encoder, classifier: versions; None where it was not fitted, which `words` explains. corpus, training: in figures.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    begun_at: UtcTime
+    ended_at: UtcTime
+    since: UtcTime | None
+    until: UtcTime | None
+    begun_from: str
+    encoder: str
+    classifier: str | None
+    outcome: Outcome
+    words: str
+    figures: Mapping[str, Any]
+    corpus: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+def refresh_folder(root: str) -> Path:
+    """Where the refreshes of the store at `root` work: a folder of the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    digest = hashlib.sha256(root.encode()).hexdigest()[:12]
+    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "refresh" / digest
+
+
+@contextmanager
+def alone_at_work(work: Path) -> Iterator[None]:
+    """Hold the folder's lock. AtWorkError where another process does."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AtWorkError(
+                f"another refresh of this project is at work (process {lock.read().strip() or 'unknown'}); it takes "
+                "everything there is, so there is nothing to do here"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def read_state(work: Path) -> RefreshState | None:
+    """The refresh that was begun in this folder and is not done; None where there is none, or none that can be read."""
+    try:
+        return RefreshState.model_validate_json((work / STATE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_state(work: Path, state: RefreshState) -> None:
+    """Keep how far a refresh is; whole or not at all."""
+    write_atomically(work / STATE, work, iter((canonical_json(state.model_dump(mode="json")),)))
+
+
+def forget(work: Path) -> None:
+    """Remove what refreshes left in the folder: everything but the lock."""
+    (work / STATE).unlink(missing_ok=True)  # first: without it nothing else counts
+    for path in work.iterdir() if work.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+def keep_record(store: Store, record: RefreshRecord) -> str:
+    """Add a record; its key. The same refresh again writes the same name."""
+    key = layout.record(REFRESHES, record.run_id)
+    store.write_json(key, record.model_dump(mode="json"))
+    return key
+
+
+def refreshes(store: Store) -> list[RefreshRecord]:
+    """What came of every refresh that was finished, oldest first."""
+    found = []
+    for key in store.keys(layout.records_prefix(REFRESHES), ".json"):
+        try:
+            found.append(RefreshRecord.model_validate(store.read_json(key)))
+        except ValidationError as error:
+            raise RefreshError(f"{key} is no record of a refresh; records must not be edited") from error
+    return sorted(found, key=lambda record: (record.begun_at, record.run_id))
+
+
+def curves_of(store: Store, role: str, version: str) -> str | None:
+    """Path or address of the picture of how a version was trained; None where there is none."""
+    from soilpipe.detect.curves import curves_of as of_detector
+
+    if role == DETECTOR:
+        return of_detector(store, version)
+    key = picture_key(version)
+    return f"{store.root}/{key}" if role == ENCODER and store.exists(key) else None
+
+
+def picture_key(encoder: str) -> str:
+    """Of the curves of a pretraining: beside the version in the registry, and no part of it."""
+    return f"{layout.model_folder(ENCODER, encoder)}/{PICTURE}"
+
+
+def new_run_id(now: datetime, begun_from: str, plan: RefreshPlan) -> str:
+    """Named by its beginning and what it was begun with."""
+    content = canonical_json({"from": begun_from, "plan": plan.model_dump(mode="json")})
+    return f"{now:%Y%m%dT%H%M%S%fZ}-{hashlib.sha256(content).hexdigest()[:8]}"

@@ -1,0 +1,119 @@
+"""What came of a refresh, for people: in a sentence, and as a page in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from soilpipe.refresh_state import RefreshRecord
+
+HEADS = {
+    "promoted": "Put to use",
+    "candidate": "Stays a candidate",
+    "refused": "Not put to use",
+}
+
+
+def in_words(record: RefreshRecord) -> str:
+    """One or two sentences."""
+    bundle = f"encoder {record.encoder}"
+    bundle += f" with classifier {record.classifier}" if record.classifier else ""
+    return f"{HEADS[record.outcome]}: {bundle}. {_sentence(record.words)}"
+
+
+def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
+    """The decision, its reason and its figures. picture: the address of the curves, which may be a data URL."""
+    lines = [
+        f"# {HEADS[record.outcome]}: encoder {record.encoder}",
+        "",
+        _sentence(record.words),
+        "",
+        *_macro(record.figures),
+        *_classes(record.figures),
+        *_more(record.figures),
+        "## What it learned from",
+        "",
+        str(record.corpus.get("words", "")),
+        "",
+        f"Scans {_between(record)}. Begun from {record.begun_from}. Classifier: {record.classifier or 'none'}.",
+        "",
+        *_training(record.training),
+    ]
+    if picture:
+        lines += ["", f"![How the training went]({picture})"]
+    if record.outcome == "promoted":
+        lines += ["", "To take both back: `soilpipe models rollback --role encoder`"]
+    return "\n".join(lines)
+
+
+def _sentence(words: str) -> str:
+    told = words[:1].upper() + words[1:]
+    return told if told.endswith((".", ")")) else f"{told}."
+
+
+def _between(record: RefreshRecord) -> str:
+    until = f"{record.until:%Y-%m-%d %H:%M} UTC" if record.until else "now"
+    return f"up to {until}" if record.since is None else f"from {record.since:%Y-%m-%d %H:%M} to {until}"
+
+
+def _macro(figures: Mapping[str, Any]) -> list[str]:
+    macro = figures.get("comparison", {}).get("macro_f1")
+    if not macro:
+        return []
+    low, high = macro["interval"] or (None, None)
+    before, after = _number(macro["rival"]), _number(macro["candidate"])
+    return [
+        "| | before | new | change, 95 % |",
+        "|---|---|---|---|",
+        f"| **macro-F1** | {before} | {after} | {_signed(low)} to {_signed(high)} |",
+    ]
+
+
+def _classes(figures: Mapping[str, Any]) -> list[str]:
+    classes = figures.get("comparison", {}).get("classes") or {}
+    rows = [
+        f"| F1 of {name} ({one['examples']}) | {_number(one['rival'])} | {_number(one['candidate'])} | "
+        f"{_signed(one['candidate'] - one['rival'])} |"
+        for name, one in classes.items()
+    ]
+    return [*rows, ""] if rows else []
+
+
+def _more(figures: Mapping[str, Any]) -> list[str]:
+    compared = figures.get("comparison", {})
+    lines = []
+    if "effective_rank" in compared:
+        rank = compared["effective_rank"]
+        lines.append(f"Effective rank of the embeddings: {rank['rival']:.1f} before, {rank['candidate']:.1f} new.")
+    calibration = compared.get("calibration") or {}
+    if calibration.get("crops"):
+        judged = "" if calibration["judged"] else " (too few crops to be judged by)"
+        lines.append(
+            f"Of {calibration['crops']} crops as they come: expected calibration error "
+            f"{_number(calibration['expected_calibration_error'])}, sets hold the truth in "
+            f"{_number(calibration['coverage'])} of the cases{judged}."
+        )
+    if "on" in figures:
+        lines.append(f"Judged on {figures['on']}.")
+    return [line for text in lines for line in (text, "")]
+
+
+def _training(training: Mapping[str, Any]) -> list[str]:
+    told = [f"{name.replace('_', ' ')} {_short(value)}" for name, value in training.items() if _is_plain(value)]
+    return [f"Training: {', '.join(told)}."] if told else []
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"

@@ -1,0 +1,142 @@
+"""The gate of encoder and classifier: what it lets pass, what it refuses, and what it cannot say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from soilpipe.bundle_gate import calibration_of, compare, macro_f1
+from soilpipe.bundle_promotion import verdict_on
+from soilpipe.taxonomy import SOIL
+from tests.bundle_records_made import CLASSES, judgement
+
+
+def test_one_that_is_better_passes_and_the_figures_say_by_how_much() -> None:
+    verdict = verdict_on(judgement("new", wrong=0.05), [judgement(wrong=0.15)])
+    assert verdict.passed and not verdict.undecided
+    macro = verdict.figures["comparison"]["macro_f1"]
+    assert macro["candidate"] == pytest.approx(0.95, abs=0.005) and macro["rival"] == pytest.approx(0.85, abs=0.005)
+    assert macro["interval"][0] > 0
+    assert "macro-F1 0.850 -> 0.950 against encoder e1" in verdict.words and "600 held-out crops" in verdict.words
+
+
+def test_one_that_says_the_same_passes() -> None:
+    assert verdict_on(judgement("new"), [judgement()]).passed
+
+
+def test_one_that_is_clearly_worse_is_refused_and_told_in_what() -> None:
+    verdict = verdict_on(judgement("new", wrong=0.3), [judgement(wrong=0.1)])
+    assert not verdict.passed and not verdict.undecided
+    assert "macro-F1 0.900 -> 0.700" in verdict.words and "must not be below -0.03" in verdict.words
+
+
+def test_with_sixty_scanner_days_less_may_be_lost() -> None:
+    few, many = ({"days": days, "crops": 6000} for days in (59, 60))
+    assert verdict_on(judgement("new", wrong=0.115, **few), [judgement(**few)]).passed
+    verdict = verdict_on(judgement("new", wrong=0.115, **many), [judgement(**many)])
+    assert not verdict.passed and "must not be below -0.01" in verdict.words
+
+
+def test_one_common_class_that_loses_six_points_shuts_the_gate_whatever_the_mean() -> None:
+    verdict = verdict_on(judgement("new", wrong=(0.0, 0.2, 0.0)), [judgement(wrong=(0.0, 0.05, 0.4))])
+    macro = verdict.figures["comparison"]["macro_f1"]
+    assert macro["candidate"] > macro["rival"] + 0.05
+    assert not verdict.passed and "F1 of Collembola 0.974 -> 0.889, of which there are 200" in verdict.words
+
+
+@pytest.mark.parametrize(("examples", "told"), [(19, False), (20, True)])
+def test_a_class_counts_by_itself_from_twenty_examples_on(examples: int, told: bool) -> None:
+    truth = ["Acari"] * 500 + ["background"] * 500 + ["Collembola"] * examples
+    verdict = verdict_on(
+        judgement("new", wrong=(0.0, 0.3, 0.0), truth=truth), [judgement(wrong=(0.0, 0.0, 0.1), truth=truth)]
+    )
+    assert ("F1 of Collembola" in verdict.words) is told
+
+
+def test_embeddings_that_have_collapsed_are_refused() -> None:
+    assert verdict_on(judgement("new", rank=32.0), [judgement(rank=40.0)]).passed
+    verdict = verdict_on(judgement("new", rank=31.9), [judgement(rank=40.0)])
+    assert not verdict.passed and "effective rank" in verdict.words and "collapses" in verdict.words
+    assert not verdict_on(judgement("new", rank=float("nan")), [judgement(rank=40.0)]).passed
+
+
+def test_probabilities_and_sets_are_judged_from_five_hundred_crops_on() -> None:
+    sure = {"confidence": 0.99, "wrong": 0.1}
+    assert verdict_on(judgement("new", crops=498, **sure), [judgement(crops=498)]).passed
+    verdict = verdict_on(judgement("new", crops=600, **sure), [judgement(crops=600)])
+    assert not verdict.passed and "expected calibration error 0.090, above 0.05" in verdict.words
+    verdict = verdict_on(judgement("new", covered=0.92), [judgement()])
+    assert not verdict.passed and "its sets hold the truth in 0.920 of the cases, fewer than 0.930" in verdict.words
+
+
+def test_only_crops_as_they_come_speak_of_calibration() -> None:
+    record = judgement(crops=600)
+    chosen = record.crops.model_copy(update={"as_it_comes": (False,) * 200 + (True,) * 400})
+    figures = calibration_of(record.model_copy(update={"crops": chosen}))
+    assert figures["crops"] == 400 and not figures["judged"]
+
+
+def test_too_few_labels_decide_nothing_and_the_words_say_what_is_missing() -> None:
+    verdict = verdict_on(judgement("new", crops=45, days=4), [judgement(crops=45, days=4)])
+    assert not verdict.passed and verdict.undecided
+    assert "45 of 50 labelled crops" in verdict.words and "4 of 10 scanner-days" in verdict.words
+    assert "soilpipe label draw" in verdict.words
+    one = verdict_on(judgement("new", truth=["Acari"] * 600), [judgement(truth=["Acari"] * 600)])
+    assert one.undecided and "1 of 2 classes" in one.words
+
+
+def test_crops_that_either_was_pretrained_on_do_not_count() -> None:
+    verdict = verdict_on(judgement("new", crops=60, days=12, seen=20), [judgement(crops=60, days=12)])
+    assert verdict.undecided
+    assert "40 of 50 labelled crops" in verdict.words and "20 more crops do not count" in verdict.words
+    new, old = judgement("new", seen=100), judgement(seen=0)
+    assert compare(new, old, SOIL).figures["crops"] == 500
+
+
+def test_the_best_that_was_ever_in_use_is_the_measure() -> None:
+    rivals = [judgement("best", wrong=0.02), judgement("last", wrong=0.2)]
+    verdict = verdict_on(judgement("new", wrong=0.1), rivals)
+    assert not verdict.passed and "against encoder best" in verdict.words
+
+
+def test_without_anything_to_compare_with_nothing_is_decided() -> None:
+    verdict = verdict_on(judgement("new"), [])
+    assert not verdict.passed and verdict.undecided and "nothing that it could be compared with" in verdict.words
+
+
+def test_a_taxon_that_only_one_of_them_tells_counts_against_the_other() -> None:
+    truth = ["Acari", "Oribatida"] * 300
+    finer = judgement("finer", truth=truth, wrong=0.0, classes=("Acari", "Oribatida"))
+    coarse = finer.crops.model_copy(update={"found": ("Acari",) * 600})
+    coarse_one = finer.model_copy(update={"encoder": "coarse", "crops": coarse, "classes": ("Acari",)})
+    assert verdict_on(finer, [coarse_one]).passed
+    assert "F1 of Oribatida 1.000 -> 0.000" in verdict_on(coarse_one, [finer]).words
+    assert macro_f1(coarse_one, SOIL) == 1.0, "by itself it tells all that it knows"
+
+
+def test_of_what_only_stands_in_one_judgement_nothing_is_compared() -> None:
+    new = judgement("new")
+    ids = tuple(f"other {row}" if row < 300 else f"scan {row}" for row in range(600))
+    moved = new.model_copy(update={"crops": new.crops.model_copy(update={"ids": ids})})
+    assert compare(moved, judgement(), SOIL).figures["crops"] == 300
+
+
+def test_the_interval_holds_the_change_of_most_repeats() -> None:
+    """Two equally good bundles that err on different crops: the gate must seldom find one of them better."""
+    beyond = 0
+    for seed in range(40):
+        one, other = (judgement(seed=2 * seed + k, wrong=0.2, crops=900) for k in (0, 1))
+        low, high = compare(one, other, SOIL).figures["macro_f1"]["interval"]
+        beyond += not low <= 0 <= high
+    assert beyond <= 6
+
+
+def test_macro_f1_is_that_of_scikit_learn_s_definition() -> None:
+    record = judgement(wrong=(0.1, 0.3, 0.0), crops=300)
+    scores = []
+    for name in CLASSES:
+        true = np.array([one == name for one in record.crops.truth])
+        found = np.array([one == name for one in record.crops.found])
+        precision, recall = (true & found).sum() / found.sum(), (true & found).sum() / true.sum()
+        scores.append(2 * precision * recall / (precision + recall))
+    assert macro_f1(record, SOIL) == pytest.approx(np.mean(scores))
