@@ -77,7 +77,8 @@ class EvaluationRecord(FrozenModel):
     """One evaluation of one version.
 
     version: as its content says, also for the one that comes with the package. as_used: with the threshold and the
-    difference that runs use. trained_on: how many of the images the version was trained on, as far as its card tells.
+    difference that runs use. trained_on: how many of the images the version was trained on, or one that it was
+    begun from, as far as its card tells.
     figures: for people, JSON; the intervals beside them. shortest_found_mm: from which length on recall is 0.5.
     """
 

@@ -8,6 +8,7 @@ processes; a process takes consecutive images of one scanner and keeps the last 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +32,7 @@ DEFAULT_DPI = 1200.0
 MM_PER_INCH = 25.4
 CACHE_BYTES = 1_500_000_000  # decoded pictures that one process keeps
 MAX_PIXELS, MAX_MEMORY = 1_200_000_000, 4_000_000_000  # of a loose file: px, bytes
+WORTH_PROCESSES = 50_000_000  # px with references, from which several processes are sooner ready than one
 CHUNK = 16  # images that a process takes at once
 
 Progress = Callable[[int, int], None]  # done, of
@@ -224,6 +226,14 @@ def build_samples(
             if progress:
                 progress(len(samples), len(images))
     return samples
+
+
+def workers_that_pay(labels: LabelSet, difference: bool) -> int:
+    """How many processes pay: registering references takes about a second a Mpx, starting a process four."""
+    dated = [image for image in labels.labelled if image.scanner_id is not None and image.captured_at is not None]
+    if not difference or sum(image.width * image.height for image in dated) < WORTH_PROCESSES:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None, Path | None]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from soilpipe.detect.ancestry import seen
 from soilpipe.detect.base import DetectorInfo
 from soilpipe.detect.claims import ASIDE, RIGHT, WRONG, Claims
 from soilpipe.detect.evaluation import Evaluation
@@ -78,7 +79,9 @@ def record_of(
         simulated=evaluation.simulated,
         images=evaluation.images,
         animals=evaluation.any_taxon.animals,
-        trained_on=_trained_on(card, [image.name for image in evaluation.judged], sample),
+        trained_on=seen(
+            card, [image.name for image in evaluation.judged], evaluation.judged, held_out=sample == "hold-out"
+        ),
         as_used=own and evaluation.difference == info.uses_difference and whole,
         threshold=evaluation.threshold,
         shortest_found_mm=evaluation.shortest_found_mm,
@@ -86,19 +89,6 @@ def record_of(
         intervals=evaluation.intervals,
         matches=pack_matches(evaluation.judged, evaluation.by_taxon),
     )
-
-
-def _trained_on(card: Mapping[str, Any], judged: Sequence[str], sample: Sample) -> int:
-    """How many of the judged images the card says that it was trained on.
-
-    A card that does not list them (too many, or of an earlier release) is taken to mean all, unless it was trained on
-    simulated scenes, or the images are of the hold-out, which training leaves out.
-    """
-    training = card.get("trained_on") or {}
-    names = training.get("image_names")
-    if names is not None:
-        return len(set(names) & set(judged))
-    return 0 if not training or training.get("simulated") or sample == "hold-out" else len(judged)
 
 
 def pack_matches(images: Sequence[JudgedImage], taxa: Iterable[str]) -> KeptMatches:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from soilpipe.detect.ancestry import seen_by_ancestors, times_of
 from soilpipe.detect.dataset import Sample
+from soilpipe.detect.figures import ENOUGH_OF_A_SIZE, FOUND
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.detect.learned_taxa import Learned
 from soilpipe.detect.validation import ENOUGH, Judged
@@ -20,7 +22,8 @@ MOST_NAMES = 1000
 
 
 def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str]) -> dict[str, Any]:
-    """File name, counts and names of images, no paths. Names stand there up to MOST_NAMES, their hash always."""
+    """File name, counts, names of images and times of real scanners, no paths. Names and times stand there up to
+    MOST_NAMES, the hash of the names and the first and last time of each scanner always."""
     counts = np.zeros(len(taxa), np.int64)
     for sample in samples:
         counts += np.bincount(sample.image.labels[~sample.image.crowd], minlength=len(taxa))
@@ -39,6 +42,7 @@ def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str])
         },
         "image_names": names if len(names) <= MOST_NAMES else None,
         "image_names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        **times_of((sample.image for sample in samples if not sample.image.simulated), MOST_NAMES),
     }
 
 
@@ -53,10 +57,26 @@ def share_of_crops(card: Mapping[str, Any], crops: int) -> dict[str, float]:
 
 
 def in_words(
-    learned: Learned, judged: Judged | None, on: Mapping[str, Any], training: Sequence[Sample]
+    learned: Learned,
+    judged: Judged | None,
+    card: Mapping[str, Any],
+    training: Sequence[Sample],
+    validation: Sequence[Sample],
 ) -> dict[str, Any]:
-    """The part of the card that says what it is worth: thresholds, figures, and what it is good for."""
+    """The part of the card that says what it is worth: thresholds, figures, and what it is good for.
+
+    card: what stands there so far; where it comes from a detector that was trained on validation images, it says that
+    the figures flatter.
+    """
+    on = card["trained_on"]
     told = learned.split.told
+    images = [sample.image for sample in validation]
+    seen = seen_by_ancestors(card, [image.file_name for image in images], images)
+    if judged is not None and seen:
+        told += (
+            f"; {seen} of these {judged.figures['images']} images were trained on by a detector that this one "
+            "began from, so the figures flatter and the threshold may not suit others"
+        )
     simulated = bool(on["simulated"])
     lengths = [
         float((box[2:] - box[:2]).max()) * sample.um_per_px / 1000
@@ -65,7 +85,8 @@ def in_words(
     ]
     source = learned.split.training.source
     scenes = "simulated scenes of buried scanners" if simulated else f"images like those of {source}"
-    shortest, longest = np.percentile(lengths, [1, 99])
+    least, longest = np.percentile(lengths, [1, 99])
+    shortest = None if judged is None else shortest_found(judged.figures["recall_by_mm"])
     unseen = (
         "Real scans, before it has been judged on labelled scans of the same project: it has only ever seen simulated "
         "ones. "
@@ -78,12 +99,33 @@ def in_words(
         **({"thresholds": judged.thresholds} if judged is not None and judged.thresholds else {}),
         "validation": "simulated" if simulated and judged is not None else "none",
         "figures": None if judged is None else {"split": told, **judged.figures},
+        "shortest_found_mm": shortest,
+        "remainders": {taxon: list(members) for taxon, members in learned.remainders.items()},
         "rolled_up": {taxon: {"as": above, "animals": count} for taxon, (above, count) in learned.rolled_up.items()},
-        "good_for": f"{', '.join(learned.taxa)} of {shortest:.2g} to {longest:.2g} mm in {scenes}",
+        "good_for": f"{', '.join(_class_told(taxon, learned) for taxon in learned.taxa)} of {least:.2g} to "
+        f"{longest:.2g} mm in {scenes}",
         "not_good_for": unseen
         + "Animals outside that range of length, and taxa that it does not name"
+        + ("" if shortest is None else f". Of animals shorter than {shortest:g} mm it may miss more than half")
         + ("" if on["images_with_difference"] else ". It has never seen a difference image"),
     }
+
+
+def shortest_found(classes: Sequence[Mapping[str, Any]]) -> float | None:
+    """Length, mm, from which on validation animals are found: the lower end of the first class of `recall_by_mm` whose
+    recall is 0.5 or more and none of whose longer ones falls below, of those with ten animals or more; None where the
+    longest such class already fails, or there is none."""
+    least = None
+    for one in reversed([one for one in classes if one["animals"] >= ENOUGH_OF_A_SIZE]):
+        if one["recall"] < FOUND:
+            break
+        least = float(one["from_mm"])
+    return least
+
+
+def _class_told(taxon: str, learned: Learned) -> str:
+    members = learned.remainders.get(taxon)
+    return f"{taxon} (where it is none of {', '.join(members)})" if members else taxon
 
 
 def _threshold_told(told: str, judged: Judged) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -16,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from soilpipe.detect.ancestry import begun
 from soilpipe.detect.backbone_weights import backbone_name
 from soilpipe.detect.base import Detections
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Progress as StageProgress
-from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of
-from soilpipe.detect.energy import EnergyMeter, hardware
+from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of, workers_that_pay
+from soilpipe.detect.energy import EnergyMeter
 from soilpipe.detect.fitting import Look, fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
@@ -33,15 +33,8 @@ from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.split import Split, split_labels
-from soilpipe.detect.starting import Start, begun, make_learner
-from soilpipe.detect.trained_card import (
-    DEFAULT_THRESHOLD,
-    device_name,
-    in_words,
-    seen_before,
-    share_of_crops,
-    trained_on,
-)
+from soilpipe.detect.starting import Start, make_learner
+from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, share_of_crops, trained_on
 from soilpipe.detect.validation import Judge, for_looks, judge, look
 from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
@@ -52,7 +45,6 @@ BORDER_MM = 4.0  # animals this long or longer are found by the coarse pass
 BORDER_TOLERANCE = 1.3  # within this factor of the border each pass may answer
 UM_PER_PX = 21.17  # 1200 dpi
 MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in files
-WORTH_PROCESSES = 50_000_000  # px with references, from which several processes are sooner ready than one
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures (losses)."""
@@ -124,7 +116,6 @@ def train_detector(
     split = mix(split, [read_simulated(folder) for folder in simulated])
     learned = learned_taxa(split, taxonomy, taxa, single_class, least_examples)
     begun_from, ancestors = (None, []) if warm_start is None else begun(warm_start)
-    kept_steps = steps_kept(work) if resume and work is not None else None
     if um_per_px is None and scale is None and begun_from is not None:
         um_per_px = float(begun_from["um_per_px"])
     resolution = _resolution(given, um_per_px, scale, dpi)
@@ -138,7 +129,7 @@ def train_detector(
                 resolution,
                 dpi=dpi,
                 difference=difference,
-                workers=_workers(part, difference) if workers is None else workers,
+                workers=workers_that_pay(part, difference) if workers is None else workers,
                 spilled=spilled,
                 progress=_stage(progress, stage),
             )
@@ -172,7 +163,7 @@ def train_detector(
             "ancestors": ancestors,
             "seed": recipe.seed,
             "device": device_name(target),
-            "hardware": hardware(target),
+            "seconds_from_step": (steps_kept(work) or 0) if resume and work is not None else 0,
         }
         fitted = fit(
             training,
@@ -195,9 +186,9 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
         card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
         judged = judge(_detect(network, card, target), validation)
-        card |= in_words(learned, judged, card["trained_on"], training, seen_before(card, validation))
+        card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"
-        card |= {"seconds": round(time.monotonic() - began, 1), **meter.stop(), "seconds_since_step": kept_steps or 0}
+        card |= {"seconds": round(time.monotonic() - began, 1), **meter.stop()}
         save_detector(out, network, card)
         plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
         return read_card(out)[0]
@@ -269,14 +260,6 @@ def _fits(card: Mapping[str, Any], training: Sequence[Sample], validation: Seque
         "training_samples": fingerprint(training),
         "validation_samples": fingerprint(validation),
     }
-
-
-def _workers(labels: LabelSet, difference: bool) -> int:
-    """How many processes pay: registering references takes about a second a Mpx, starting a process four."""
-    dated = [image for image in labels.labelled if image.scanner_id is not None and image.captured_at is not None]
-    if not difference or sum(image.width * image.height for image in dated) < WORTH_PROCESSES:
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _with_difference(samples: list[Sample]) -> list[Sample]:

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from soilpipe.detect.coco import LabelError, read_labels
-from soilpipe.detect.dataset import build_samples
+from soilpipe.detect.dataset import build_samples, workers_that_pay
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.trained_card import trained_on
-from soilpipe.detect.training import Recipe, TrainingError, _with_difference, _workers, train_detector
+from soilpipe.detect.training import Recipe, TrainingError, _with_difference, train_detector
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
@@ -201,7 +201,7 @@ def test_processes_are_worth_it_for_many_pixels_with_references(labelled: Labell
         return read_labels(path, path.parent)
 
     dated = {"A": 2}
-    assert _workers(read(scanners=dated), True) == 1
-    assert _workers(read(images=2, change=large), True) == 1
-    assert _workers(read(scanners=dated, change=large), True) == len(os.sched_getaffinity(0))
-    assert _workers(read(scanners=dated, change=large), False) == 1
+    assert workers_that_pay(read(scanners=dated), True) == 1
+    assert workers_that_pay(read(images=2, change=large), True) == 1
+    assert workers_that_pay(read(scanners=dated, change=large), True) == len(os.sched_getaffinity(0))
+    assert workers_that_pay(read(scanners=dated, change=large), False) == 1
