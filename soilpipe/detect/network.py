@@ -30,6 +30,8 @@ SMALLEST_INPUT = 384  # px: no window is smaller, whatever the network; part of 
 KERNEL_FROM = (
     20_480  # values in: for one picture with fewer, PyTorch takes another kernel for a 3 x 3, with other last bits
 )
+SCALE = 1 / 64  # of the bytes that go in, once 128 is taken away
+FUSED: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if torch.backends.mkldnn.is_available() else None
 ANSWERS = 5  # of a cell, before those for each taxon: animal or not, and four sides
 PRIOR = 0.01  # what a fresh network answers everywhere: most cells hold no animal
 
@@ -48,6 +50,8 @@ class ConvUnit(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.relu and isinstance(self.norm, nn.Identity) and one_kernel_does(x):
+            return convolve_and_clip(self.conv, x)
         x = self.norm(self.conv(x))
         return functional.relu(x, inplace=True) if self.relu else x
 
@@ -110,7 +114,7 @@ class CentrePointNetwork(nn.Module):
     """The trunk and its two heads, for `taxa` classes.
 
     forward(pixels, head): pixels (n, 7, H, W) uint8 with H and W multiples of 32, to an Answer of H/4 x W/4 cells.
-    An encoder of another kind replaces `make_encoder` and `levels` (`soilpipe.detect.resnet`).
+    An encoder of another kind replaces `make_encoder`, `finest` and `deeper` (`soilpipe.detect.resnet`).
 
     architecture: JSON-able, all that is needed to build it again. ladder: what decides how far it sees.
     smallest_input: px; windows of this side or larger give the same bits on a CPU wherever they are cut.
@@ -134,34 +138,49 @@ class CentrePointNetwork(nn.Module):
     def make_encoder(self, stem: int, widths: Widths) -> None:
         """Add the layers from pixels down to stride 32; `widths` are the channels at strides 4, 8, 16 and 32."""
         self.stem = ConvUnit(CHANNELS, stem, 3, stride=2)
+        self.scale_in_weights = False
         self.down = nn.ModuleList(DownBlock(a, b) for a, b in zip((stem, *widths[:-1]), widths, strict=True))
 
     def inner_widths(self, widths: Widths) -> Widths:
         """Channels that the 3 x 3 convolutions of the encoder read at strides 4, 8, 16 and 32."""
         return widths
 
-    def levels(self, pixels: Tensor) -> list[Tensor]:
-        """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""
-        x = self.stem(normalise(pixels, self.stem.conv.weight.dtype))
-        levels = []
-        for block in self.down:
+    def finest(self, pixels: Tensor) -> Tensor:
+        """(n, 7, H, W) uint8 to the encoder's features at stride 4."""
+        dtype = self.stem.conv.weight.dtype
+        x = centred(pixels, dtype) if self.scale_in_weights else normalise(pixels, dtype)
+        features: Tensor = self.down[0](self.stem(x))
+        return features
+
+    def deeper(self, finest: Tensor) -> list[Tensor]:
+        """The encoder's features at stride 4 to those at strides 8, 16 and 32."""
+        x, levels = finest, []
+        for block in list(self.down)[1:]:
             x = block(x)
             levels.append(x)
         return levels
 
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""
+        finest = self.finest(pixels)
+        return [finest, *self.deeper(finest)]
+
+    def top_down(self, deeper: list[Tensor]) -> Tensor:
+        """The encoder's features at strides 8, 16 and 32 to shared ones (n, pyramid, H/8, W/8)."""
+        x = self.lateral[-1](deeper[-1])
+        for level in range(len(deeper) - 1, 0, -1):
+            x = self.smooth[level - 1](add_doubled(self.lateral[level](deeper[level - 1]), x))
+        return x
+
+    def join_finest(self, finest: Tensor, shared: Tensor) -> Tensor:
+        """The encoder's features at stride 4 and the shared ones at stride 8 to the shared features at stride 4."""
+        return add_doubled(self.lateral[0](finest), shared)
+
     def features(self, pixels: Tensor) -> Tensor:
         """(n, 7, H, W) uint8 to the shared features (n, pyramid, H/4, W/4)."""
-        if pixels.dtype != torch.uint8 or pixels.shape[1] != CHANNELS:
-            raise ValueError(f"expected (n, {CHANNELS}, H, W) uint8, got {tuple(pixels.shape)} {pixels.dtype}")
-        if pixels.shape[2] % TOTAL_STRIDE or pixels.shape[3] % TOTAL_STRIDE:
-            raise ValueError(f"{tuple(pixels.shape[2:])} px: height and width must be multiples of {TOTAL_STRIDE}")
-        levels = self.levels(pixels)
-        x = self.lateral[-1](levels[-1])
-        for level in range(len(levels) - 2, -1, -1):
-            x = functional.interpolate(x, scale_factor=2, mode="nearest") + self.lateral[level](levels[level])
-            if level:
-                x = self.smooth[level - 1](x)
-        return x
+        check_pixels(pixels)
+        finest, *deeper = self.levels(pixels)
+        return self.join_finest(finest, self.top_down(deeper))
 
     def forward(self, pixels: Tensor, head: Head = "fine") -> Answer:
         answer: Answer = self.head(head)(self.features(pixels))
@@ -176,7 +195,19 @@ class CentrePointNetwork(nn.Module):
         network = copy.deepcopy(self).eval()
         network.fold()
         network.requires_grad_(False)
+        network.take_scale()
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def take_scale(self) -> None:
+        """The first convolution divides by 64 in place of `normalise`: a power of two, so the bits are the same."""
+        self.stem.conv.weight.mul_(SCALE)
+        self.scale_in_weights = True
+
+    def in_bf16(self) -> CentrePointNetwork:
+        """A copy of a folded network whose trunk computes in bfloat16; what answers for the cells stays float32."""
+        network = copy.deepcopy(self).to(torch.bfloat16)
+        network.fine.out, network.coarse.out = copy.deepcopy((self.fine.out, self.coarse.out))
+        return network
 
     def fold(self) -> None:
         """Make one convolution of each convolution and its batch normalisation; for a network in eval mode."""
@@ -199,9 +230,52 @@ class CentrePointNetwork(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+def check_pixels(pixels: Tensor) -> None:
+    """ValueError for what no network can look at."""
+    if pixels.dtype != torch.uint8 or pixels.shape[1] != CHANNELS:
+        raise ValueError(f"expected (n, {CHANNELS}, H, W) uint8, got {tuple(pixels.shape)} {pixels.dtype}")
+    if pixels.shape[2] % TOTAL_STRIDE or pixels.shape[3] % TOTAL_STRIDE:
+        raise ValueError(f"{tuple(pixels.shape[2:])} px: height and width must be multiples of {TOTAL_STRIDE}")
+
+
+def add_doubled(fine: Tensor, coarse: Tensor) -> Tensor:
+    """`fine` (n, c, 2h, 2w), which is changed, with `coarse` (n, c, h, w) added at twice its size (nearest)."""
+    n, channels, height, width = coarse.shape
+    quads = fine.view(n, channels, height, 2, width, 2)
+    quads += coarse[:, :, :, None, :, None]
+    return fine
+
+
 def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 to about -2..2, channels last; mid-grey and "no difference" become 0, with which the convolutions pad."""
-    return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(1 / 64)
+    return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(SCALE)
+
+
+def centred(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 less 128, channels last: on bytes as long as possible."""
+    channels_last = pixels.contiguous(memory_format=torch.channels_last)
+    return (channels_last ^ 128).view(torch.int8).to(dtype)  # with its highest bit turned a byte is itself less 128
+
+
+def one_kernel_does(x: Tensor) -> bool:
+    """Whether `convolve_and_clip` can be used on this: a CPU with oneDNN, no gradients, no autocast."""
+    return (
+        FUSED is not None
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.numel() > KERNEL_FROM
+    )
+
+
+def convolve_and_clip(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """ReLU of a convolution in one pass over memory; the same bits as one after the other."""
+    assert FUSED is not None
+    clipped: Tensor = FUSED(
+        x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups, "relu", [], ""
+    )
+    return clipped
 
 
 def smallest_input(widths: tuple[int, ...], pyramid: int) -> int:

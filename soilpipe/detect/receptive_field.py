@@ -50,3 +50,11 @@ def halo_of(ladder: Ladder, *, stride: int, total_stride: int, extra_cells: int 
     period = total_stride // stride
     first, last = reach((-extra_cells, period - 1 + extra_cells), ladder)
     return -(-max(-first, last - (total_stride - 1)) // total_stride) * total_stride
+
+
+def finest_reach(cells: tuple[int, int], ladder: Ladder) -> tuple[int, int]:
+    """The input rows (or columns) that cells `first..last` of the encoder's first level (stride 4) see, inclusive."""
+    first, last = cells
+    for kernel, stride in reversed([*ladder.stem, *ladder.levels[0]]):
+        first, last = stride * first - kernel // 2, stride * last + kernel // 2
+    return first, last

@@ -54,23 +54,31 @@ class ResNetNetwork(CentrePointNetwork):
         """As in `CentrePointNetwork`: the bottlenecks of ResNet 50 are as narrow as the blocks of ResNet 18."""
         return ENCODERS["resnet18"]
 
-    def levels(self, pixels: Tensor) -> list[Tensor]:
-        """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""
+    def finest(self, pixels: Tensor) -> Tensor:
+        """(n, 7, H, W) uint8 to the encoder's features at stride 4."""
         x = self._normalise(pixels)
         x = self.encoder.maxpool(self.encoder.relu(self.encoder.bn1(self.encoder.conv1(x))))
-        levels = []
-        for block in (self.encoder.layer1, self.encoder.layer2, self.encoder.layer3, self.encoder.layer4):
+        features: Tensor = self.encoder.layer1(x)
+        return features
+
+    def deeper(self, finest: Tensor) -> list[Tensor]:
+        """The encoder's features at stride 4 to those at strides 8, 16 and 32."""
+        x, levels = finest, []
+        for block in (self.encoder.layer2, self.encoder.layer3, self.encoder.layer4):
             x = block(x)
             levels.append(x)
         return levels
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         """R, G, B by ImageNet's mean and deviation; the other channels as everywhere."""
-        x = normalise(pixels, self.encoder.conv1.weight.dtype)
+        x = normalise(pixels)
         mean = x.new_tensor(IMAGENET_MEAN)[:, None, None]
         std = x.new_tensor(IMAGENET_STD)[:, None, None]
         x[:, :3] = (pixels[:, :3].to(x.dtype) / 255 - mean) / std
-        return x
+        return x.to(self.encoder.conv1.weight.dtype)
+
+    def take_scale(self) -> None:
+        """Nothing: its colours are normalised otherwise."""
 
     def fold(self) -> None:
         """As `CentrePointNetwork.fold`, and the same for the encoder."""

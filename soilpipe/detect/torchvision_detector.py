@@ -18,8 +18,8 @@ import torch
 from soilpipe.detect.base import Detections, DetectorInfo
 from soilpipe.detect.decode import MAX_DETECTIONS
 from soilpipe.detect.network import Head
-from soilpipe.detect.predict import InputWindows, full_precision
 from soilpipe.detect.thresholds import least_scores, own_thresholds
+from soilpipe.detect.tiled import InputWindows, full_precision
 from soilpipe.detect.torchvision_family import TorchvisionNetwork
 from soilpipe.detect.torchvision_here import nms
 from soilpipe.tiles import Tile, tile_grid

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.background import Registration
-from soilpipe.detect import decode, predict
+from soilpipe.detect import decode, tiled
 from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.predict import CentrePointDetector, full_precision
+from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
-from soilpipe.tiles import image_from_array
+from soilpipe.detect.tiled import full_precision
+from soilpipe.tiles import image_from_array, tile_grid
 
 CARD = {
     "name": "untrained",
@@ -90,8 +91,8 @@ def scene(height: int, width: int, seed: int) -> Windows:
 def found(
     folded: CentrePointNetwork, windows: Windows, core: int, offset: tuple[int, int] = (0, 0), bf16: bool = False
 ) -> decode.Peaks:
-    cpu = torch.device("cpu")
-    return predict.find_peaks(folded, "fine", windows, 0.5, device=cpu, core=core, offset=offset, bf16=bf16)
+    network = folded.in_bf16() if bf16 else folded
+    return tiled.find_peaks(network, "fine", windows, 0.5, device=torch.device("cpu"), core=core, offset=offset)
 
 
 def whole(folded: CentrePointNetwork, windows: Windows, bf16: bool = False) -> decode.Peaks:
@@ -201,9 +202,7 @@ def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(
     kept = []
     for core in (1536, 160):
         with pytest.warns(UserWarning, match="only the 20 best are kept"):
-            kept.append(
-                predict.find_peaks(folded, "fine", windows, 0.5, device=torch.device("cpu"), core=core, most=20)
-            )
+            kept.append(tiled.find_peaks(folded, "fine", windows, 0.5, device=torch.device("cpu"), core=core, most=20))
     assert len(kept[0]) == 20
     assert_same(kept[0], kept[1])
 
@@ -211,10 +210,10 @@ def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(
 @pytest.mark.parametrize("size", [(14031, 9921), (3840, 5120), (700, 900), (40, 9000)])
 def test_tiles_are_chosen_so_that_little_is_computed_twice(size: tuple[int, int]) -> None:
     halo = 128
-    core = predict.core_for(*size, halo)
-    assert core % 32 == 0 and 512 <= core <= predict.LARGEST_CORE
+    core = tiled.core_for(*size, halo)
+    assert core % 32 == 0 and 512 <= core <= tiled.LARGEST_CORE
     side = core + 2 * halo
-    tiles = predict.tile_grid(*size, core=core, halo=halo, stride=32)
+    tiles = tile_grid(*size, core=core, halo=halo, stride=32)
     computed = sum((t.window[1] - t.window[0]) * (t.window[3] - t.window[2]) for t in tiles)
     assert computed <= 1.5 * np.prod([-(-length // 32) * 32 for length in size])
     assert all(t.window[1] - t.window[0] <= side for t in tiles)

@@ -1,0 +1,251 @@
+"""Peaks of a whole scan from a network that looks at windows: bounded memory, and the same answer whatever the tiles.
+
+The image is thought of as padded to multiples of the network's total stride (and to its smallest input) and is read in
+windows of core + 2 x halo on that grid; all windows of an image have one shape and move inwards at its border. A peak
+belongs to the tile whose half-open core holds its heatmap cell. The halo covers what such a cell and its neighbours
+can see, so each cell's numbers are those of the whole image, to the bit on a CPU in float32; nothing is merged across
+tiles.
+
+On a CPU each core works on a window of its own, and a thread reads those that come next: threads that share one window
+wait for one another, the more so on a busy machine. On a GPU windows go through in batches, while the next are read
+into pinned memory.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from soilpipe.detect import decode
+from soilpipe.detect.network import STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head
+from soilpipe.detect.strips import Cells, answer_parts
+from soilpipe.errors import SoilpipeError
+from soilpipe.tiles import Tile, tile_grid
+
+LARGEST_CORE = 2048  # px; the larger the core, the less is read and computed twice; memory grows with its square
+GPU_BATCH = 4  # windows at once
+MOST_WORKERS = 4  # windows at once on a CPU, each with its share of the cores: memory grows with them
+
+
+class PredictionError(SoilpipeError):
+    """A scan cannot be looked at on this machine."""
+
+
+class InputWindows(Protocol):
+    """What prediction reads from: the seven channels of a scan at one scale (`soilpipe.background.ModelInput`).
+
+    read(y0, y1, x0, x1) -> (7, h, w) uint8. The window may reach beyond height x width; what is read for a pixel does
+    not depend on the window. `factor`: full-resolution px per px here.
+    """
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def factor(self) -> float: ...
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray: ...
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Float32 means float32 within: whatever reduced precision the program has asked for elsewhere is put back."""
+    wanted = torch.get_float32_matmul_precision()
+    convolution: Any = getattr(torch.backends.mkldnn, "conv", None)
+    before = getattr(convolution, "fp32_precision", None)
+    torch.set_float32_matmul_precision("highest")
+    if before is not None:
+        convolution.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(wanted)
+        if before is not None:
+            convolution.fp32_precision = before
+
+
+def core_for(height: int, width: int, halo: int, largest: int = LARGEST_CORE) -> int:
+    """The tile core, px, multiple of 32 up to `largest`, whose windows cover an image with the fewest pixels.
+
+    Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice.
+    """
+
+    def pixels(core: int) -> int:
+        windows = [-(-side // core) * min(core + 2 * halo, -(-side // 32) * 32) for side in (height, width)]
+        return windows[0] * windows[1]
+
+    smallest = min(largest, 512)
+    return min(range(largest, smallest - 1, -TOTAL_STRIDE), key=pixels)
+
+
+def find_peaks(
+    network: CentrePointNetwork,
+    head: Head,
+    windows: InputWindows,
+    threshold: float,
+    *,
+    device: torch.device,
+    core: int | None = None,
+    offset: tuple[int, int] = (0, 0),
+    most: int = decode.MAX_DETECTIONS,
+) -> decode.Peaks:
+    """The peaks of one pass over a scan, at most `most`, strongest first.
+
+    `network` is folded (and in bf16, where that is wanted) and lies on `device`. `core` (px, multiple of 32; with the
+    network's halo on both sides its smallest input at least; None: what suits the image) and `offset` (px, multiples of
+    32) choose the tiles: they change speed and memory, not the answer.
+
+    PredictionError when a GPU has no memory for a single window.
+    """
+    halo, smallest = network.halo, network.smallest_input
+    if core is None:
+        core = max(core_for(windows.height, windows.width, halo), smallest - 2 * halo)
+    if core < smallest - 2 * halo:
+        raise ValueError(f"the core must be {smallest - 2 * halo} px or more, not {core}")
+    grid = tile_grid(
+        max(windows.height, smallest),
+        max(windows.width, smallest),
+        core=core,
+        halo=halo,
+        stride=TOTAL_STRIDE,
+        offset=offset,
+    )
+    search = _Search(network, head, windows, threshold, most + 1)
+    with full_precision():
+        found = search.in_batches(grid, device) if device.type == "cuda" else search.on_cores(grid)
+    joined = decode.join(found, network.taxa)
+    if len(joined) > most:
+        warnings.warn(
+            f"more than {most} detections at threshold {threshold:g} in one scan: only the {most} best are kept. "
+            "A higher threshold, or a detector trained on scans like this one, gives fewer",
+            stacklevel=2,
+        )
+    return joined.strongest(most)
+
+
+class _Search:
+    """One pass over one scan; of each tile at most `most` peaks are kept."""
+
+    def __init__(
+        self, network: CentrePointNetwork, head: Head, windows: InputWindows, threshold: float, most: int
+    ) -> None:
+        self._network, self._head, self._windows = network, head, windows
+        self._threshold, self._most = threshold, most
+
+    def on_cores(self, grid: Sequence[Tile]) -> list[decode.Peaks]:
+        """The peaks of each tile, on as many cores as torch has threads."""
+        threads = torch.get_num_threads()
+        workers = min(threads, len(grid), MOST_WORKERS)
+        with ThreadPoolExecutor(1, "soilpipe-read") as reader:
+            coming = _ReadAhead(grid, self._windows, reader, workers)
+
+            def peaks(index: int) -> decode.Peaks:
+                with torch.inference_mode():
+                    return self._in_strips(torch.from_numpy(coming.take(index))[None], grid[index])
+
+            if workers == 1:
+                return [peaks(index) for index in range(len(grid))]
+            share = threads // workers
+            try:
+                with ThreadPoolExecutor(workers, "soilpipe-detect", torch.set_num_threads, (share,)) as pool:
+                    return list(pool.map(peaks, range(len(grid))))
+            finally:
+                torch.set_num_threads(threads)  # what a thread sets for itself holds for those that begin after it
+
+    def _in_strips(self, pixels: torch.Tensor, tile: Tile) -> decode.Peaks:
+        top, left = tile.window[0] // STRIDE, tile.window[2] // STRIDE
+        found = []
+        for part in answer_parts(self._network, pixels, self._head, self._owned(tile)):
+            origin = (top + part.origin[0], left + part.origin[1])
+            peaks = decode.find_peaks(part.answer, 0, self._threshold, part.core, origin)
+            found.append(peaks.strongest(self._most))
+        return decode.join(found, self._network.taxa).strongest(self._most)
+
+    def in_batches(self, grid: Sequence[Tile], device: torch.device, size: int = GPU_BATCH) -> list[decode.Peaks]:
+        """The peaks of each tile, `size` windows at once, or half as many whenever `device` has no memory for them."""
+        batches = [grid[start : start + size] for start in range(0, len(grid), size)]
+
+        def read(tiles: Sequence[Tile]) -> torch.Tensor:
+            pixels = torch.from_numpy(np.stack([self._windows.read(*tile.window) for tile in tiles]))
+            return pixels.pin_memory() if device.type == "cuda" else pixels
+
+        found: list[decode.Peaks] = []
+        with ThreadPoolExecutor(1, "soilpipe-read") as reader, torch.inference_mode():
+            coming = reader.submit(read, batches[0])
+            for index, tiles in enumerate(batches):
+                pixels = coming.result()
+                if index + 1 < len(batches):
+                    coming = reader.submit(read, batches[index + 1])
+                done = 0
+                while done < len(tiles):
+                    answer = self._answer(pixels[done : done + size], device)
+                    if answer is None:
+                        size = _halved(size, pixels.shape[2:])
+                        continue
+                    some = tiles[done : done + size]
+                    found += [self._of_window(answer, i, tile) for i, tile in enumerate(some)]
+                    done += len(some)
+        return found
+
+    def _answer(self, pixels: torch.Tensor, device: torch.device) -> Answer | None:
+        """None when there is no memory for so many windows; what was taken for them is free again."""
+        try:
+            answer: Answer = self._network(pixels.to(device, non_blocking=True), self._head)
+            return answer
+        except torch.OutOfMemoryError:
+            pass  # beyond this block nothing holds on to what was computed so far
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _of_window(self, answer: Answer, index: int, tile: Tile) -> decode.Peaks:
+        origin = (tile.window[0] // STRIDE, tile.window[2] // STRIDE)
+        return decode.find_peaks(answer, index, self._threshold, self._owned(tile), origin).strongest(self._most)
+
+    def _owned(self, tile: Tile) -> Cells:
+        """The cells of a tile's window that lie in its core; cells that begin beyond the image are nobody's."""
+        top, left = tile.window[0], tile.window[2]
+        y0, y1, x0, x1 = tile.core
+        y1, x1 = min(y1, self._windows.height), min(x1, self._windows.width)
+        return (
+            (y0 - top) // STRIDE,
+            max(-(-(y1 - top) // STRIDE), (y0 - top) // STRIDE),
+            (x0 - left) // STRIDE,
+            max(-(-(x1 - left) // STRIDE), (x0 - left) // STRIDE),
+        )
+
+
+class _ReadAhead:
+    """Windows read by one thread, in order, no more than `ahead` before they are taken."""
+
+    def __init__(self, grid: Sequence[Tile], windows: InputWindows, reader: ThreadPoolExecutor, ahead: int) -> None:
+        self._grid, self._windows, self._reader, self._ahead = grid, windows, reader, ahead
+        self._coming: dict[int, Future[np.ndarray]] = {}
+        self._asked = 0
+        self._lock = threading.Lock()
+
+    def take(self, index: int) -> np.ndarray:
+        """The pixels of one tile's window, (7, h, w) uint8; each can be taken once."""
+        with self._lock:
+            while self._asked < min(index + 1 + self._ahead, len(self._grid)):
+                tile = self._grid[self._asked]
+                self._coming[self._asked] = self._reader.submit(self._windows.read, *tile.window)
+                self._asked += 1
+            coming = self._coming.pop(index)
+        return coming.result()
+
+
+def _halved(size: int, window: Sequence[int]) -> int:
+    if size == 1:
+        raise PredictionError(
+            f"the GPU has no memory for one window of {window[1]} x {window[0]} px. Let other programs on it end, or "
+            "detect on the CPU (CUDA_VISIBLE_DEVICES= before the command)"
+        )
+    return size // 2
