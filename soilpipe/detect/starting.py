@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 
-from soilpipe.detect.ancestry import ancestors_of
 from soilpipe.detect.learning import CentrePointLearner, Learner
-from soilpipe.detect.model_files import WEIGHTS, version_of
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.sizes import MEDIUM, make_network
 from soilpipe.detect.warm_start import begin_from
-from soilpipe.detect.weights import read_card
 
 SCRATCH_RATE, RESNET_RATE = 4e-3, 1e-3  # AdamW's, at its height
 WARM_RATE = 0.25
@@ -68,12 +65,6 @@ class Start:
         if self.backbone is not None and self.family is None:
             share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
         return Recipe(**{"learning_rate": rate, "encoder_rate": share, **given})
-
-
-def begun(folder: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The card of a detector to begin from, and what the new card tells of it and of those before it."""
-    card, text = read_card(folder)
-    return card, ancestors_of(card, version_of((Path(folder) / WEIGHTS).read_bytes(), text))
 
 
 def kind_of(card: Mapping[str, Any]) -> str:
