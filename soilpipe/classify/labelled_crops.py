@@ -1,0 +1,174 @@
+"""From labelled images to labelled crops: every single animal, every labelled thing that is none, and bare ground."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from soilpipe.classify.examples import BACKGROUND, Examples, Source, joined
+from soilpipe.classify.label_facts import ImageFacts
+from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
+from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet
+from soilpipe.encoder.crops import crops_of
+from soilpipe.encoder.encoder import Encoder
+from soilpipe.taxonomy import Taxonomy, TaxonomyError
+
+BACKGROUND_PER_ANIMAL = 1.0
+TRIES = 30  # places tried for a window without an animal
+CLEARANCE = 0.5  # of the longer side, px kept between such a window and any label
+BARE_MM = (0.5, 1.0, 2.0, 4.0)  # sizes of windows where no label gives one
+THUMBNAIL_QUALITY = 88
+
+Progress = Callable[[int, int], None]  # images done, of
+
+
+def labelled_crops(
+    labels: LabelSet,
+    encoder: Encoder,
+    *,
+    taxonomy: Taxonomy,
+    facts: Mapping[str, ImageFacts] | None = None,
+    dpi: float | None = None,
+    difference: bool = True,
+    background_per_animal: float = BACKGROUND_PER_ANIMAL,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Examples:
+    """The labelled crops of the labelled images, read with their difference as a run reads them, and embedded.
+
+    `taxa` of the result are the names of the taxonomy, stages taken off. Regions of animals not told apart (crowds) are
+    left out. Windows without an animal are as large as the labels, one an animal by default (`background_per_animal`),
+    at least one an image, where there is room; they depend on `seed` and the image's name alone.
+
+    LabelError names the categories that the taxonomy does not have.
+    """
+    names = taxon_names(labels, taxonomy)
+    sizes_mm = _all_sizes_mm(labels, dpi)
+    parts: list[Examples] = []
+    for done, scene in enumerate(open_scenes(labels, dpi=dpi, difference=difference), start=1):
+        boxes, taxa = _wanted(scene, names, sizes_mm, background_per_animal, seed)
+        if len(boxes):
+            parts.append(_examples(scene, boxes, taxa, encoder, (facts or {}).get(scene.image.file_name)))
+        if progress:
+            progress(done, len(labels.labelled))
+    return joined(parts, encoder.info.dim)
+
+
+def taxon_names(labels: LabelSet, taxonomy: Taxonomy) -> Mapping[int, str]:
+    """For each category that has a label the name of its taxon. LabelError names those that the taxonomy lacks."""
+    used = sorted({int(label) for image in labels.labelled for label in image.labels[~image.crowd]})
+    found, unknown = {}, []
+    for index in used:
+        category = labels.categories[index]
+        try:
+            found[index] = BACKGROUND if category == BACKGROUND else taxonomy.find(category).name
+        except TaxonomyError as error:
+            unknown.append(str(error))
+    if unknown:
+        raise LabelError(
+            f"{labels.source}: {'; '.join(unknown)}. Add the taxon to `taxa` in the project file (or as a synonym of "
+            "one that is there), or correct the label"
+        )
+    return found
+
+
+def _wanted(
+    scene: Scene, names: Mapping[int, str], sizes_mm: np.ndarray, background_per_animal: float, seed: int
+) -> tuple[np.ndarray, list[str]]:
+    """The boxes of one image to embed, (n, 4) float64, px, and their taxa: what is labelled, then bare windows."""
+    image = scene.image
+    single = np.flatnonzero(~image.crowd)
+    taxa = [names[label] for label in image.labels[single].tolist()]
+    count = max(1, round(background_per_animal * len(single))) if background_per_animal > 0 else 0
+    bare = _bare_windows(image, sizes_mm * 1000 / scene.scan.um_per_px, count, seed)
+    return np.concatenate([image.boxes[single].astype(np.float64), bare]), taxa + [BACKGROUND] * len(bare)
+
+
+def _bare_windows(image: LabelledImage, sides_px: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Up to `count` boxes, (k, 4), of the labels' sizes, clear of every label and of each other."""
+    digest = hashlib.sha256(f"{seed}/{image.file_name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    taken = image.boxes.astype(np.float64)
+    found: list[np.ndarray] = []
+    for _ in range(count):
+        for _ in range(TRIES):
+            long = float(rng.choice(sides_px))
+            across = max(2.0, long * float(rng.uniform(0.3, 1.0)))
+            w, h = (long, across) if rng.random() < 0.5 else (across, long)
+            if w >= image.width or h >= image.height:
+                continue
+            x, y = float(rng.uniform(0, image.width - w)), float(rng.uniform(0, image.height - h))
+            box = np.array([x, y, x + w, y + h])
+            if not _touches(box, CLEARANCE * long, taken):
+                found.append(box)
+                taken = np.concatenate([taken, box[None]])
+                break
+    return np.array(found).reshape(-1, 4)
+
+
+def _touches(box: np.ndarray, margin: float, others: np.ndarray) -> bool:
+    x0, y0, x1, y1 = box + margin * np.array([-1, -1, 1, 1])
+    return bool(((others[:, 0] < x1) & (others[:, 2] > x0) & (others[:, 1] < y1) & (others[:, 3] > y0)).any())
+
+
+def _all_sizes_mm(labels: LabelSet, dpi: float | None) -> np.ndarray:
+    """The longer sides of all single labels, mm; some usual ones where there is none."""
+    found = [
+        longer_sides(image.boxes[~image.crowd]) * um_per_px_of(image, dpi) / 1000
+        for image in labels.labelled
+        if len(image.boxes)
+    ]
+    sizes = np.concatenate(found) if found else np.zeros(0)
+    return sizes if len(sizes) else np.array(BARE_MM)
+
+
+def _examples(
+    scene: Scene, boxes: np.ndarray, taxa: Sequence[str], encoder: Encoder, facts: ImageFacts | None
+) -> Examples:
+    pixels, scales = crops_of(
+        scene.scan, scene.references, scene.registrations, boxes, um_per_px=encoder.info.um_per_px
+    )
+    image = scene.image
+    x0, y0 = image.origin or (0, 0)
+    source = Source(
+        scan=facts.scan if facts else image.file_name,
+        box=(0.0, 0.0, 0.0, 0.0),
+        scanner_id=image.scanner_id,
+        captured_at=image.captured_at.isoformat() if image.captured_at else None,
+        as_it_comes=facts.as_it_comes if facts else True,
+        um_per_px=0.0,
+        image=image.file_name,
+    )
+    return Examples(
+        embeddings=encoder.embed(pixels),
+        sizes_mm=(longer_sides(boxes) * scene.scan.um_per_px / 1000).astype(np.float32),
+        taxa=tuple(taxa),
+        sources=tuple(
+            replace(source, box=_moved(box, x0, y0), um_per_px=round(float(scale), 4))
+            for box, scale in zip(boxes, scales, strict=True)
+        ),
+        thumbnails=tuple(thumbnail(crop) for crop in pixels),
+    )
+
+
+def _moved(box: np.ndarray, x0: float, y0: float) -> tuple[float, float, float, float]:
+    a, b, c, d = (round(float(value), 2) for value in box + np.array([x0, y0, x0, y0]))
+    return a, b, c, d
+
+
+def longer_sides(boxes: np.ndarray) -> np.ndarray:
+    """(n, 4) x_min y_min x_max y_max to (n,) the longer side of each, in the same unit."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def thumbnail(crop: np.ndarray) -> bytes:
+    """(7, s, s) uint8 to a JPEG of its colours."""
+    colours = np.ascontiguousarray(crop[2::-1].transpose(1, 2, 0))
+    done, data = cv2.imencode(".jpg", colours, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])
+    assert done
+    return bytes(data.tobytes())

@@ -1,0 +1,76 @@
+"""The space in which crops are compared: embedding and size as one vector, whitened within the classes.
+
+Embeddings of a network with rectified units all point the same way (cosines above 0.9), and what varies most in them is
+the ground, not the animal. Subtracting the mean and dividing by the spread within the classes, scanners included, takes
+both out (as in linear discriminant analysis; distances in it are those of Lee et al. 2018, "A Simple Unified Framework
+for Detecting Out-of-Distribution Samples"). With few examples the covariance is shrunk towards a sphere, by as much as
+Ledoit and Wolf (2004) find best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SMALLEST_MM = 0.01  # shorter boxes count as this long
+
+
+@dataclass(frozen=True)
+class Space:
+    """mean, scale: (d + 1,) float64, of the vector before whitening; whiten: (d + 1, d + 1) float64, symmetric."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    whiten: np.ndarray
+
+    @property
+    def dim(self) -> int:
+        """Length of the embeddings that it takes."""
+        return len(self.mean) - 1
+
+    def coordinates(self, embeddings: np.ndarray, sizes_mm: np.ndarray) -> np.ndarray:
+        """(n, d) float32 and (n,) mm to (n, d + 1) float64; within a class the spread is about 1 in every direction."""
+        return ((_joined(embeddings, sizes_mm) - self.mean) / self.scale) @ self.whiten
+
+    def directions(self, embeddings: np.ndarray, sizes_mm: np.ndarray) -> np.ndarray:
+        """The same, of unit length: their products are the cosines by which crops are compared."""
+        return unit(self.coordinates(embeddings, sizes_mm))
+
+
+def fit_space(embeddings: np.ndarray, sizes_mm: np.ndarray, labels: np.ndarray, classes: int) -> Space:
+    """The space of some labelled crops; `labels` (n,) int64 below `classes`. The classes count alike in its middle."""
+    vectors = _joined(embeddings, sizes_mm)
+    present = [c for c in range(classes) if np.any(labels == c)]
+    means = np.stack([vectors[labels == c].mean(axis=0) for c in present])
+    mean = means.mean(axis=0)
+    within = vectors - means[np.searchsorted(present, labels)]
+    scale = within.std(axis=0)
+    # What does not vary within any class (one crop each, dead channels) has no scale of its own: that between classes.
+    still = scale < 1e-6
+    scale[still] = np.maximum(vectors.std(axis=0)[still], 1e-6)
+    values, axes = np.linalg.eigh(_shrunk_covariance(within / scale))
+    return Space(mean, scale, (axes / np.sqrt(values)) @ axes.T)
+
+
+def _shrunk_covariance(centred: np.ndarray) -> np.ndarray:
+    """(n, d) deviations to (d, d): the covariance, shrunk towards its mean variance (Ledoit and Wolf 2004)."""
+    n, d = centred.shape
+    sample = centred.T @ centred / n
+    level = max(float(np.trace(sample)) / d, 1e-6)
+    target = level * np.eye(d)
+    apart = float(((sample - target) ** 2).sum())
+    noise = float(((centred**2).sum(axis=1) ** 2).sum() / n - (sample**2).sum()) / n
+    share = 1.0 if apart <= 0 else min(1.0, max(noise / apart, 1e-3))
+    return share * target + (1 - share) * sample
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of unit length; a row of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _joined(embeddings: np.ndarray, sizes_mm: np.ndarray) -> np.ndarray:
+    """(n, d) and (n,) mm to (n, d + 1) float64: the embedding, and the logarithm of the size."""
+    log_mm = np.log(np.maximum(np.asarray(sizes_mm, np.float64), SMALLEST_MM))
+    return np.column_stack([np.asarray(embeddings, np.float64), log_mm])

@@ -1,0 +1,145 @@
+"""Training a classifier from labelled images: one function, from a COCO file to a folder with weights and a card."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soilpipe.classify.examples import BACKGROUND, Examples
+from soilpipe.classify.fitting import fit_classifier
+from soilpipe.classify.label_facts import image_facts
+from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, labelled_crops
+from soilpipe.classify.weights import load_classifier, save_classifier
+from soilpipe.detect.coco import read_labels
+from soilpipe.detect.labelled import LabelError, LabelSet, Where, only
+from soilpipe.detect.learned_taxa import roll_up
+from soilpipe.encoder.encoder import Encoder
+from soilpipe.taxonomy import Taxonomy
+
+ALPHA = 0.05
+LEAST_EXAMPLES = 5
+"""Animals of a taxon from which it is a class of its own: prototypes of fewer are those of single animals."""
+MOST_NAMES = 1000
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""Told: the stage, how much of it is done, of how much, and figures."""
+
+
+def train_classifier(
+    labels: Path | str,
+    images: Path | str,
+    out: Path | str,
+    *,
+    encoder: Encoder,
+    taxonomy: Taxonomy,
+    name: str | None = None,
+    where: Where | None = None,
+    where_told: str | None = None,
+    calibrate: Sequence[str] | None = None,
+    alpha: float = ALPHA,
+    least_examples: int = LEAST_EXAMPLES,
+    background_per_animal: float = BACKGROUND_PER_ANIMAL,
+    dpi: float | None = None,
+    difference: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train on a COCO file and its images, and write weights.safetensors and card.json into `out`.
+
+    Crops are read and embedded as a run reads them (`labelled_crops`). Taxa with fewer than `least_examples` animals
+    count as the nearest taxon above them that has as many. `where` says which images are taken, told on the card as
+    `where_told`; the others serve as references. `calibrate`: scanners that serve calibration alone, whose taxa come as
+    often as in the field; by default every scanner is held out once. `dpi`: of images whose entry says none (1200).
+    `seed`: of where windows without an animal are. Same labels, encoder and seed, same files, but for the time taken.
+
+    Returns the card. Raises LabelError, ClassifierError.
+    """
+    began = time.monotonic()
+    given = only(read_labels(labels, images), where)
+    if not any(len(image.boxes) for image in given.labelled):
+        raise LabelError(
+            f"{given.source}: {len(given.labelled)} labelled images and not one label. A classifier learns from "
+            "labelled animals, five of a taxon are a beginning"
+        )
+    crops = labelled_crops(
+        given,
+        encoder,
+        taxonomy=taxonomy,
+        facts=image_facts(labels),
+        dpi=dpi,
+        difference=difference,
+        background_per_animal=background_per_animal,
+        seed=seed,
+        progress=None if progress is None else lambda done, of: progress("labelled images", done, of, {}),
+    )
+    crops, rolled_up = rolled(crops, taxonomy, least_examples)
+    fitted = fit_classifier(crops, taxonomy=taxonomy, alpha=alpha, calibrate=calibrate)
+    classifier = fitted.classifier
+    card = {
+        "name": name or Path(out).name,
+        "alpha": alpha,
+        "validation": "none",
+        **encoder_told(encoder),
+        **fitted.told,
+        "trained_on": trained_on(given, classifier.examples),
+        "rolled_up": rolled_up,
+        "labels_taken": where_told or "all",
+        "label_notes": [*given.notes, *_empty_classes(given, crops, taxonomy)],
+        "background_per_animal": background_per_animal,
+        "difference": difference,
+        "seed": seed,
+        "added": {},
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    save_classifier(out, classifier, card)
+    return dict(load_classifier(out).card)
+
+
+def encoder_told(encoder: Encoder) -> dict[str, Any]:
+    """The card's entries on the encoder: `encoder` is its version, by which another one is refused."""
+    info = encoder.info
+    told = {"name": info.name, "um_per_px": info.um_per_px, "size": info.size, "dim": info.dim}
+    return {"encoder": info.version, "encoder_info": told}
+
+
+def rolled(examples: Examples, taxonomy: Taxonomy, least: int) -> tuple[Examples, dict[str, dict[str, Any]]]:
+    """The examples with taxa that have fewer than `least` counted as what is above them, and which those are."""
+    counts = {taxon: count for taxon, count in examples.counts().items() if taxon in taxonomy and taxon != BACKGROUND}
+    goes = roll_up(counts, taxonomy, least) if len(counts) > 1 else {}
+    taxa = tuple(goes.get(taxon, taxon) for taxon in examples.taxa)
+    told = {taxon: {"as": above, "animals": counts[taxon]} for taxon, above in goes.items() if above != taxon}
+    return replace(examples, taxa=taxa), told
+
+
+def trained_on(labels: LabelSet, examples: Examples) -> dict[str, Any]:
+    """File name, counts and names of images, no paths. Names stand there up to MOST_NAMES, their hash always."""
+    names = sorted({source.image for source in examples.sources})
+    return {
+        "labels": labels.source,
+        "simulated": labels.simulated,
+        "images": len(names),
+        "scanners": len({source.scanner_id for source in examples.sources if source.scanner_id is not None}),
+        "crops": examples.counts(),
+        "drawn_as_it_comes": int(np.sum([source.as_it_comes for source in examples.sources])),
+        "image_names": names if len(names) <= MOST_NAMES else None,
+        "image_names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
+    }
+
+
+def _empty_classes(labels: LabelSet, crops: Examples, taxonomy: Taxonomy) -> list[str]:
+    """Categories of the file that are no class for want of a label."""
+    there = {above for taxon in set(crops.taxa) for above in (taxon, *_above(taxon, taxonomy))}
+    used = {int(label) for image in labels.labelled for label in image.labels}
+    idle = [category for index, category in enumerate(labels.categories) if index not in used]
+    idle = [category for category in idle if category not in taxonomy or taxonomy.find(category).name not in there]
+    return [f"{', '.join(idle)}: no labelled animal, so not among the classes"] if idle else []
+
+
+def _above(taxon: str, taxonomy: Taxonomy) -> tuple[str, ...]:
+    return taxonomy.ancestors(taxon) if taxon in taxonomy else ()
