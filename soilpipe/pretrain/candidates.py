@@ -73,14 +73,15 @@ class Crop:
 class ScanCandidates:
     """The crops of one scan, by row and column, and their pixels, (n, 7, side, side) uint8.
 
-    passed_over: why it gives none, in words; None where it does. changed: how many cells show change or a detection;
-    None where neither could be told.
+    passed_over: why it gives none, in words; None where it does. cells: how many there were to choose from. changed:
+    how many cells of the lattice show change or a detection; None where neither could be told.
     """
 
     scan_id: str
     crops: tuple[Crop, ...]
     pixels: np.ndarray
     passed_over: str | None = None
+    cells: int = 0
     changed: int | None = None
 
 
@@ -221,6 +222,7 @@ def _taken(
         tuple(crops),
         pixels,
         None if crops else "no part of its window is free and usable",
+        int(usable.sum()),
         None if cells is None else len(cells),
     )
 

@@ -55,8 +55,9 @@ class Lattice:
 
     def boxes(self) -> np.ndarray:
         """(n, 4) float64, x_min y_min x_max y_max of every cell, px at full resolution, half-open."""
-        corners = np.array([self.corner(cell) for cell in range(len(self))], float)
-        low = corners[:, ::-1]
+        top = [_start(row, self.rows, self.height, self.side) for row in range(self.rows)]
+        left = [_start(column, self.columns, self.width, self.side) for column in range(self.columns)]
+        low = np.stack([np.tile(left, self.rows), np.repeat(top, self.columns)], axis=1).astype(float)
         return np.concatenate([low, low + self.side], axis=1) * self.factor
 
     def cells_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

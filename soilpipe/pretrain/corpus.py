@@ -121,6 +121,8 @@ def build_corpus(
     with PixelWriter(folder, budget.side) as pixels:
         for number, one in enumerate(candidates(store, project, frame.plans, asked, workers=workers), start=1):
             gathered.add(one.crops, one.pixels, pixels)
+            gathered.cells += one.cells
+            gathered.changed += one.changed or 0
             if one.passed_over is not None:
                 gathered.passed_over.append(PassedOver(scan_id=one.scan_id, why=one.passed_over))
             tell("reading scans", number, len(frame.plans))
@@ -169,6 +171,7 @@ class _Gathered:
         self._embeddings: list[np.ndarray] = []
         self.entries: list[CropEntry] = []
         self.passed_over: list[PassedOver] = []
+        self.cells = self.changed = 0
 
     def add(self, crops: Sequence[Any], pixels: np.ndarray, into: PixelWriter) -> None:
         """Crops (candidates, or entries as they are) with their pixels, (n, 7, s, s) uint8."""
@@ -234,6 +237,8 @@ def _counts(
         scans_held_out=frame.held_out,
         scans_read=len(frame.plans),
         scans_passed_over=len(gathered.passed_over),
+        cells=gathered.cells,
+        changed=gathered.changed,
         candidates=dict(candidates_),
         near_duplicates=dict(dropped),
         over_budget=over,

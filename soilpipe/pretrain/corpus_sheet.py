@@ -35,7 +35,8 @@ def draw_chosen(folder: Path, entries: Sequence[CropEntry], pixels: Callable[[np
         there = [row for row, entry in enumerate(entries) if entry.reason == reason]
         if not there:
             continue
-        above, below = [], []
+        above: list[Cell] = []
+        below: list[Cell] = []
         for row in _spread(there, _A_ROW):
             picture = pixels(np.array([row]))[0]
             above.append((_colours(picture), _told(entries[row])))
@@ -67,7 +68,7 @@ def draw_dropped(
         line = shown[start : start + _A_ROW]
         twins = [int(found.twin[row]) for row in line]
         rows.append(("kept", [(colours(twin), _told(entries[twin])) for twin in twins]))
-        below = []
+        below: list[Cell] = []
         for row, twin in zip(line, twins, strict=True):
             where = "the same place" if entries[row].place == entries[twin].place else "another place"
             below.append((colours(row), [*_told(entries[row]), f"{where}, cosine {found.likeness[row]:.4f}"]))

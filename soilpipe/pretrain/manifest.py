@@ -89,7 +89,8 @@ class Counts(FrozenModel):
     """What there was, and what became of it.
 
     scans_since, scans_held_out: accepted scans since the last refresh, and those of them that the hold-out keeps away.
-    scans_read: those chosen; of them scans_passed_over gave no crop. candidates: crops taken, by reason.
+    scans_read: those chosen; of them scans_passed_over gave no crop. cells: places in them that could be taken;
+    changed: places that show change or a detection. candidates: crops taken, by reason.
     near_duplicates: of them dropped because another crop shows nearly the same, by reason. over_budget: dropped at
     random because there were more than asked for. crops: what is learned from, by reason. memory: members of the
     replay memory before this refresh; memory_dropped: members that are not used any more, by why, in words.
@@ -99,6 +100,8 @@ class Counts(FrozenModel):
     scans_held_out: int
     scans_read: int
     scans_passed_over: int
+    cells: int
+    changed: int
     candidates: dict[Reason, int]
     near_duplicates: dict[Reason, int]
     over_budget: int

@@ -28,7 +28,7 @@ def by_definition(embeddings: np.ndarray, capacity: int) -> list[int]:
     return memory
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(streams, st.integers(0, 12))
 def test_the_memory_is_that_of_the_definition(embeddings: np.ndarray, capacity: int) -> None:
     assert keep_diverse(embeddings, capacity).tolist() == by_definition(embeddings, capacity)

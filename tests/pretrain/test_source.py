@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.pretrain.source import draw_batch, place_id
@@ -14,6 +14,7 @@ def arrays(listed: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([place for place, _ in listed], np.int64), np.array([new for _, new in listed], bool)
 
 
+@settings(deadline=None)
 @given(crops, st.integers(1, 40), st.integers(0, 99))
 def test_no_batch_has_two_crops_of_one_place(listed: list[tuple[int, bool]], batch: int, seed: int) -> None:
     place, is_new = arrays(listed)
@@ -23,6 +24,7 @@ def test_no_batch_has_two_crops_of_one_place(listed: list[tuple[int, bool]], bat
     assert len(drawn) == min(batch, len(set(place.tolist())))
 
 
+@settings(deadline=None)
 @given(crops, st.integers(1, 40), st.integers(0, 99))
 def test_half_of_a_batch_is_new_where_there_is_enough_of_both(
     listed: list[tuple[int, bool]], batch: int, seed: int
