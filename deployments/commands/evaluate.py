@@ -139,6 +139,14 @@ def _print(found: Evaluation, on: str) -> None:
         f" an image. {found.images_with_difference} images had earlier ones to compare. Intervals: 95 %, by drawing the"
         f" {found.unit_count} {found.units}s again."
     )
+    if found.population is not None:
+        whole = found.population
+        typer.echo(
+            f"For all {whole.stands_for:.0f} tiles that these were drawn from, each weighted by the chance it had:"
+            f" precision {_share(whole.precision)} {_between(whole.intervals['precision'])}, recall"
+            f" {_share(whole.recall)} {_between(whole.intervals['recall'])}, count bias"
+            f" {_share(whole.count_bias, sign=True)} {_between(whole.intervals['count_bias'])}."
+        )
 
 
 def _at_work(found: Evaluation, name: str) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 Beyond plain COCO an image entry may carry `scanner_id` and `date_captured` (ISO, with its offset; UTC where none is
 given), by which earlier images of the same scanner become references; `dpi`; and `labelled: false` for an image that
 nobody has looked at, which then only serves as a reference. A window of a scan carries `origin`: [x, y], its corner in
-px of the scan, since only windows of one place are compared. An annotation may carry `scans_present`: in how many
+px of the scan, since only windows of one place are compared; one that was drawn at random `inclusion_probability`, the
+chance that it had. An annotation may carry `scans_present`: in how many
 scans before this one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated.
 """
 
@@ -175,6 +176,7 @@ def _image(
         outlines=tuple(outlines) if any(outlines) else (),
         origin=_origin(entry, name, problems),
         simulated=simulated,
+        inclusion_probability=_probability(entry, name, problems),
     )
 
 
@@ -225,6 +227,16 @@ def _dpi(entry: Mapping[str, Any], name: str, problems: list[str]) -> float | No
         problems.append(f"image {name}: dpi {dpi!r} is not a number above 0")
         return None
     return float(dpi)
+
+
+def _probability(entry: Mapping[str, Any], name: str, problems: list[str]) -> float | None:
+    value = entry.get("inclusion_probability")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0 or not math.isfinite(value):
+        problems.append(f"image {name}: inclusion_probability {value!r} is not a number above 0")
+        return None
+    return float(value)
 
 
 def _origin(entry: Mapping[str, Any], name: str, problems: list[str]) -> tuple[int, int] | None:

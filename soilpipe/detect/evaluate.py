@@ -32,6 +32,7 @@ from soilpipe.detect.figures import (
     shortest_found,
 )
 from soilpipe.detect.meeting import Meeting
+from soilpipe.detect.population import population_figures
 from soilpipe.detect.precision import MOST, ImageAnswer, Precisions, coco_precisions, mean_precisions
 from soilpipe.detect.tally import (
     CENTRE,
@@ -96,6 +97,7 @@ def evaluate_detector(
     answers: list[ImageAnswer] = []
     judged: list[JudgedImage] = []
     presence: list[np.ndarray] = []
+    chances: list[float | None] = []
     with_difference = 0
     for scene in open_scenes(given, dpi=dpi, difference=difference):
         found = detector.detect(scene.scan, scene.references, scene.registrations, threshold=LOWEST)
@@ -106,6 +108,7 @@ def evaluate_detector(
         answers.append(answer)
         judged.append(judge_image(meeting, answer, scene.image, um_per_px_of(scene.image, dpi), at_work))
         presence.append(scene.image.scans_present[kept])
+        chances.append(scene.image.inclusion_probability)
         with_difference += sum(registration.ok for registration in scene.registrations) >= 2
         if watch:
             names = tuple(given.categories[label] for label in scene.image.labels[kept])
@@ -128,6 +131,7 @@ def evaluate_detector(
         resting=coco_precisions(_counting(answers, [at >= RESTING for at in presence])),
         um_per_px_assumed=any(image.dpi is None for image in given.labelled),
         judged=tuple(judged),
+        population=population_figures(judged, chances, seed=SEED),
         **_figures(meeting, answers, judged),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from soilpipe.detect.claims import Interval
 from soilpipe.detect.figures import Calibration, CountFigures, Froc, SizeFigures
+from soilpipe.detect.population import PopulationFigures
 from soilpipe.detect.precision import Precisions
 from soilpipe.detect.tally import JudgedImage
 
@@ -49,6 +50,8 @@ class Evaluation:
 
     intervals: by figure, the middle 95 % of its values when the `units` are drawn again with replacement, 1000 times,
     with a fixed seed. A unit is an image, or a block of the single image; `blocks_px` is the side of one.
+    population: the same figures for all tiles of the project, where those judged on are a random sample with known
+    chances; None elsewhere.
     labels_sha256: of the labels and images judged on, so that two evaluations can be known to rest on the same.
     judged: detections beside labels, image by image; not in the JSON.
     """
@@ -93,6 +96,7 @@ class Evaluation:
     blocks_px: int | None
     seed: int
     intervals: dict[str, Interval | None]
+    population: PopulationFigures | None = None
     judged: tuple[JudgedImage, ...] = field(repr=False, default=())
 
     def as_dict(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ FIGURES = (
     "detections",
     "area_cm2",
 )
+POPULATION = ("precision", "recall", "f1", "count_bias", "effective")
 _SIGNS = {RIGHT: "+", WRONG: "-", ASIDE: "."}
 _OUTCOMES = {sign: outcome for outcome, sign in _SIGNS.items()}
 
@@ -66,6 +67,8 @@ def record_of(
     figures |= {name: getattr(evaluation.any_taxon, name) for name in ("ap50", "ap75", "ap")}
     figures |= {"count_bias": evaluation.counts.bias, "count_r2": evaluation.counts.r2}
     figures |= {"calibration_error": evaluation.calibration.error}
+    if evaluation.population is not None:
+        figures |= {f"population_{name}": getattr(evaluation.population, name) for name in POPULATION}
     return EvaluationRecord(
         role=info.role,
         version=info.version,

@@ -32,6 +32,7 @@ class LabelledImage:
                    is a box alone. Empty altogether where no label came with a mask
     origin         of a window of a scan: its corner, x y, px of the scan; None: a whole scan, or unknown
     simulated      made from nothing, by a generator
+    inclusion_probability   of a tile drawn at random: the chance that it had; None for others
     """
 
     file_name: str
@@ -49,6 +50,7 @@ class LabelledImage:
     outlines: tuple[Outline, ...] = ()
     origin: tuple[int, int] | None = None
     simulated: bool = False
+    inclusion_probability: float | None = None
 
     def select(self, keep: np.ndarray) -> LabelledImage:
         """The same image with those of its animals for which `keep`, (n,) bool, says so."""
