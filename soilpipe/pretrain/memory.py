@@ -148,7 +148,8 @@ def remember(store: Store, corpus: Learned, most: int) -> Remembered:
     """Let the crops of a corpus pass through a memory of `most` (see `memory_diverse`), and write what it then holds.
 
     First the crops that were replayed, in their order, then the new ones. What was in memory and is not in the corpus
-    leaves it. Doing it again with the same corpus changes nothing.
+    leaves it. Doing it again with the same corpus changes nothing. Two at once may take pixels from each other that
+    only one of them still names; the next refresh then says which crops it misses.
     """
     before = {member.key: member for member in read_members(store)}
     entries = corpus.entries
@@ -167,10 +168,11 @@ def remember(store: Store, corpus: Learned, most: int) -> Remembered:
     now = {member.key for member in members}
     text = canonical_json(Members(members=tuple(members)).model_dump(mode="json"))
     store.write_if_changed(layout.replay_memory(), text)
-    gone = [key for key in before if key not in now]
-    for key in gone:
-        store.delete(key)
-    return Remembered(len(members), len(now - before.keys()), len(gone))
+    # What a killed run has left beside what has just been evicted.
+    for key in store.keys(layout.replay_crops_prefix(), ".png"):
+        if key not in now:
+            store.delete(key)
+    return Remembered(len(members), len(now - before.keys()), len(before.keys() - now))
 
 
 def _write_crop(store: Store, crop: CropEntry, pixels: np.ndarray) -> Member:

@@ -93,6 +93,22 @@ def test_the_same_store_and_seed_give_the_same_manifest_whatever_the_workers(sea
     assert other.manifest_hash != one.manifest_hash
 
 
+@pytest.mark.slow
+def test_an_active_cluster_reads_the_scans_and_the_manifest_stays_the_same(
+    season: Season, corpus: Corpus, tmp_path: Path
+) -> None:
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        made = build_corpus(
+            season.store, season.project, since=None, encoder=Thumbnails(), budget=SMALL, folder=tmp_path
+        )
+        tasks = client.run(lambda dask_worker: len(dask_worker.data) + len(dask_worker.state.log))
+    assert all(count > 0 for count in tasks.values())
+    assert made.manifest_hash == corpus.manifest_hash
+    assert (tmp_path / "crops.u8").read_bytes() == (corpus.folder / "crops.u8").read_bytes()
+
+
 def test_a_killed_run_is_made_again_and_a_finished_one_is_opened(season: Season, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass

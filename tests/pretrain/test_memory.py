@@ -11,7 +11,8 @@ import pytest
 from soilpipe import layout
 from soilpipe.pretrain.corpus import Corpus, build_corpus
 from soilpipe.pretrain.manifest import CorpusError
-from soilpipe.pretrain.memory import DAMAGED, OTHER_SIZE, SUPERSEDED, read_members, remember
+from soilpipe.pretrain.memory import DAMAGED, OTHER_SIZE, SUPERSEDED, read_members, remember, replayed
+from soilpipe.store import Store
 from tests.labels.conftest import START, Season
 from tests.pretrain.corpus_fixtures import SIDE, SMALL, Thumbnails, make_season
 
@@ -71,6 +72,37 @@ def test_remembering_twice_changes_nothing(season: Season, tmp_path: Path) -> No
     again = remember(season.store, corpus, 15)
     assert (again.members, again.admitted, again.evicted) == (15, 0, 0)
     assert season.files("pretraining") == before
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", ["write_bytes members.json", "delete"])
+def test_a_kill_leaves_a_whole_memory(season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    remembered(season, tmp_path, most=10)
+    before = read_members(season.store)
+    second = built(season, tmp_path / "second", since=LATER)
+    method, _, name = at.partition(" ")
+    whole = getattr(Store, method)
+
+    def killed(self: Store, key: str, *more: Any) -> Any:
+        if key.endswith(name):
+            raise KilledError
+        return whole(self, key, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, method, killed)
+        with pytest.raises(KilledError):
+            remember(season.store, second, 10)
+    left = read_members(season.store)
+    assert len(left) == 10
+    assert (left == before) == (method == "write_bytes")
+    assert all(pixels is not None for _, pixels in replayed(season.store, left))
+    remember(season.store, second, 10)
+    now = {member.key for member in read_members(season.store)}
+    assert now != {member.key for member in before}
+    assert {entry.key for entry in season.store.list(layout.replay_crops_prefix())} == now
 
 
 def test_choosing_a_corpus_writes_nothing_into_the_store(season: Season, tmp_path: Path) -> None:
