@@ -26,7 +26,7 @@ class Corpus:
         self._pixels = mapped_pixels(folder, len(self.entries), manifest.side)
         try:
             self.embeddings: np.ndarray = np.load(folder / EMBEDDINGS, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise CorpusError(
                 f"{folder / EMBEDDINGS} cannot be read ({error}); delete the folder and refresh again"
             ) from error
