@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soilpipe import layout
+from soilpipe.bundle_gate import LEAST_RANK
 from soilpipe.bundle_judging import HoldOutLabels, hold_out_labels, judge
 from soilpipe.bundle_promotion import (
     Bundle,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 """The folder of a classifier on the trunk of the detector in use: it is compared with while no bundle was ever in use,
 and never registered."""
+LEAST_TO_TELL = 64
+"""Crops from which their effective rank says something of the encoder, and not of the crops."""
 NO_HOLD_OUT = (
     "it stays a candidate, because the hold-out (one scanner whole, and every scanner's last fifth in time) has no "
     "labelled tile yet. Draw and label some (`soilpipe label draw`)"
@@ -119,6 +122,9 @@ def judge_bundle(
 def _verdict(
     project: Project, store: Store, state: RefreshState, work: Path, device: str | None, now: datetime, tell: Progress
 ) -> Verdict:
+    collapsed = _collapsed(state)
+    if collapsed:
+        return Verdict(False, collapsed, {})
     missing = state.done[FIT]["missing"]
     if missing:
         return Verdict(False, f"it stays a candidate, because no classifier can be fitted on it: {missing}", {}, True)
@@ -136,6 +142,19 @@ def _verdict(
             records.append(_judged_baseline(project, store, work / BASELINE, on, now, device))
         verdict = verdict_on(records[0], records[1:], project.taxonomy)
     return Verdict(verdict.passed, verdict.words, {**verdict.figures, "on": on.told}, verdict.undecided)
+
+
+def _collapsed(state: RefreshState) -> str | None:
+    """In words, where the vectors use clearly fewer directions than before the training, which needs no labels."""
+    spread = state.done[PRETRAIN]["training"].get("spread") or {}
+    before, after = (spread.get(when, {}).get("effective_rank") for when in ("before", "after"))
+    enough = spread.get("crops", 0) >= LEAST_TO_TELL
+    if before is None or after is None or not enough or after >= LEAST_RANK * before:
+        return None
+    return (
+        f"effective rank of the embeddings of {spread['crops']} of its own crops {before:.1f} -> {after:.1f}, below "
+        f"{LEAST_RANK:g} of it: they use fewer directions, which is how a pretraining collapses"
+    )
 
 
 def _judged_baseline(

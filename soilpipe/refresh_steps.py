@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from soilpipe.pretrain.corpus import Corpus, CorpusBudget
 
 CORPUS, PRETRAIN, FIT, JUDGE, DECIDE = STEPS = ("corpus", "pretrain", "classifier", "judge", "decide")
+TOLD = ("steps", "ended_by", "batch", "halved", "loss", "spread", "seconds", "crops_per_second", "device")
+"""Of an encoder's card, what the record of the refresh says of its training."""
 SCANS_A_MINUTE = 6  # read on two cores at 1200 dpi, with their references: choosing takes no longer than training
+LEAST_PLACES = 2
+"""Two crops of one place are alike whatever the encoder does: with one place there is nothing to tell apart."""
 LEAST_SCANS, MOST_SCANS = 8, 512
 Progress = Callable[[str, str, int, int], None]
 """Told: the step, what is being done in words, how much of it is done, and of how much."""
@@ -94,10 +98,10 @@ def newest_scan(project: Project, store: Store) -> datetime | None:
 
 def choose_corpus(project: Project, store: Store, work: Path, *, device: str | None, tell: Progress) -> RefreshState:
     """Choose what to learn from. NoNewScansError where nothing has come."""
-    from soilpipe.pretrain.corpus import build_corpus
+    from soilpipe.pretrain.corpus import NoNewScansError, build_corpus
 
     state = state_of(work)
-    if CORPUS in state.done:
+    if CORPUS in state.done and _is_whole(work / CORPUS, state.done[CORPUS]["manifest"]):
         return state
     corpus = build_corpus(
         store,
@@ -109,8 +113,23 @@ def choose_corpus(project: Project, store: Store, work: Path, *, device: str | N
         folder=work / CORPUS,
         progress=lambda stage, done, of: tell(CORPUS, stage, done, of),
     )
+    if len(set(corpus.place.tolist())) < LEAST_PLACES:
+        raise NoNewScansError(
+            f"what came teaches nothing: of {len(corpus)} crops none is of another place than the others "
+            f"({corpus.summary()})"
+        )
     gave = {"manifest": corpus.manifest_hash, "crops": len(corpus), "words": corpus.summary()}
     return done_with(work, state, CORPUS, gave)
+
+
+def _is_whole(folder: Path, manifest_hash: str) -> bool:
+    """Whether the corpus that was chosen still lies there: one that is damaged is chosen again."""
+    from soilpipe.pretrain.corpus import CorpusError, open_corpus
+
+    try:
+        return open_corpus(folder).manifest_hash == manifest_hash
+    except CorpusError:
+        return False
 
 
 def corpus_budget(plan: RefreshPlan) -> CorpusBudget:
@@ -125,7 +144,7 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
     """Go on training the encoder on the corpus, and register what comes of it. A checkpoint that cannot be read costs
     the training so far, and no more."""
     from soilpipe.pretrain.corpus import open_corpus
-    from soilpipe.pretrain.learning import PretrainError
+    from soilpipe.pretrain.learning import PretrainCheckpointError
 
     state = state_of(work)
     if PRETRAIN in state.done:
@@ -133,15 +152,13 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
     corpus, start = open_corpus(work / CORPUS), encoder_at(store, state.begun_from, device)
     try:
         card = _pretrain(project, state, corpus, start, work, device, tell, resume=True)
-    except PretrainError as error:
-        if not (work / "training").is_dir():
-            raise
-        tell(PRETRAIN, f"begins anew: {error}", 0, state.plan.steps)
+    except PretrainCheckpointError as error:
+        tell(PRETRAIN, f"the training begins anew, for {error}", 0, state.plan.steps)
         shutil.rmtree(work / "training")
         card = _pretrain(project, state, corpus, start, work, device, tell, resume=False)
     version = register(store, ENCODER, work / ENCODER)
     _keep_picture(store, work, version)
-    return done_with(work, state, PRETRAIN, {"encoder": version, "training": dict(card.get("training") or {})})
+    return done_with(work, state, PRETRAIN, {"encoder": version, "training": {key: card.get(key) for key in TOLD}})
 
 
 def _pretrain(

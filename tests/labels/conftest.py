@@ -65,12 +65,18 @@ class Season:
         dpi: float | None = 1200.0,
         light: float = 1.0,
         bare: bool = False,
+        pixels: np.ndarray | None = None,
     ) -> str:
-        """The scan of that many slots after the start; `found`: its detections, None where it was not detected."""
+        """The scan of that many slots after the start; `found`: its detections, None where it was not detected.
+
+        pixels: (h, w, 3) uint8, what it shows; None: a `picture`.
+        """
         time = START + timedelta(hours=6 * number)
         sha256 = f"{number + 4096:08x}".ljust(64, "0")
         scan_id = layout.make_scan_id(scanner_id, time.replace(tzinfo=None), sha256)
-        pixels = picture(number, animal=animal, size=size, light=light, bare=bare)
+        if pixels is None:
+            pixels = picture(number, animal=animal, size=size, light=light, bare=bare)
+        size = pixels.shape[:2]
         write_image([pixels], size, self.store, layout.image_zarr(scan_id), "", 21.2)
         receipt = Receipt(
             scan_id=scan_id,

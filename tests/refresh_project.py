@@ -1,0 +1,72 @@
+"""Small projects with labels and unlabelled scans, for the tests of the refresh."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from soilpipe.config import RefreshPlan, load_project
+from soilpipe.store import Store
+from tests.labelled_project import labelled_project
+from tests.labels.conftest import Season
+
+PLAN = RefreshPlan(minutes=5, steps=3, crops=64, memory=200_000_000)
+NOW = datetime(2024, 4, 1, tzinfo=UTC)
+WIDE = (520, 780)  # px: six places of 256 px
+SCANNERS = ("A20", "B07", "C11")
+
+
+def labelled(folder: Path, *, days: int = 10, tiles: int = 1) -> Season:
+    """Labelled tiles of each scanner, one scan a day, and a week of unlabelled scans."""
+    folder.mkdir(parents=True, exist_ok=True)
+    season = labelled_project(folder, scanners=SCANNERS, days=days, tiles=tiles)
+    another_week(season, 0)
+    return season
+
+
+def unlabelled(folder: Path, *, scanners: Sequence[str] = SCANNERS[:2], weeks: int = 1) -> Season:
+    """Nothing but scans."""
+    document = {
+        "project": "casca",
+        "store": "./store",
+        "timezone": "UTC",
+        "sites": [{"id": "wood"}],
+        "scanners": [{"id": one, "site": "wood", "inbox": f"./in/{one}", "dpi": 1200} for one in scanners],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "soilpipe.yaml"
+    file.write_text(yaml.safe_dump(document))
+    project = load_project(file)
+    season = Season(project, Store(project.store))
+    for week in range(weeks):
+        another_week(season, week, scanners)
+    return season
+
+
+def another_week(season: Season, week: int, scanners: Sequence[str] = SCANNERS) -> list[str]:
+    """Two wide scans of each scanner; week 0 comes after all labelled scans."""
+    first = 60 + 28 * week
+    return [_varied_scan(season, scanner, first + 4 * number) for scanner in scanners for number in range(2)]
+
+
+def _varied_scan(season: Season, scanner_id: str, number: int) -> str:
+    """A scan of ground that is another one at every place: even a network that was never trained can tell its crops
+    apart, so that they are no near-duplicates. Two scans of a scanner differ by an animal."""
+    ground = np.random.default_rng(zlib.crc32(scanner_id.encode()))
+    height, width = WIDE
+    pixels = np.zeros((height, width, 3), np.float32)
+    for top in range(0, height, 65):
+        for left in range(0, width, 65):
+            cell = ground.normal(0, ground.uniform(3, 40), (65, 65, 3)) + ground.uniform(20, 220, 3)
+            cell = cv2.GaussianBlur(cell.astype(np.float32), (0, 0), float(ground.uniform(0.4, 6)))
+            part = pixels[top : top + 65, left : left + 65]
+            part[:] = cell[: part.shape[0], : part.shape[1]]
+    x, y = np.random.default_rng(number).integers(60, (width - 60, height - 60))
+    cv2.ellipse(pixels, (int(x), int(y)), (30, 10), float(number % 180), 0, 360, (235, 225, 205), -1)
+    return season.scan(number, scanner_id=scanner_id, pixels=np.clip(pixels, 0, 255).astype(np.uint8))
