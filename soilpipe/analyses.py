@@ -21,7 +21,7 @@ from soilpipe.detections import detected_scans
 from soilpipe.errors import SoilpipeError
 from soilpipe.store import Store, canonical_json
 
-ALGORITHM_VERSION = "2"
+ALGORITHM_VERSION = "3"
 """Raised by whoever changes what the same model finds on the same scan: registration, difference, tiling, measuring."""
 
 PUBLICATIONS = "publications"

@@ -130,9 +130,9 @@ def register_all(scan: ScanImage, references: Sequence[ScanImage]) -> list[Regis
 
 @dataclass(frozen=True)
 class _Coarse:
-    """The scan on its first level: its picture, and the detail of its ground."""
+    """A picture on its first level, blurred, and the detail of its ground."""
 
-    picture: npt.NDArray[np.uint8]
+    blurred: npt.NDArray[np.uint8]
     ground: Floats
     spread: float
 
@@ -140,7 +140,7 @@ class _Coarse:
     def of(cls, image: ScanImage, level: int) -> _Coarse:
         picture = _read_whole(image.levels[level])
         ground = _ground(picture)
-        return cls(picture, ground, _spread(ground))
+        return cls(_blurred(picture), ground, _spread(ground))
 
 
 @dataclass
@@ -158,13 +158,14 @@ def _lay(scan: ScanImage, held: _Coarse, reference: ScanImage, coarse: int) -> R
         return _refused(f"its size is {theirs.width} x {theirs.height} px, the scan's {ours.width} x {ours.height} px")
     if min(ours.height, ours.width) < SMALLEST_SIDE:
         return _refused(f"{ours.width} x {ours.height} px is too small to register: {SMALLEST_SIDE} px at least")
-    other = _Coarse.of(reference, coarse)
-    if held.spread < 0.05 or other.spread < 0.05:
+    other = _ground(_read_whole(reference.levels[coarse]))
+    spread = _spread(other)
+    if held.spread < 0.05 or spread < 0.05:
         which = "the scan" if held.spread < 0.05 else "it"
         return _refused(f"{which} shows nothing to hold on to (one even colour)")
 
     hann = cv2.createHanningWindow(held.ground.shape[::-1], cv2.CV_32F)
-    (dx, dy), peak = cv2.phaseCorrelate(held.ground.copy(), other.ground, hann)  # it may window its input in place
+    (dx, dy), peak = cv2.phaseCorrelate(held.ground.copy(), other, hann)  # it may window its input in place
     moved = math.hypot(dx, dy) * 2**coarse
     if moved > FARTHEST * min(ours.height, ours.width):
         return _refused(
@@ -173,7 +174,7 @@ def _lay(scan: ScanImage, held: _Coarse, reference: ScanImage, coarse: int) -> R
             float(peak),
         )
     columns = min(12, max(1, ours.width // 256))
-    contrast = min(max(held.spread / other.spread, 0.25), 4.0)
+    contrast = min(max(held.spread / spread, 0.25), 4.0)
     shape = (scan.levels[coarse].height, columns)
     return _Laid(Fit(Field(np.full(shape, dy, np.float32), np.full(shape, dx, np.float32)), contrast), float(peak))
 
@@ -195,12 +196,16 @@ def _finish(scan: ScanImage, held: _Coarse, laid: _Laid, reference: ScanImage, l
             alike,
         )
     # Both are blurred alike: the resampled reference has lost some of its noise, which would pass for contrast.
-    small_scan, seen = cv2.GaussianBlur(held.picture, (0, 0), 2.0), cv2.GaussianBlur(seen, (0, 0), 2.0)
-    gain, offset = match_tone(seen, small_scan, there)
-    window = (0, rows, 0, small_scan.shape[1])
+    seen = _blurred(seen)
+    gain, offset = match_tone(seen, held.blurred, there)
+    window = (0, rows, 0, seen.shape[1])
     toned = apply_tone(seen, gain, offset, None, window, float(2**coarse), (ours.height, ours.width))
-    local = match_local_tone(toned, small_scan, there, scan.um_per_px * 2**coarse)
+    local = match_local_tone(toned, held.blurred, there, scan.um_per_px * 2**coarse)
     return Registration(full.dy, full.dx, gain, offset, laid.peak, True, "", alike, local)
+
+
+def _blurred(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return cv2.GaussianBlur(picture, (0, 0), 2.0)
 
 
 def _alike(ground: Floats, other: Floats, there: npt.NDArray[np.bool_]) -> float:
