@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from soilpipe.detect.network import STRIDE, Answer, CentrePointNetwork, Head, check_pixels
+from soilpipe.detect.network import STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head, check_pixels
 from soilpipe.detect.receptive_field import finest_reach
 
 STRIP_PX = 600_000  # of a window's pixels at a time
@@ -46,13 +46,18 @@ def answer_parts(network: CentrePointNetwork, pixels: Tensor, head: Head, core: 
     """
     check_pixels(pixels)
     finest = _finest_in_strips(network, pixels)
-    shared = network.top_down(network.deeper(finest))
+    shared, shared_top, shared_left = _shared(network, finest, core)
     left, right, seen_left, seen_right = _around(core[2], core[3], finest.shape[3])
     for a, b in strips(core[0], core[1], STRIP_PX // (STRIDE * pixels.shape[3])):
         top, bottom, seen_top, seen_bottom = _around(a, b, finest.shape[2])
         features = network.join_finest(
             finest[:, :, seen_top:seen_bottom, seen_left:seen_right],
-            shared[:, :, seen_top // 2 : seen_bottom // 2, seen_left // 2 : seen_right // 2],
+            shared[
+                :,
+                :,
+                seen_top // 2 - shared_top : seen_bottom // 2 - shared_top,
+                seen_left // 2 - shared_left : seen_right // 2 - shared_left,
+            ],
         )
         whole = network.head(head)(features)
         answer = Answer(
@@ -66,6 +71,35 @@ def strips(first: int, last: int, most: int) -> list[tuple[int, int]]:
     count = -(-(last - first) // max(most, LEAST))
     bounds = [first + (last - first) * k // max(count, 1) for k in range(count + 1)]
     return list(pairwise(bounds))
+
+
+def _shared(network: CentrePointNetwork, finest: Tensor, core: Cells) -> tuple[Tensor, int, int]:
+    """The shared features at stride 8 that cells `core` of stride 4 look at, and the first row and column of them.
+
+    Two cells of stride 4, a smoothing at stride 8 and one at stride 16: 32 px, a cell of stride 32, on every side.
+    """
+    deeper = network.deeper(finest)
+    least = network.smallest_input // TOTAL_STRIDE
+    rows, columns = (
+        _whole_cells(first, last, least, side)
+        for first, last, side in zip(core[::2], core[1::2], deeper[-1].shape[2:], strict=True)
+    )
+    seen = []
+    for level, scale in zip(deeper, (4, 2, 1), strict=True):
+        across = slice(columns[0] * scale, columns[1] * scale)
+        seen.append(level[:, :, rows[0] * scale : rows[1] * scale, across])
+    return network.top_down(seen), 4 * rows[0], 4 * columns[0]
+
+
+def _whole_cells(first: int, last: int, least: int, size: int) -> tuple[int, int]:
+    """Cells of stride 32, of `size`, that hold those of stride 4 `first..last` and one more on either side; `least` or
+    more, so that they hold as well what `_around` adds, and that PyTorch keeps to its kernels."""
+    per = TOTAL_STRIDE // STRIDE
+    start, end = max(first // per - 1, 0), min(-(-last // per) + 1, size)
+    if end - start < least:
+        end = min(start + least, size)
+        start = max(end - least, 0)
+    return start, end
 
 
 def _finest_in_strips(network: CentrePointNetwork, pixels: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ from soilpipe.detect.strips import Cells, answer_parts
 from soilpipe.errors import SoilpipeError
 from soilpipe.tiles import Tile, tile_grid
 
-LARGEST_CORE = 2048  # px; the larger the core, the less is read and computed twice; memory grows with its square
+LARGEST_CORE = 2560  # px; the larger the core, the less is read and computed twice; memory grows with its square
+HALO_COST = 0.55  # of a pixel in the core: what one in the halo costs
 GPU_BATCH = 4  # windows at once
 MOST_WORKERS = 4  # windows at once on a CPU, each with its share of the cores: memory grows with them
 
@@ -71,18 +72,32 @@ def full_precision() -> Iterator[None]:
             convolution.fp32_precision = before
 
 
-def core_for(height: int, width: int, halo: int, largest: int = LARGEST_CORE) -> int:
-    """The tile core, px, multiple of 32 up to `largest`, whose windows cover an image with the fewest pixels.
+def core_for(height: int, width: int, halo: int, largest: int = LARGEST_CORE, threads: int = 1) -> int:
+    """The tile core, px, multiple of 32 up to `largest`, with which an image is done soonest.
 
-    Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice.
+    Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice;
+    and as many windows as there are workers are computed at a time, so the last round should not be a lonely one. In
+    the halo the network is computed about half way (`soilpipe.detect.strips`).
     """
 
-    def pixels(core: int) -> int:
-        windows = [-(-side // core) * min(core + 2 * halo, -(-side // 32) * 32) for side in (height, width)]
-        return windows[0] * windows[1]
+    def seconds(core: int) -> float:
+        windows, cores = 1, 1.0
+        read = 1.0
+        for side in (height, width):
+            padded = -(-side // TOTAL_STRIDE) * TOTAL_STRIDE
+            windows *= -(-side // core)
+            read *= min(core + 2 * halo, padded)
+            cores *= min(core, padded)
+        workers = workers_for(windows, threads)
+        return -(-windows // workers) * (HALO_COST * read + (1 - HALO_COST) * cores) / (threads // workers)
 
     smallest = min(largest, 512)
-    return min(range(largest, smallest - 1, -TOTAL_STRIDE), key=pixels)
+    return min(range(largest, smallest - 1, -TOTAL_STRIDE), key=seconds)
+
+
+def workers_for(windows: int, threads: int) -> int:
+    """How many windows are computed at a time."""
+    return min(threads, windows, MOST_WORKERS)
 
 
 def find_peaks(
@@ -105,8 +120,9 @@ def find_peaks(
     PredictionError when a GPU has no memory for a single window.
     """
     halo, smallest = network.halo, network.smallest_input
+    threads = 1 if device.type == "cuda" else torch.get_num_threads()
     if core is None:
-        core = max(core_for(windows.height, windows.width, halo), smallest - 2 * halo)
+        core = max(core_for(windows.height, windows.width, halo, threads=threads), smallest - 2 * halo)
     if core < smallest - 2 * halo:
         raise ValueError(f"the core must be {smallest - 2 * halo} px or more, not {core}")
     grid = tile_grid(
@@ -142,7 +158,7 @@ class _Search:
     def on_cores(self, grid: Sequence[Tile]) -> list[decode.Peaks]:
         """The peaks of each tile, on as many cores as torch has threads."""
         threads = torch.get_num_threads()
-        workers = min(threads, len(grid), MOST_WORKERS)
+        workers = workers_for(len(grid), threads)
         with ThreadPoolExecutor(1, "soilpipe-read") as reader:
             coming = _ReadAhead(grid, self._windows, reader, workers)
 
