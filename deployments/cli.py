@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from deployments.commands import detector, evaluate, label, models, quarantine, refresh, run, series, simulation, train
+from deployments.commands import (
+    detector,
+    evaluate,
+    explain,
+    label,
+    models,
+    quarantine,
+    refresh,
+    run,
+    series,
+    simulation,
+    train,
+    train_classifier,
+)
 from soilpipe.errors import SoilpipeError
 
 TOLD = 2
@@ -30,11 +43,13 @@ for command in (
     series.verify,
     series.rebuild,
     detector.detect,
+    explain.explain,
     refresh.refresh,
     simulation.simulate,
     simulation.demo,
 ):
     app.command()(command)
+train.train.command("classifier")(train_classifier.train_classifier)
 app.add_typer(quarantine.quarantine, name="quarantine")
 app.add_typer(models.models, name="models")
 app.add_typer(label.label, name="label")

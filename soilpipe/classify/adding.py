@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,14 @@ from soilpipe.classify.calibration import Calibration
 from soilpipe.classify.classifier import Classifier
 from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples, joined
 from soilpipe.classify.head import Head
+from soilpipe.classify.label_facts import image_facts
+from soilpipe.classify.labelled_crops import labelled_crops
+from soilpipe.classify.training import Progress, trained_on
 from soilpipe.classify.unknown import fit_limits
+from soilpipe.classify.weights import load_classifier, save_classifier
+from soilpipe.detect.coco import read_labels
+from soilpipe.detect.labelled import Where, only
+from soilpipe.encoder.encoder import Encoder
 from soilpipe.taxonomy import Taxonomy
 
 LEAST_CROPS = 5
@@ -80,3 +88,51 @@ def _with_rare(calibration: Calibration, count: int) -> Calibration:
     shares: Sequence[np.ndarray] = (calibration.frequencies, np.full(count, calibration.frequencies.min()))
     frequencies = np.concatenate(shares)
     return replace(calibration, frequencies=frequencies / frequencies.sum())
+
+
+def add_to_version(
+    classifier: Classifier,
+    labels: Path | str,
+    images: Path | str,
+    out: Path | str,
+    *,
+    encoder: Encoder,
+    taxonomy: Taxonomy,
+    name: str | None = None,
+    where: Where | None = None,
+    least_crops: int = LEAST_CROPS,
+    dpi: float | None = None,
+    difference: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Add the taxa of a COCO file that a classifier lacks, and write the new version into `out`; returns its card.
+
+    As `training.train_classifier`, with `add_taxa` for training. What the card tells of calibration and figures is of
+    the version before, and says so. ClassifierError, LabelError.
+    """
+    classifier.check_encoder(encoder.info)
+    given = only(read_labels(labels, images), where)
+    crops = labelled_crops(
+        given,
+        encoder,
+        taxonomy=taxonomy,
+        facts=image_facts(labels),
+        dpi=dpi,
+        difference=difference,
+        background_per_animal=0,
+        progress=None if progress is None else lambda done, of: progress("labelled images", done, of, {}),
+    )
+    added = add_taxa(classifier, crops, taxonomy, least_crops=least_crops)
+    before = classifier.card
+    card = {
+        **before,
+        "name": name or before["name"],
+        "validation": "none",
+        "trained_on": trained_on(given, added.classifier.examples),
+        "added": {**before.get("added", {}), **added.told},
+        "added_to": classifier.version,
+        "calibrated_on": f"{before.get('calibrated_on', 'unknown')} (of {classifier.version}, before adding)",
+        "label_notes": list(given.notes),
+    }
+    save_classifier(out, added.classifier, card)
+    return dict(load_classifier(out).card)

@@ -48,10 +48,10 @@ class Calibration:
     temperature: float
     crops: int
 
-    def probabilities(self, experts: Experts) -> np.ndarray:
-        """(n, classes) float64, each row adding to 1."""
+    def probabilities(self, experts: Experts, frequencies: np.ndarray | None = None) -> np.ndarray:
+        """(n, classes) float64, each row adding to 1; with other frequencies, (n, classes), where they are given."""
         even = mixed(experts, self.mixture, self.steepness)
-        return with_frequencies(even, self.frequencies, self.temperature)
+        return with_frequencies(even, self.frequencies if frequencies is None else frequencies, self.temperature)
 
 
 def mixed(experts: Experts, mixture: tuple[float, float, float], steepness: float) -> np.ndarray:
@@ -68,7 +68,7 @@ def mixed(experts: Experts, mixture: tuple[float, float, float], steepness: floa
 
 
 def with_frequencies(even: np.ndarray, frequencies: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of equally frequent classes to those of the field, at a temperature."""
+    """Probabilities of equally frequent classes to those of the field, (classes,) or (n, classes), at a temperature."""
     logs = np.log(np.maximum(even, SMALLEST)) + np.log(np.maximum(frequencies, SMALLEST))
     return softmax(logs / temperature)
 
@@ -79,10 +79,27 @@ def field_frequencies(labels: np.ndarray, classes: int) -> np.ndarray:
     return counts / counts.sum()
 
 
-def fit_calibration(experts: Experts, labels: np.ndarray, frequencies: np.ndarray) -> Calibration:
+def frequencies_elsewhere(labels: np.ndarray, scanners: np.ndarray, classes: int) -> np.ndarray:
+    """(n, classes): for each crop the frequencies on the other scanners; where there is one scanner, on it.
+
+    A new scanner has taxa that no other had. Were a crop's own scanner counted, sets and thresholds would be fitted to
+    frequencies known better than they ever are.
+    """
+    names = sorted(set(scanners.tolist()))
+    found = np.tile(field_frequencies(labels, classes), (len(labels), 1))
+    for name in names if len(names) > 1 else ():
+        here = scanners == name
+        found[here] = field_frequencies(labels[~here], classes)
+    return found
+
+
+def fit_calibration(
+    experts: Experts, labels: np.ndarray, elsewhere: np.ndarray, frequencies: np.ndarray
+) -> Calibration:
     """Mixture, steepness and temperature with the least log loss on crops of scanners held out.
 
-    `labels` (n,) int64. With fewer than FEWEST crops nothing is fitted: temperature 1, most weight on the head.
+    `labels` (n,) int64; `elsewhere` (n, classes), see `frequencies_elsewhere`; `frequencies` (classes,): those that the
+    calibration is given. With fewer than FEWEST crops nothing is fitted: temperature 1, most weight on the head.
     """
     if len(labels) < FEWEST:
         return Calibration(EVEN_MIXTURE, STEEPNESS, frequencies, 1.0, 0)
@@ -91,7 +108,7 @@ def fit_calibration(experts: Experts, labels: np.ndarray, frequencies: np.ndarra
     is_known = np.isfinite(experts.logits)
     head = torch.from_numpy(softmax(np.where(is_known, experts.logits, UNKNOWN_LOGIT)))
     known, votes, cosines = (torch.from_numpy(part) for part in (is_known, experts.votes, experts.cosines))
-    prior = torch.from_numpy(np.log(np.maximum(frequencies, SMALLEST)))
+    prior = torch.from_numpy(np.log(np.maximum(elsewhere, SMALLEST)))
     target = torch.from_numpy(labels)
     start = torch.tensor(np.log(EVEN_MIXTURE))
     weights = start.clone().requires_grad_()

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from soilpipe.classify.backoff import Chosen, choose_threshold, lineage_of, tree_of
-from soilpipe.classify.calibration import Calibration, Experts, field_frequencies, fit_calibration, softmax
+from soilpipe.classify.calibration import (
+    Calibration,
+    Experts,
+    field_frequencies,
+    fit_calibration,
+    frequencies_elsewhere,
+    softmax,
+)
 from soilpipe.classify.classifier import Classifier, experts_of
 from soilpipe.classify.conformal import fit_limit
 from soilpipe.classify.evaluation import figures_of
@@ -68,9 +75,10 @@ def fit_classifier(
     by_decay, rows, lost = _held_out(examples, labels, folds, drawn, len(classes))
     held_labels = labels[rows]
     decay = _best_decay(by_decay, held_labels)
-    held_frequencies = field_frequencies(held_labels, len(classes))
-    calibration = fit_calibration(by_decay[decay], held_labels, held_frequencies)
-    probabilities = calibration.probabilities(by_decay[decay])
+    elsewhere = frequencies_elsewhere(held_labels, np.array(examples.scanners, object)[rows], len(classes))
+    frequencies = field_frequencies(held_labels, len(classes))
+    calibration = fit_calibration(by_decay[decay], held_labels, elsewhere, frequencies)
+    probabilities = calibration.probabilities(by_decay[decay], elsewhere)
     chosen = choose_threshold(tree_of(lineages), probabilities, held_labels, alpha)
     parts = _fit(kept, labels[folds.kept], len(classes), (decay,))
     classifier = Classifier(

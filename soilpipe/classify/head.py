@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 ITERATIONS = 200
-DECAYS = (1e-3, 1e-2, 1e-1)
+DECAYS = (1e-2, 1e-1, 1.0)
 """Weight decays that are tried; the one is taken with which crops of other scanners are told best."""
 
 

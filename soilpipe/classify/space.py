@@ -3,8 +3,8 @@
 Embeddings of a network with rectified units all point the same way (cosines above 0.9), and what varies most in them is
 the ground, not the animal. Subtracting the mean and dividing by the spread within the classes, scanners included, takes
 both out (as in linear discriminant analysis; distances in it are those of Lee et al. 2018, "A Simple Unified Framework
-for Detecting Out-of-Distribution Samples"). With few examples the covariance is shrunk towards a sphere, by as much as
-Ledoit and Wolf (2004) find best.
+for Detecting Out-of-Distribution Samples"). The covariance is shrunk towards a sphere, by as much as Ledoit and Wolf
+(2004) find best for so many examples, and by a tenth at least.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALLEST_MM = 0.01  # shorter boxes count as this long
+LEAST_SHRUNK = 0.1  # crops of one scanner are not independent, as the formula takes them to be: it shrinks too little
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _shrunk_covariance(centred: np.ndarray) -> np.ndarray:
     target = level * np.eye(d)
     apart = float(((sample - target) ** 2).sum())
     noise = float(((centred**2).sum(axis=1) ** 2).sum() / n - (sample**2).sum()) / n
-    share = 1.0 if apart <= 0 else min(1.0, max(noise / apart, 1e-3))
+    share = 1.0 if apart <= 0 else min(1.0, max(noise / apart, LEAST_SHRUNK))
     return share * target + (1 - share) * sample
 
 

@@ -78,7 +78,7 @@ def train_classifier(
         seed=seed,
         progress=None if progress is None else lambda done, of: progress("labelled images", done, of, {}),
     )
-    crops, rolled_up = rolled(crops, taxonomy, least_examples)
+    crops, rolled_up, left_out = rolled(crops, taxonomy, least_examples)
     fitted = fit_classifier(crops, taxonomy=taxonomy, alpha=alpha, calibrate=calibrate)
     classifier = fitted.classifier
     card = {
@@ -89,6 +89,7 @@ def train_classifier(
         **fitted.told,
         "trained_on": trained_on(given, classifier.examples),
         "rolled_up": rolled_up,
+        "left_out": left_out,
         "labels_taken": where_told or "all",
         "label_notes": [*given.notes, *_empty_classes(given, crops, taxonomy)],
         "background_per_animal": background_per_animal,
@@ -108,13 +109,22 @@ def encoder_told(encoder: Encoder) -> dict[str, Any]:
     return {"encoder": info.version, "encoder_info": told}
 
 
-def rolled(examples: Examples, taxonomy: Taxonomy, least: int) -> tuple[Examples, dict[str, dict[str, Any]]]:
-    """The examples with taxa that have fewer than `least` counted as what is above them, and which those are."""
+def rolled(
+    examples: Examples, taxonomy: Taxonomy, least: int
+) -> tuple[Examples, dict[str, dict[str, Any]], dict[str, int]]:
+    """The examples with taxa that have fewer than `least` counted as what is above them, and which those are.
+
+    Where even all that is rolled up into the taxon at the top is fewer, those examples are left out, and told by taxon:
+    a class of any animal made of three mites would say nothing true.
+    """
     counts = {taxon: count for taxon, count in examples.counts().items() if taxon in taxonomy and taxon != BACKGROUND}
     goes = roll_up(counts, taxonomy, least) if len(counts) > 1 else {}
-    taxa = tuple(goes.get(taxon, taxon) for taxon in examples.taxa)
-    told = {taxon: {"as": above, "animals": counts[taxon]} for taxon, above in goes.items() if above != taxon}
-    return replace(examples, taxa=taxa), told
+    taxa = np.array([goes.get(taxon, taxon) for taxon in examples.taxa], object)
+    few = {taxon for taxon in set(goes.values()) if (taxa == taxon).sum() < least and taxon not in counts}
+    told = {taxon: above for taxon, above in goes.items() if above != taxon}
+    kept = replace(examples, taxa=tuple(taxa.tolist())).select(np.array([taxon not in few for taxon in taxa], bool))
+    rolled_up = {taxon: {"as": above, "animals": counts[taxon]} for taxon, above in told.items() if above not in few}
+    return kept, rolled_up, {taxon: counts[taxon] for taxon, above in told.items() if above in few}
 
 
 def trained_on(labels: LabelSet, examples: Examples) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from soilpipe.classify.calibration import (
     Experts,
     field_frequencies,
     fit_calibration,
+    frequencies_elsewhere,
     mixed,
     softmax,
 )
@@ -90,7 +91,7 @@ def log_loss(calibration: Calibration, said: Experts, labels: np.ndarray) -> flo
 def test_a_bold_head_is_softened() -> None:
     said, labels = experts(1500, 0, boldness=4.0)
     frequencies = np.full(4, 0.25)
-    fitted = fit_calibration(said, labels, frequencies)
+    fitted = fit_calibration(said, labels, np.tile(frequencies, (len(labels), 1)), frequencies)
     assert fitted.temperature > 1.5
     fresh, true = experts(1500, 1, boldness=4.0)
     as_it_was = Calibration((1.0, 0.0, 0.0), 10.0, frequencies, 1.0, 0)
@@ -101,7 +102,7 @@ def test_a_bold_head_is_softened() -> None:
 
 def test_with_few_crops_nothing_is_fitted() -> None:
     said, labels = experts(FEWEST - 1, 0, boldness=4.0)
-    fitted = fit_calibration(said, labels, np.full(4, 0.25))
+    fitted = fit_calibration(said, labels, np.full((len(labels), 4), 0.25), np.full(4, 0.25))
     assert fitted.temperature == 1.0 and fitted.crops == 0
 
 
@@ -121,3 +122,12 @@ def test_a_class_that_the_head_does_not_know_has_what_its_prototype_says() -> No
     assert found.sum() == pytest.approx(1)
     assert found[2] == pytest.approx(by_prototype[2]) and found[2] > 0.9
     assert found[0] / found[1] == pytest.approx(np.exp(3.0))
+
+
+def test_a_scanner_does_not_tell_its_own_frequencies() -> None:
+    labels, scanners = np.array([0, 0, 0, 1, 1, 2]), np.array(list("AAABBB"), object)
+    found = frequencies_elsewhere(labels, scanners, 3)
+    assert found[0].argmax() == 1 and found[5].argmax() == 0
+    assert found[0, 0] == pytest.approx(0.5 / 4.5)
+    one = frequencies_elsewhere(labels, np.array(list("AAAAAA"), object), 3)
+    np.testing.assert_allclose(one, np.tile(field_frequencies(labels, 3), (6, 1)))
