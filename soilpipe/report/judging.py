@@ -114,6 +114,14 @@ def _summary(found: Evaluation) -> tuple[str, ...]:
     if counts.r2 is not None:
         bounds = between(counts.r2_interval, brackets=False)
         told.append(f"{_explained(counts.r2, found.units)} (R² {counts.r2:.2f}{bounds}).")
+    whole = found.population
+    if whole is not None and whole.recall is not None:
+        bias = "" if whole.count_bias is None else f" and count {_much(whole.count_bias)}"
+        told.append(
+            f"The images are a sample of about {whole.stands_for:.0f} tiles, in which not every tile had the same "
+            f"chance. Weighted accordingly, it would box {_hundred(whole.recall)} of 100 animals in all of them"
+            f"{_of_hundred(whole.intervals['recall'])}{bias}."
+        )
     if found.shortest_found_mm is not None:
         told.append(f"Animals from about {found.shortest_found_mm:.2g} mm on are found more often than missed.")
     elif any(size.animals >= ENOUGH_OF_A_SIZE for size in found.by_length_mm):

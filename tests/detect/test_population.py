@@ -11,6 +11,7 @@ import pytest
 
 from soilpipe.detect.coco import LabelError, read_labels
 from soilpipe.detect.evaluate import evaluate_detector
+from soilpipe.report.judging import _summary as summary_of
 from tests.detect.test_evaluate import Oracle, told, truth
 
 Labelled = Callable[..., Path]
@@ -43,6 +44,7 @@ def test_each_tile_stands_for_as_many_as_its_chance_says(labelled: Labelled) -> 
     low, high = whole.intervals["recall"] or (0.0, 0.0)
     assert low == 0.5 and high == 1.0
     assert found.as_dict()["population"]["recall"] == whole.recall
+    assert any("about 12 tiles" in told and "box 58 of 100" in told for told in summary_of(found))
 
 
 def test_equal_chances_change_nothing(labelled: Labelled) -> None:
