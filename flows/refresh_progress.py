@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -32,7 +33,8 @@ class RefreshProgress:
         self._told_at = float("-inf")
         self._told: tuple[str, str] = ("", "")
 
-    def __call__(self, stage: RefreshStage, note: str, done: int, of: int) -> None:
+    def __call__(self, step: str, note: str, done: int, of: int) -> None:
+        stage = cast(RefreshStage, step)
         finished = of > 0 and done >= of
         now = time.monotonic()
         # What is being done is told when it begins and when it ends, and in between as often as a person would look.
