@@ -32,19 +32,19 @@ def median(pictures: Sequence[Bytes]) -> Bytes:
     return _mean(ordered[(len(pictures) - 1) // 2], ordered[len(pictures) // 2])
 
 
-def masked_median(
-    pictures: Sequence[Bytes], masks: Sequence[npt.NDArray[np.bool_]]
-) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """Median over those pictures whose mask is True, and how many they are; 0 where there is none.
+def masked_median(pictures: Sequence[Bytes], masks: Sequence[npt.NDArray[np.bool_]]) -> tuple[Bytes, Bytes]:
+    """Median over those pictures whose mask is True, and how many they are, uint8; 0 where there is none.
 
     pictures: (h, w, 3) each; masks: (h, w) each. The same numbers as `median` where every mask is True.
     """
-    count = np.stack(masks).sum(axis=0, dtype=np.int64)
+    count = masks[0].astype(np.uint8)
+    for mask in masks[1:]:
+        count += mask
     # Nearly all pixels have every mask: they are all done at once, and the few others again.
-    result = median(pictures) if len(pictures) > 1 else np.zeros_like(pictures[0])
-    result[count == 0] = 0
-    some = (count > 0) & (count < len(pictures)) if len(pictures) > 1 else count > 0
-    if some.any():
+    alone = len(pictures) == 1
+    result = np.zeros_like(pictures[0]) if alone else median(pictures)
+    some = np.nonzero(count > 0) if alone else np.nonzero(count < len(pictures))
+    if some[0].size:
         absent = 256  # sorts behind every byte
         stack = np.stack(
             [
@@ -53,8 +53,8 @@ def masked_median(
             ]
         )
         stack.sort(axis=0)
-        n = count[some]
+        n = count[some].astype(np.intp)
         at = np.arange(n.size)
-        low, high = stack[(n - 1) // 2, at], stack[n // 2, at]
-        result[some] = ((low + high + 1) >> 1).astype(np.uint8)
+        low, high = stack[(np.maximum(n, 1) - 1) // 2, at], stack[n // 2, at]
+        result[some] = np.where(n[:, None] > 0, (low + high + 1) >> 1, 0)
     return result, count

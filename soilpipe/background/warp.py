@@ -106,11 +106,19 @@ def read_shifted(
     if inside:
         return seen, None
 
-    row = np.arange(y0, y1, dtype=np.int32)[:, None] + whole_y
-    rows_there = (row >= 0) & (row + (fine_y > 0) < reference.height)
-    column = np.arange(x0, x1, dtype=np.int32) + _spread(whole_x, window)
-    columns_there = (column >= 0) & (column + (_spread(fine_x, window) > 0) < reference.width)
-    return seen, _spread(rows_there, window) & columns_there
+    there = np.ones((y1 - y0, x1 - x0), np.bool_)
+    if need_y0 < 0 or need_y1 > reference.height:
+        row = np.arange(y0, y1, dtype=np.int32)[:, None] + whole_y
+        there &= _spread((row >= 0) & (row + (fine_y > 0) < reference.height), window)
+    # Only the outermost columns can miss the reference: those that the largest shifts on either side reach over.
+    for a, b in ((x0, min(x1, -int(whole_x.min()))), (max(x0, reference.width - 1 - int(whole_x.max())), x1)):
+        if a < b:
+            runs = slice(a // RUN - x0 // RUN, -(-b // RUN) - x0 // RUN)
+            part = (y0, y1, a, b)
+            column = np.arange(a, b, dtype=np.int32) + _spread(whole_x[:, runs], part)
+            inner = (column >= 0) & (column + (_spread(fine_x[:, runs], part) > 0) < reference.width)
+            there[:, a - x0 : b - x0] &= inner
+    return seen, there
 
 
 def _read_padded(pixels: Pixels, y0: int, y1: int, x0: int, x1: int) -> npt.NDArray[np.uint8]:
