@@ -7,6 +7,7 @@ of one scan have several names and one time, and show the same ground.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +53,23 @@ def begun(folder: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
     card, text = read_card(folder)
     return card, ancestors_of(card, version_of((Path(folder) / WEIGHTS).read_bytes(), text))
+
+
+def of_backbone(backbone: Path | str | None) -> list[dict[str, Any]]:
+    """What a new card tells of where its backbone comes from: of a detector as `begun` tells it, of an encoder what its
+    card has of detectors (labels only; pretraining needs none). Nothing of a file, nor without a backbone."""
+    from soilpipe.detect.model_files import CARD, WEIGHTS, version_of
+
+    if backbone is None:
+        return []
+    try:
+        text, weights = ((Path(backbone) / name).read_bytes() for name in (CARD, WEIGHTS))
+        card = json.loads(text)
+    except (OSError, ValueError):
+        return []
+    if not isinstance(card, dict):
+        return []
+    return ancestors_of(card, version_of(weights, text)) if "heads" in card else list(card.get("ancestors") or ())
 
 
 def ancestors_of(card: Mapping[str, Any], version: str) -> list[dict[str, Any]]:

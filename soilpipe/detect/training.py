@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from soilpipe.detect.ancestry import begun
+from soilpipe.detect.ancestry import begun, of_backbone
 from soilpipe.detect.backbone_weights import backbone_name
 from soilpipe.detect.base import Detections
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
@@ -115,7 +115,7 @@ def train_detector(
     )
     split = mix(split, [read_simulated(folder) for folder in simulated])
     learned = learned_taxa(split, taxonomy, taxa, single_class, least_examples)
-    begun_from, ancestors = (None, []) if warm_start is None else begun(warm_start)
+    begun_from, ancestors = (None, of_backbone(backbone)) if warm_start is None else begun(warm_start)
     if um_per_px is None and scale is None and begun_from is not None:
         um_per_px = float(begun_from["um_per_px"])
     resolution = _resolution(given, um_per_px, scale, dpi)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from soilpipe.detect.ancestry import ancestors_of, seen, seen_by_ancestors, times_of
+from soilpipe.detect.ancestry import ancestors_of, begun, of_backbone, seen, seen_by_ancestors, times_of
 from soilpipe.detect.training import Recipe, train_detector
 
 Labelled = Callable[..., Path]
@@ -62,6 +62,10 @@ def test_what_an_ancestor_has_seen_counts_and_what_it_does_not_tell_is_believed_
     assert seen(card([at("A", 1)], ["b.png"], warm_start="shipped"), ["x"], [at("A", 3)]) == 0
 
 
+def test_a_backbone_that_is_no_folder_of_a_model_has_no_ancestors(tmp_path: Path) -> None:
+    assert of_backbone(None) == of_backbone(tmp_path) == of_backbone(tmp_path / "resnet50.pth") == []
+
+
 @pytest.mark.parametrize("leaks", [True, False])
 def test_a_warm_start_from_one_that_saw_the_validation_images_says_that_its_figures_flatter(
     labelled: Labelled, leaks: bool
@@ -72,6 +76,7 @@ def test_a_warm_start_from_one_that_saw_the_validation_images_says_that_its_figu
     told = train_detector(
         path, path.parent, path.parent / "second", val_scanners=["B"], warm_start=path.parent / "first", **given
     )
+    assert of_backbone(path.parent / "second") == begun(path.parent / "second")[1] and len(told["ancestors"]) == 1
     assert told["ancestors"][0]["name"] == "first" and len(told["ancestors"][0]["version"]) == 12
     assert told["ancestors"][0]["trained_on"]["scanner_spans"].keys() == ({"A", "B"} if leaks else {"A"})
     assert ("2 of these 2 images were trained on by a detector" in told["figures"]["split"]) == leaks
