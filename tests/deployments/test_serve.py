@@ -82,12 +82,16 @@ def test_serve_makes_scheduled_runs_and_stops_cleanly(tmp_path: Path) -> None:
 
     with served(project, port) as process:
         runs = wait_for(lambda: ask(port, "flow_runs/filter"), "scheduled run", process)
-        (deployment,) = ask(port, "deployments/filter")
+        found = wait_for(lambda: _deployments(port, 2), "deployments", process)
+        limit = ask(port, "v2/concurrency_limits/filter")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
 
+    deployment, refresh = found["A"], found["tiny"]
     assert {run["state_type"] for run in runs} == {"SCHEDULED"}
-    assert deployment["name"] == "A"
+    assert [(one["slug"], one["schedule"]["cron"]) for one in refresh["schedules"]] == [("weekly", "0 3 * * 0")]
+    assert refresh["tags"] == ["soilpipe", "project:tiny", "refresh"]
+    assert ("gpu", 1) in {(one["name"], one["limit"]) for one in limit}
     assert sorted(one["slug"] for one in deployment["schedules"]) == [
         "slot-0000",
         "slot-0600",
@@ -108,7 +112,7 @@ def test_serve_runs_what_is_due_and_follows_the_scanner_list(tmp_path: Path) -> 
     port = free_port()
 
     with served(project, port) as process:
-        both = wait_for(lambda: _deployments(port, 2), "deployments", process)
+        both = wait_for(lambda: _deployments(port, 3), "deployments", process)
         # While SQLite is locked the server answers 503, which says to ask again.
         wait_for(lambda: ask(port, f"deployments/{both['A']['id']}/create_flow_run"), "run asked for", process)
         wait_for(lambda: list((project.store / "series").rglob("A.parquet")), "series of A", process)
@@ -118,11 +122,12 @@ def test_serve_runs_what_is_due_and_follows_the_scanner_list(tmp_path: Path) -> 
         assert process.wait(timeout=60) == 0
 
     file = project.file
-    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "id: B" not in line))
+    without_b = "".join(line for line in file.read_text().splitlines(keepends=True) if "id: B" not in line)
+    file.write_text(f"refresh: never\n{without_b}")
     with served(project, port) as process:
         left = wait_for(lambda: _deployments(port, 1), "single deployment", process)
         wait_for(lambda: b"Serving 1 scanner" in (file.parent / "serve.log").read_bytes(), "start", process)
-        assert list(left) == ["A"], "the deployment of a scanner that is gone goes too"
+        assert list(left) == ["A"], "the deployment of a scanner that is gone goes too, and that of a refresh"
         assert left["A"]["updated"] == both["A"]["updated"], "what is right is not sent"
         assert left["A"]["schedules"] == both["A"]["schedules"]
         assert due <= _scheduled(port, both["A"]["id"]), "sending it again would throw away its scheduled runs"
