@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -26,6 +27,8 @@ _LEAST_SHARE = 0.02  # of the box: a smaller piece is a speck, not the animal
 _LEAST_CONTRAST = 3.0  # times the noise around: less is not a silhouette
 
 Mask = npt.NDArray[np.bool_]
+Rectangle = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,17 @@ def measure(
     """
     sizes = np.full((len(boxes), 3), np.nan, np.float32)
     if um_per_px is not None and math.isfinite(um_per_px) and um_per_px > 0:
-        inputs: dict[int, ModelInput] = {}
-        for i, box in enumerate(np.asarray(boxes, np.float64)):
-            level = max(0, math.ceil(math.log2(max(box[2] - box[0], box[3] - box[1], 1.0) / LONGEST)))
-            if level not in inputs:
-                inputs[level] = ModelInput(scan, references, registrations, scan.um_per_px * 2**level)
-            found = _measure_box(inputs[level], box)
-            if found is not None:
-                mm = um_per_px / 1000
-                sizes[i] = found[0] * mm, found[1] * mm, found[2] * mm * mm
+        boxes = np.asarray(boxes, np.float64)
+        levels = [max(0, math.ceil(math.log2(max(*(box[2:] - box[:2]), 1.0) / LONGEST))) for box in boxes]
+        inputs = {
+            level: ModelInput(scan, references, registrations, scan.um_per_px * 2**level) for level in set(levels)
+        }
+        with ThreadPoolExecutor(max(1, cv2.getNumThreads()), "soilpipe-measure") as pool:
+            found = pool.map(lambda level, box: _measure_box(inputs[level], box), levels, boxes)
+        mm = um_per_px / 1000
+        for i, sides in enumerate(found):
+            if sides is not None:
+                sizes[i] = sides[0] * mm, sides[1] * mm, sides[2] * mm * mm
     return Sizes(sizes[:, 0], sizes[:, 1], sizes[:, 2])
 
 
@@ -97,20 +102,38 @@ def silhouette(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], grow
     """
     strength = cv2.GaussianBlur(_contrast(window, box / grow), (0, 0), 0.7)
     strength = cv2.resize(strength, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
-    y, x = np.mgrid[: strength.shape[0], : strength.shape[1]] + 0.5
-    inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
-    if inside.sum() < 4 or inside.all():
+    inside = _pixels_in(box, strength.shape)
+    values = strength[inside]
+    if values.size < 4 or values.size == strength.size:
         return None
-    outside = strength[~inside]
-    noise = float(np.median(outside)) + 1.0
-    bright = float(np.percentile(strength[inside], 98))
+    noise = float(np.median(_around(strength, inside))) + 1.0
+    bright = float(np.percentile(values, 98))
     if bright < _LEAST_CONTRAST * noise:
         return None
     scaled = np.clip(strength * (255.0 / bright), 0, 255).astype(np.uint8)
-    level, _ = cv2.threshold(scaled[inside][None], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    level, _ = cv2.threshold(scaled[inside].reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     reach = grow + 1
-    near = (x >= box[0] - reach) & (x < box[2] + reach) & (y >= box[1] - reach) & (y < box[3] + reach)
-    return _largest_piece((scaled > level) & near, inside)
+    near = _pixels_in(box + np.array([-reach, -reach, reach, reach]), strength.shape)
+    mask = np.zeros(strength.shape, np.bool_)
+    mask[near] = scaled[near] > level
+    return _largest_piece(mask, inside)
+
+
+def _pixels_in(box: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Rectangle:
+    """The pixels of a picture whose middles lie in a box x_min y_min x_max y_max, half-open."""
+
+    def between(first: float, last: float, size: int) -> slice:
+        start = min(max(math.ceil(first - 0.5), 0), size)
+        return slice(start, min(max(math.ceil(last - 0.5), start), size))
+
+    return between(box[1], box[3], shape[0]), between(box[0], box[2], shape[1])
+
+
+def _around(picture: npt.NDArray, inside: Rectangle) -> npt.NDArray:
+    """(n,) the values of a picture outside a rectangle, in no particular order."""
+    rows, columns = inside
+    parts = picture[: rows.start], picture[rows.stop :], picture[rows, : columns.start], picture[rows, columns.stop :]
+    return np.concatenate([part.ravel() for part in parts])
 
 
 def _contrast(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -119,28 +142,39 @@ def _contrast(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64]) -> np
     An animal that rests has no difference, and one on its like has no contrast: the one of both that separates the
     box from its surroundings better is taken.
     """
-    colours = np.moveaxis(window[:3], 0, -1).astype(np.float32)
-    y, x = np.mgrid[: colours.shape[0], : colours.shape[1]] + 0.5
-    inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
-    around = ~inside if not inside.all() else np.ones_like(inside)
-    of_ground = np.abs(colours - np.median(colours[around], axis=0)).mean(axis=2)
-    if not (window[6] > 0).all():
+    inside = _pixels_in(box, window.shape[1:])
+    if window[0][inside].size == window[0].size:  # nothing is around it: all is
+        inside = slice(0, 0), slice(0, 0)
+
+    def standing_out(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        each = [np.abs(plane.astype(np.float32) - _median(_around(plane, inside))) for plane in planes]
+        return (each[0] + each[1] + each[2]) / np.float32(3)
+
+    of_ground = standing_out(window[:3])
+    inner = _pixels_in(box, window.shape[1:])
+    if not (window[6] > 0).all() or of_ground[inner].size == 0:
         return of_ground
-    difference = np.moveaxis(window[3:6], 0, -1).astype(np.float32) - 128
-    of_background = np.abs(difference - np.median(difference[around], axis=0)).mean(axis=2)
+    of_background = standing_out(window[3:6])
 
     def separation(strength: npt.NDArray[np.float32]) -> float:
-        return float(np.percentile(strength[inside], 90)) / (float(np.percentile(strength[around], 75)) + 1.0)
+        return float(np.percentile(strength[inner], 90)) / (float(np.percentile(_around(strength, inside), 75)) + 1.0)
 
     return of_background if separation(of_background) >= separation(of_ground) else of_ground
 
 
-def _largest_piece(mask: Mask, inside: Mask) -> Mask | None:
+def _median(values: npt.NDArray[np.uint8]) -> np.float32:
+    """The median of bytes, by counting them."""
+    up_to = np.bincount(values, minlength=256).cumsum()
+    middle = np.searchsorted(up_to, [(values.size - 1) // 2, values.size // 2], side="right")
+    return np.float32(middle.mean())
+
+
+def _largest_piece(mask: Mask, inside: Rectangle) -> Mask | None:
     """The piece with most pixels in the box; None when that is a speck."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    areas = np.bincount(labels[inside], minlength=int(labels.max()) + 1)
+    areas = np.bincount(labels[inside].ravel(), minlength=int(labels.max()) + 1)
     areas[0] = 0
     best = int(areas.argmax())
-    if areas[best] < max(4.0, _LEAST_SHARE * float(inside.sum())):
+    if areas[best] < max(4.0, _LEAST_SHARE * float(labels[inside].size)):
         return None
     return labels == best

@@ -89,3 +89,14 @@ def test_boxes_at_and_beyond_the_border_are_measured_or_left_out_without_an_erro
     scan, _ = draw("ellipse", 80, 30, 20)
     boxes = np.array([[-5, -5, 3, 3], [490, 490, 510, 510], [600, 600, 640, 640], [0, 0, 500, 500]], np.float32)
     assert len(measure(image_from_array(scan, 21.2), [], [], boxes, 21.2).area_mm2) == 4
+
+
+def test_a_box_smaller_than_a_pixel_is_not_measured_and_stops_nothing() -> None:
+    scan, box = draw("ellipse", 60, 20, 30)
+    before, _ = draw("ellipse", 60, 20, 30, seed=1)
+    still = np.zeros((1, 1), np.float32)
+    lying = Registration(still, still, np.ones(3, np.float32), np.zeros(3, np.float32), 1.0, True, "")
+    reference = image_from_array(np.roll(before, 150, axis=1), UM_PER_PX)
+    boxes = np.array([[10.6, 10.6, 10.8, 10.9], box], np.float32)
+    sizes = measure(image_from_array(scan, UM_PER_PX), [reference] * 2, [lying] * 2, boxes, UM_PER_PX)
+    assert np.isnan(sizes.length_mm[0]) and sizes.length_mm[1] == pytest.approx(60 * UM_PER_PX / 1000, rel=0.2)
