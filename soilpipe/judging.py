@@ -148,8 +148,8 @@ def in_words(record: EvaluationRecord) -> str:
         return "Kept, without changing what its counts are marked with: that takes this project's own random tiles."
     if record.trained_on:
         return (
-            f"{record.trained_on} of the {record.images} tiles were trained on, so the figures flatter, and its counts "
-            "keep their mark."
+            f"{record.trained_on} of the {record.images} tiles were trained on, by it or by one that it began from, so "
+            "the figures flatter, and its counts keep their mark."
         )
     if not record.as_used:
         return "Not judged as runs use it (all tiles, its own threshold, its difference): its counts keep their mark."
