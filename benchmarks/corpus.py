@@ -126,7 +126,7 @@ def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 
 def report_drops(corpus: Any, animals: Animals, eps_list: list[float]) -> None:
     """The table of eps: what is dropped, and what is lost with it. `corpus` holds every candidate."""
-    from soilpipe.pretrain.near_duplicates import near_duplicates
+    from soilpipe.pretrain.near_duplicates import eps_by_places, near_duplicates
 
     tracks = [shown(entry, animals) for entry in corpus.entries]
     by_reason: dict[str, list[bool]] = defaultdict(list)
@@ -138,7 +138,8 @@ def report_drops(corpus: Any, animals: Animals, eps_list: list[float]) -> None:
     every = set().union(*tracks)
     appearances = sum(bool(found) for found in tracks)
     print(f"\n{'eps':>7} {'dropped':>8} {'of these: the same place':>25} {'animals lost':>13} {'empty stand-in':>15}")
-    for eps in eps_list:
+    fitted = eps_by_places(corpus.embeddings, corpus.place)
+    for eps in sorted([*eps_list, fitted]):
         found = near_duplicates(corpus.embeddings, eps)
         dropped = np.flatnonzero(~found.keep)
         same = np.mean(corpus.place[dropped] == corpus.place[found.twin[dropped]]) if len(dropped) else 0.0
@@ -146,7 +147,7 @@ def report_drops(corpus: Any, animals: Animals, eps_list: list[float]) -> None:
         empty = sum(bool(tracks[row]) and not tracks[found.twin[row]] for row in dropped)
         print(
             f"{eps:7.4f} {found.dropped / len(found.keep):8.1%} {same:25.1%} {len(every - kept):6d} of {len(every):3d} "
-            f"{empty:7d} of {appearances:4d}"
+            f"{empty:7d} of {appearances:4d}" + ("   <- by the places" if eps == fitted else "")
         )
 
 
@@ -206,7 +207,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     eps_list = [float(eps) for eps in arguments.eps.split(",")]
     before = peak_mb()
 
-    def built(eps: float, name: str) -> Any:
+    def built(eps: float | None, name: str) -> Any:
         budget = CorpusBudget(
             crops=100_000, memory=0, bytes=4_000_000_000, side=arguments.side, eps=eps, oversample=1.0
         )
@@ -240,8 +241,11 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     capacity = arguments.large // 2
     _, seconds = timed(lambda: keep_diverse(vectors, capacity))
     print(f"replay memory of {capacity} after that stream: {seconds:.1f} s; peak memory {peak_mb():.0f} MB")
-    reasons = Counter(entry.reason for entry in built(CorpusBudget().eps, "corpus").entries)
-    print(f"\nwith the default eps {CorpusBudget().eps}: {dict(reasons)} crops; pictures in {folder / 'corpus'}")
+    chosen = built(None, "corpus")
+    reasons = Counter(entry.reason for entry in chosen.entries)
+    print(f"\nwith eps by the places ({chosen.manifest.eps:.4f}): {dict(reasons)} crops")
+    if arguments.folder:
+        print(f"pictures: crops.png and near_duplicates.png in {folder / 'corpus'}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from soilpipe.pretrain.manifest import (
     write_manifest,
 )
 from soilpipe.pretrain.memory import DAMAGED, Member, members_to_replay, replayed
-from soilpipe.pretrain.near_duplicates import NearDuplicates, near_duplicates
+from soilpipe.pretrain.near_duplicates import NearDuplicates, eps_by_places, near_duplicates
 from soilpipe.store import Store
 
 __all__ = ["Corpus", "CorpusBudget", "CorpusError", "NoNewScansError", "build_corpus", "open_corpus"]
@@ -134,7 +134,9 @@ def build_corpus(
             )
         _replay(store, members, gathered, pixels, left_out, tell)
         embeddings = gathered.embeddings()
-        found = near_duplicates(embeddings[:taken], budget.eps, seed=seed)
+        places = np.array([entry.place for entry in gathered.entries[:taken]], np.int64)
+        eps = eps_by_places(embeddings[:taken], places, seed=seed) if budget.eps is None else budget.eps
+        found = near_duplicates(embeddings[:taken], eps, seed=seed)
         tell("near-duplicates", 1, 1)
         kept, over = _within(np.flatnonzero(found.keep), budget.crops, seed)
         draw_dropped(folder, gathered.entries, found, pixels.read, budget.side)
@@ -150,7 +152,7 @@ def build_corpus(
         since=since,
         um_per_px=um_per_px,
         side=budget.side,
-        eps=budget.eps,
+        eps=eps,
         scanner_held_out=frame.scanner_held_out,
         scanners=dict(frame.scanners),
         counts=_counts(frame, gathered, found, taken, over, entries, left_out),

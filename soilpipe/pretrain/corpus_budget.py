@@ -14,8 +14,8 @@ LEAST_SIDE = 32
 class CorpusBudget:
     """crops: new crops, at most. memory: members of the replay memory, at most. bytes: pixels of both on disk, at most.
     scans: scans to read, at most: each costs the registration of its references, seconds for an A4 scan at 1200 dpi.
-    side: of a crop, px at the encoder's scale. eps: see `near_duplicates`. oversample: candidates taken per crop
-    wanted, since some are dropped.
+    side: of a crop, px at the encoder's scale. eps: see `near_duplicates`; None: what fits the encoder
+    (`eps_by_places`). oversample: candidates taken per crop wanted, since some are dropped.
     """
 
     crops: int = 8_192
@@ -23,7 +23,7 @@ class CorpusBudget:
     bytes: int = 8_000_000_000
     scans: int = 512
     side: int = 256
-    eps: float = 0.01
+    eps: float | None = None
     oversample: float = 1.5
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class CorpusBudget:
             )
         if self.side < LEAST_SIDE or self.side % LEAST_SIDE:
             raise CorpusError(f"a crop's side of {self.side} px: take a multiple of {LEAST_SIDE}")
-        if self.oversample < 1 or not 0 <= self.eps <= 2:
+        if self.oversample < 1 or (self.eps is not None and not 0 <= self.eps <= 2):
             raise CorpusError(f"oversample {self.oversample} must be 1 or more, eps {self.eps} 0 to 2")
         if self.rows < 2:
             raise CorpusError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ _ROWS = {
 _CELL, _GAP, _LINE = 160, 10, 15  # px
 _A_ROW = 8
 _PAIRS = 16
+_BRIGHT, _MOST_GAIN = 235, 4.0
 _INK, _MUTED = (32, 33, 36), (95, 99, 104)
 
 Cell = tuple[np.ndarray, list[str]]
@@ -30,21 +31,22 @@ Cell = tuple[np.ndarray, list[str]]
 
 def draw_chosen(folder: Path, entries: Sequence[CropEntry], pixels: Callable[[np.ndarray], np.ndarray]) -> None:
     """Write `crops.png`: some crops of each reason, evenly spread over the corpus, each above its difference."""
+    by_reason = {reason: [row for row, entry in enumerate(entries) if entry.reason == reason] for reason in _ROWS}
+    shown = {reason: _spread(there, _A_ROW) for reason, there in by_reason.items() if there}
+    pictures = {row: pixels(np.array([row]))[0] for chosen in shown.values() for row in chosen}
+    gain = _gain(pictures.values())
     rows: list[tuple[str, list[Cell]]] = []
-    for reason, words in _ROWS.items():
-        there = [row for row, entry in enumerate(entries) if entry.reason == reason]
-        if not there:
-            continue
+    for reason, chosen in shown.items():
+        there, words = by_reason[reason], _ROWS[reason]
         above: list[Cell] = []
         below: list[Cell] = []
-        for row in _spread(there, _A_ROW):
-            picture = pixels(np.array([row]))[0]
-            above.append((_colours(picture), _told(entries[row])))
+        for row in chosen:
+            picture = pictures[row]
+            above.append((_colours(picture, gain), _told(entries[row])))
             below.append((_difference(picture), []))
         rows += [(f"{words}: {len(there):,}", above), ("", below)]
-    _sheet("Crops to learn from; below each, how it differs from the scans before (white: not known)", rows).save(
-        folder / CHOSEN
-    )
+    title = f"Crops to learn from, all {gain:.1f} times as bright; below each, how it differs from the scans before"
+    _sheet(f"{title} (white: not known)", rows).save(folder / CHOSEN)
 
 
 def draw_dropped(
@@ -60,8 +62,12 @@ def draw_dropped(
         return
     shown = _spread(dropped[np.argsort(-found.likeness[dropped], kind="stable")].tolist(), _PAIRS)
 
+    wanted = {*shown, *(int(found.twin[row]) for row in shown)}
+    pictures = {row: np.frombuffer(read(row), np.uint8).reshape(CHANNELS, side, side) for row in sorted(wanted)}
+    gain = _gain(pictures.values())
+
     def colours(row: int) -> np.ndarray:
-        return _colours(np.frombuffer(read(row), np.uint8).reshape(CHANNELS, side, side))
+        return _colours(pictures[row], gain)
 
     rows: list[tuple[str, list[Cell]]] = []
     for start in range(0, len(shown), _A_ROW):
@@ -76,7 +82,7 @@ def draw_dropped(
     share = len(dropped) / len(found.keep)
     _sheet(
         f"Near-duplicates: {len(dropped):,} of {len(found.keep):,} candidates ({share:.0%}) were dropped; "
-        "from the most alike to the least",
+        f"from the most alike to the least, all {gain:.1f} times as bright",
         rows,
     ).save(folder / DROPPED)
 
@@ -92,8 +98,16 @@ def _told(entry: CropEntry) -> list[str]:
     return [entry.scanner_id[:24], f"{entry.captured_at:%Y-%m-%d %H:%M}, {width}"]
 
 
-def _colours(picture: np.ndarray) -> np.ndarray:
-    return np.moveaxis(picture[:3], 0, -1)
+def _gain(pictures: Iterable[np.ndarray]) -> float:
+    """How much brighter they are all shown: soil is dark. One gain, so that what differs in light still does."""
+    bright = np.percentile([np.percentile(picture[:3], 99.5) for picture in pictures], 75)
+    return float(np.clip(_BRIGHT / max(float(bright), 1.0), 1.0, _MOST_GAIN))
+
+
+def _colours(picture: np.ndarray, gain: float) -> np.ndarray:
+    """(7, s, s) -> (s, s, 3) uint8"""
+    brighter = np.minimum(picture[:3].astype(np.float32) * gain, 255).astype(np.uint8)
+    return np.moveaxis(brighter, 0, -1)
 
 
 def _difference(picture: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ class Manifest(FrozenModel):
     store, encoder and seed give the same manifest.
 
     inputs: sha256 of what was asked for and of what it was asked of. encoder: version of the one whose embeddings told
-    near-duplicates. eps: see `near_duplicates`. since: scans captured later, UTC; None: all.
+    near-duplicates. eps: that they were told by, see `near_duplicates`. since: scans captured later, UTC; None: all.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

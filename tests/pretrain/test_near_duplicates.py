@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soilpipe.pretrain.near_duplicates import near_duplicates
+from soilpipe.pretrain.near_duplicates import MOST_EPS, STRANGERS, eps_by_places, near_duplicates
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -73,3 +73,26 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         near_duplicates(np.full((2, 2), np.inf, np.float32), 0.1)
     assert near_duplicates(np.zeros((0, 4), np.float32), 0.1).dropped == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([1.0, 0.1, 0.01]))
+def test_eps_follows_the_scale_of_the_encoder(seed: int, share: float) -> None:
+    """Forty places seen ten times each, by encoders whose vectors are ever more alike (`share` of them differs)."""
+    rng = np.random.default_rng(seed)
+    grounds = np.repeat(rng.standard_normal((40, 24)), 10, axis=0)
+    seen = grounds + 0.02 * rng.standard_normal(grounds.shape)
+    crops = unit(np.concatenate([np.full((400, 1), 5.0), share * seen], axis=1))
+    place = np.repeat(np.arange(40), 10)
+    eps = eps_by_places(crops, place, seed=seed)
+    assert 0 < eps <= MOST_EPS
+    found = near_duplicates(crops, eps, members=1000)
+    assert (place[found.twin] != place).mean() <= STRANGERS + 0.05  # few are dropped for another place
+    assert found.keep.sum() < 200
+    if share == 0.01:  # what a fixed eps would do to such an encoder
+        assert near_duplicates(crops, 0.01, members=1000).keep.sum() == 1
+
+
+def test_eps_without_another_place_is_the_largest_there_is() -> None:
+    assert eps_by_places(np.eye(4, dtype=np.float32), np.zeros(4, np.int64)) == MOST_EPS
+    assert eps_by_places(np.zeros((0, 3), np.float32), np.zeros(0, np.int64)) == MOST_EPS
