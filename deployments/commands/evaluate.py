@@ -142,10 +142,10 @@ def _print(found: Evaluation, on: str) -> None:
     if found.population is not None:
         whole = found.population
         typer.echo(
-            f"For all {whole.stands_for:.0f} tiles that these were drawn from, each weighted by the chance it had:"
-            f" precision {_share(whole.precision)} {_between(whole.intervals['precision'])}, recall"
-            f" {_share(whole.recall)} {_between(whole.intervals['recall'])}, count bias"
-            f" {_share(whole.count_bias, sign=True)} {_between(whole.intervals['count_bias'])}."
+            "Each weighted by the chance that it had to be drawn, so for all tiles of these scans: precision"
+            f" {_share(whole.precision) or '-'} {_between(whole.intervals['precision'])}, recall"
+            f" {_share(whole.recall) or '-'} {_between(whole.intervals['recall'])}, count bias"
+            f" {_share(whole.count_bias, sign=True) or '-'} {_between(whole.intervals['count_bias'])}."
         )
 
 

@@ -118,8 +118,8 @@ def _summary(found: Evaluation) -> tuple[str, ...]:
     if whole is not None and whole.recall is not None:
         bias = "" if whole.count_bias is None else f" and count {_much(whole.count_bias)}"
         told.append(
-            f"The images are a sample of about {whole.stands_for:.0f} tiles, in which not every tile had the same "
-            f"chance. Weighted accordingly, it would box {_hundred(whole.recall)} of 100 animals in all of them"
+            "The images are tiles drawn at random, not all with the same chance. Weighted accordingly, it would box "
+            f"{_hundred(whole.recall)} of 100 animals in all tiles of these scans"
             f"{_of_hundred(whole.intervals['recall'])}{bias}."
         )
     if found.shortest_found_mm is not None:
