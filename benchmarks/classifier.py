@@ -221,9 +221,8 @@ def main() -> None:
         rows.append(figures)
         told(f"seed {seed}: {json.dumps({name: round(float(value), 3) for name, value in figures.items()})}")
     encoder = "the shipped detector's trunk" if arguments.encoder is None else arguments.encoder.name
-    print(
-        f"Learned from {arguments.learn_from}, calibrated and judged on peat; encoder: {encoder}; seeds {arguments.seeds}"
-    )
+    print(f"Learned from {arguments.learn_from}, calibrated and judged on peat; encoder: {encoder}")
+    print(f"Seeds: {arguments.seeds}")
     print(table(rows, arguments.alpha))
 
 

@@ -47,20 +47,20 @@ def detect_scan(project_file: str, scan: Undetected) -> DetectedScan:
 
 def current_detector(project_file: str) -> Detector:
     """The detector that the project uses now."""
-    from soilpipe.detect.select import load_project_detector
+    from soilpipe.run_detector import load_run_detector
 
     project, store = opened(project_file)
-    return load_project_detector(project, store)
+    return load_run_detector(project, store)
 
 
 @lru_cache(maxsize=2)
 def detector_of(project_file: str, analysis_id: str) -> Detector:
     """The detector that makes an analysis: mostly the project's own of now, else the one of then."""
     from soilpipe.analyses import analysis_of, read_analysis
-    from soilpipe.detect.select import load_analysis_detector
+    from soilpipe.run_detector import load_run_analysis_detector
 
     _, store = opened(project_file)
     detector = current_detector(project_file)
     if analysis_of(detector.info).id == analysis_id:
         return detector
-    return load_analysis_detector(read_analysis(store, analysis_id), store)
+    return load_run_analysis_detector(read_analysis(store, analysis_id), store)

@@ -2,6 +2,7 @@
 
 The strategy, in the order of the files:
 
+- `embedding`: the crop round a box, through the encoder;
 - `examples`, `labelled_crops`: labelled crops as an encoder sees them, with where each is from;
 - `space`: embedding and size as one vector, whitened within the classes; all distances are cosines in it;
 - `prototypes`, `head`: three experts (prototypes, nearest neighbours, a logistic head), each as if all classes were
@@ -10,5 +11,6 @@ The strategy, in the order of the files:
 - `backoff`, `conformal`, `unknown`: the answer up the taxonomy, the set it may be, and "none of these";
 - `classifier`, `weights`: the whole of it, and how it lies on disk;
 - `folds`, `training`, `adding`: making one, and adding a class without a training run;
-- `evaluation`, `explain`: what it is worth, and the labelled crops that an answer rests on.
+- `evaluation`, `explain`: what it is worth, and the labelled crops that an answer rests on;
+- `identifying`: the detector of a run, with a classifier that names what it finds.
 """

@@ -10,10 +10,10 @@ import numpy as np
 
 from soilpipe.background import register_all
 from soilpipe.classify.classifier import EXPLAINED_BY, Classifier, Neighbour
+from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.classify.examples import ClassifierError
-from soilpipe.classify.labelled_crops import longer_sides, thumbnail
+from soilpipe.classify.labelled_crops import thumbnail
 from soilpipe.detections import read_detection_file
-from soilpipe.encoder.crops import crops_of
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
@@ -135,10 +135,7 @@ def explain(
         )
     named = [_opened(store, str(one["scan_id"]), um_per_px) for one in found.metadata.get("references", ())]
     references = [image for image in named if image is not None]
-    pixels, scales = crops_of(
-        scan, references, register_all(scan, references), found.box[None], um_per_px=encoder.info.um_per_px
-    )
-    embedding = encoder.embed(pixels)
+    embedding, pixels, scales = embed_boxes(encoder, scan, references, register_all(scan, references), found.box[None])
     sizes_mm = longer_sides(found.box[None]) * um_per_px / 1000
     answers = classifier.classify(embedding, sizes_mm)
     return Explanation(

@@ -9,11 +9,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.classify.examples import BACKGROUND, Examples, Source, joined
 from soilpipe.classify.label_facts import ImageFacts
 from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet
-from soilpipe.encoder.crops import crops_of
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.taxonomy import Taxonomy, TaxonomyError
 
@@ -129,9 +129,7 @@ def _all_sizes_mm(labels: LabelSet, dpi: float | None) -> np.ndarray:
 def _examples(
     scene: Scene, boxes: np.ndarray, taxa: Sequence[str], encoder: Encoder, facts: ImageFacts | None
 ) -> Examples:
-    pixels, scales = crops_of(
-        scene.scan, scene.references, scene.registrations, boxes, um_per_px=encoder.info.um_per_px
-    )
+    embeddings, pixels, scales = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
     image = scene.image
     x0, y0 = image.origin or (0, 0)
     source = Source(
@@ -144,7 +142,7 @@ def _examples(
         image=image.file_name,
     )
     return Examples(
-        embeddings=encoder.embed(pixels),
+        embeddings=embeddings,
         sizes_mm=(longer_sides(boxes) * scene.scan.um_per_px / 1000).astype(np.float32),
         taxa=tuple(taxa),
         sources=tuple(
@@ -158,12 +156,6 @@ def _examples(
 def _moved(box: np.ndarray, x0: float, y0: float) -> tuple[float, float, float, float]:
     a, b, c, d = (round(float(value), 2) for value in box + np.array([x0, y0, x0, y0]))
     return a, b, c, d
-
-
-def longer_sides(boxes: np.ndarray) -> np.ndarray:
-    """(n, 4) x_min y_min x_max y_max to (n,) the longer side of each, in the same unit."""
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
 
 
 def thumbnail(crop: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soilpipe.classify.embedding import CROPS
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import image_facts
@@ -106,7 +107,7 @@ def encoder_told(encoder: Encoder) -> dict[str, Any]:
     """The card's entries on the encoder: `encoder` is its version, by which another one is refused."""
     info = encoder.info
     told = {"name": info.name, "um_per_px": info.um_per_px, "size": info.size, "dim": info.dim}
-    return {"encoder": info.version, "encoder_info": told}
+    return {"encoder": info.version, "encoder_info": told, "crops": CROPS}
 
 
 def rolled(

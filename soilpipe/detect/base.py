@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -76,6 +76,35 @@ class DetectorInfo:
     settings: Mapping[str, Any] = field(default_factory=dict)
     role: str = "detector"
     uses_difference: bool = True
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What n detected animals are, by a classifier.
+
+    taxa          names; None where nothing can be said
+    probability   of that taxon, calibrated; None without a taxon
+    alternatives  other taxa it may be: {"taxon", "probability"}, likeliest first; None where nobody asked
+    is_unknown    it is far from everything the classifier knows
+    """
+
+    taxa: tuple[str | None, ...]
+    probability: tuple[float | None, ...]
+    alternatives: tuple[tuple[dict[str, Any], ...] | None, ...]
+    is_unknown: tuple[bool, ...]
+
+
+@runtime_checkable
+class Identifies(Protocol):
+    """A detector that has a classifier say what it found; it answers for each box in their order."""
+
+    def identify(
+        self,
+        scan: ScanImage,
+        references: Sequence[ScanImage],
+        registrations: Sequence[Registration],
+        boxes: np.ndarray,
+    ) -> Identities: ...
 
 
 class Detector(Protocol):

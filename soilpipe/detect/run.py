@@ -13,7 +13,7 @@ from soilpipe import layout
 from soilpipe.analyses import Analysis
 from soilpipe.background import Registration, choose_references, register_all
 from soilpipe.config import Project, Scanner
-from soilpipe.detect.base import Detector
+from soilpipe.detect.base import Detections, Detector, Identifies, Identities
 from soilpipe.detect.measure import measure
 from soilpipe.detections import detection_table, read_detection_file, write_detection_file
 from soilpipe.errors import SoilpipeError
@@ -64,8 +64,8 @@ def detect_scan(
     # A detector may have a threshold of its own for each taxon; one number given to it would replace them all.
     threshold = None if analysis.threshold == detector.info.threshold else analysis.threshold
     found = detector.detect(scan, references, registrations, threshold=threshold)
-    names = [_name(project, label) for label in found.taxa]
-    named = [names[label] for label in found.labels]
+    identities = _identified(detector, scan, references, registrations, found)
+    named = [_name(project, taxon) for taxon in identities.taxa]
     sizes = measure(scan, references, registrations, found.boxes, um_per_px)
     table = detection_table(
         receipt.scan_id,
@@ -75,6 +75,9 @@ def detect_scan(
         taxa=[taxon for taxon, _, _ in named],
         ranks=[rank for _, rank, _ in named],
         stages=[stage for _, _, stage in named],
+        probabilities=identities.probability,
+        alternatives=identities.alternatives,
+        is_unknown=identities.is_unknown,
         length_mm=sizes.length_mm,
         width_mm=sizes.width_mm,
         area_mm2=sizes.area_mm2,
@@ -86,7 +89,7 @@ def detect_scan(
         analysis_id=analysis.id,
         key=key,
         n=len(found),
-        per_taxon=dict(sorted(Counter(table["taxon"].to_pylist()).items())),
+        per_taxon=dict(sorted(Counter(taxon for taxon in table["taxon"].to_pylist() if taxon is not None).items())),
         references=tuple(str(image.scan_id) for image, r in zip(references, registrations, strict=True) if r.ok),
     )
 
@@ -150,8 +153,25 @@ def _suitable(store: Store, receipt: Receipt, scan_id: str, um_per_px: float) ->
     return _open(store, scan_id, um_per_px) if same else None
 
 
-def _name(project: Project, label: str) -> tuple[str, str | None, str | None]:
+def _identified(
+    detector: Detector,
+    scan: ScanImage,
+    references: Sequence[ScanImage],
+    registrations: Sequence[Registration],
+    found: Detections,
+) -> Identities:
+    """What a classifier says of the detections; without one, what the detector calls them."""
+    if isinstance(detector, Identifies):
+        return detector.identify(scan, references, registrations, found.boxes)
+    n = len(found)
+    nothing: tuple[None, ...] = (None,) * n
+    return Identities(tuple(found.taxon(index) for index in range(n)), nothing, nothing, (False,) * n)
+
+
+def _name(project: Project, label: str | None) -> tuple[str | None, str | None, str | None]:
     """Taxon, rank and stage of a detector's label, by the project's taxonomy where that knows the name."""
+    if label is None:
+        return None, None, None
     try:
         taxon = project.taxonomy.find(label)
     except TaxonomyError:

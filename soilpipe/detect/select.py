@@ -7,6 +7,8 @@ from the next scan on, and what was detected before keeps what was known then.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from soilpipe import models
 from soilpipe.analyses import Analysis, analysis_of
 from soilpipe.config import Project
@@ -69,9 +71,12 @@ def version_of_family(family: str, store: Store) -> str:
     return there[0]
 
 
-def load_analysis_detector(analysis: Analysis, store: Store) -> Detector:
+def load_analysis_detector(
+    analysis: Analysis, store: Store, as_used: Callable[[Detector], Detector] = lambda detector: detector
+) -> Detector:
     """The detector that makes this very analysis: for a scan that comes late and belongs to an older publication.
 
+    `as_used`: what a run makes of a detector before it detects with it (it adds a classifier, say).
     Raises DetectorChoiceError when it can no longer be made: another release of the package has another shipped model
     or another algorithm.
     """
@@ -82,7 +87,8 @@ def load_analysis_detector(analysis: Analysis, store: Store) -> Detector:
             detector = load_named_detector(wanted, store)
         except SoilpipeError:
             continue
-        as_then = known_to_be(detector, analysis.validation)  # an evaluation since then changes nothing of its scans
+        # An evaluation since then changes nothing of its scans.
+        as_then = as_used(known_to_be(detector, analysis.validation))
         if analysis_of(as_then.info).id == analysis.id:
             return as_then
     raise DetectorChoiceError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CELL = 192  # px: side of a crop, twice that of the crop itself
 GAP, APART, MARGIN = 12, 30, 16
-HEAD, CAPTION = 52, 84
+HEAD, CAPTION = 52, 112
 
 
 def nearest_png(explanation: Explanation, taxonomy: Taxonomy = SOIL) -> bytes:
@@ -30,13 +30,12 @@ def nearest_png(explanation: Explanation, taxonomy: Taxonomy = SOIL) -> bytes:
     sheet = Image.new("RGB", (width, HEAD + CELL + CAPTION), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, 10), "This detection", font=font(15), fill=INK)
-    draw.text(
-        (MARGIN, 30), _fitted(explanation.detection.detection_id, CELL + APART - 8, 10), font=font(10), fill=MUTED
-    )
+    bottom = HEAD + CELL + CAPTION - 18
+    draw.text((MARGIN, bottom), explanation.detection.detection_id, font=font(10), fill=MUTED)
     left = MARGIN + CELL + APART
     draw.text((left, 10), "Labelled crops nearest to it", font=font(15), fill=INK)
     draw.text((left, 30), "distance: 0 is the same, 1 has nothing in common", font=font(10), fill=MUTED)
-    told = [_answer(explanation), _chance(explanation), f"{explanation.size_mm:.2g} mm", *_alternatives(explanation)]
+    told = [*_answer(explanation), f"{explanation.size_mm:.2g} mm", *_alternatives(explanation)]
     _cell(sheet, MARGIN, explanation.picture, explanation.um_per_px, told, explanation.taxon, taxonomy)
     for one in near:
         day = (one.source.captured_at or "")[:10]
@@ -76,15 +75,14 @@ def _cell(
         top += size + 5
 
 
-def _answer(explanation: Explanation) -> str:
+def _answer(explanation: Explanation) -> list[str]:
     if explanation.taxon is None:
-        return "nothing can be said"
-    return f"{explanation.taxon}?" if explanation.is_unknown else explanation.taxon
-
-
-def _chance(explanation: Explanation) -> str:
-    words = [] if explanation.probability is None else [f"probability {explanation.probability:.2f}"]
-    return ", ".join([*words, *(["far from all known"] if explanation.is_unknown else [])])
+        words = ["nothing can be said"]
+    else:
+        words = [f"{explanation.taxon}?" if explanation.is_unknown else explanation.taxon]
+    if explanation.probability is not None:
+        words.append(f"probability {explanation.probability:.2f}")
+    return [*words, "far from all that is known"] if explanation.is_unknown else words
 
 
 def _alternatives(explanation: Explanation) -> list[str]:
