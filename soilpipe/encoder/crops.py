@@ -56,12 +56,12 @@ def crops_of(
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     size = boxes[:, 2:] - boxes[:, :2]
-    for box, good in zip(boxes, np.isfinite(boxes).all(axis=1) & (size > 0).all(axis=1), strict=True):
-        if not good:
-            raise EncoderError(
-                f"{scan.scan_id or 'the scan'}: the box {box.tolist()} has no area (expected x_min y_min x_max y_max "
-                "in px, the second pair larger). Its label or detection is damaged"
-            )
+    good: np.ndarray = np.isfinite(boxes).all(axis=1) & (size > 0).all(axis=1)
+    if not good.all():
+        raise EncoderError(
+            f"{scan.scan_id or 'the scan'}: the box {boxes[~good][0].tolist()} has no area (expected x_min y_min x_max "
+            "y_max in px, the second pair larger). Its label or detection is damaged"
+        )
     wanted = context * size.max(axis=1, initial=0) * scan.um_per_px / (side * um_per_px)
     scales = um_per_px * 2.0 ** np.maximum(np.ceil(np.log2(np.maximum(wanted, 1e-9)) - 1e-9), 0)
     pixels = np.empty((len(boxes), 7, side, side), np.uint8)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,7 @@ def pretrain(
     probe = batches.probe()
     card |= {"view_px": batches.side, "difference": bool(probe.views[:, 6].any())}
     model = _model(trunk, recipe, target)
+    model.settle(part.to(target) for part in probe.views.split(recipe.batch))
     fits = {key: card[key] for key in ("recipe", "start")}
     fits |= {"architecture": trunk_shape(trunk), "crops": fingerprint(crops)}
     try:
@@ -109,10 +111,17 @@ def pretrain(
         )
     except TrainingError as error:
         raise PretrainCheckpointError(str(error)) from error
-    card |= _how_it_went(learned, batches, probe)
+    card |= _how_it_went(learned, batches, probe, recipe)
     log.info("pretrained in %.0f s, %.0f s of it learning", time.monotonic() - began, learned.seconds)
     save_encoder(out, model.query.trunk, card)
-    plot_curves(learned.curves.losses, learned.curves.looks, len(probe), Path(out) / CURVES)
+    plot_curves(
+        learned.curves.losses,
+        learned.curves.looks,
+        Path(out) / CURVES,
+        crops=len(probe),
+        full_from=card["loss"]["from_step"],
+        of_a_guess=card["loss"]["of_a_guess"],
+    )
     return read_card(out)[0]
 
 
@@ -153,6 +162,14 @@ def trained_on(crops: CropSource) -> dict[str, Any]:
     return told if manifest is None else told | {"manifest_hash": manifest}
 
 
+def full_from(losses: Sequence[tuple[float, ...]], recipe: PretrainRecipe) -> int:
+    """The step from which on losses compare: before it the queue holds random directions, which are easily told apart.
+
+    Of a run that was over before, the last step.
+    """
+    return min(math.ceil(recipe.queue / recipe.batch) + 1, int(losses[-1][0]))
+
+
 def fingerprint(crops: CropSource) -> str:
     """16 hex digits that tell one set of crops from another, for what is kept of a training."""
     digest = hashlib.blake2b(str(getattr(crops, "manifest_hash", "")).encode(), digest_size=8)
@@ -183,7 +200,7 @@ def _model(trunk: CentrePointNetwork, recipe: PretrainRecipe, device: torch.devi
         dense=recipe.dense,
         recompute=recipe.recompute,
     )
-    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _look(model: DenseCL, probe: Batch, card: Mapping[str, Any], device: torch.device) -> Look:
@@ -201,19 +218,25 @@ def _stage(progress: Progress | None) -> Told | None:
     return None if progress is None else lambda done, of, figures: progress(STAGE, done, of, figures)
 
 
-def _how_it_went(learned: Learned, batches: Batches, probe: Batch) -> dict[str, Any]:
+def _how_it_went(learned: Learned, batches: Batches, probe: Batch, recipe: PretrainRecipe) -> dict[str, Any]:
     """The part of the card that is known afterwards."""
     looks = [
         dict(zip(("step", *(field.name for field in fields(Spread))), row, strict=True)) for row in learned.curves.looks
     ]
-    losses = np.array([row[-1] for row in learned.curves.losses])
+    filled = full_from(learned.curves.losses, recipe)
+    losses = np.array([row[-1] for row in learned.curves.losses if row[0] >= filled])
     tenth = max(1, len(losses) // 10)
     return {
         "steps": learned.steps,
         "ended_by": learned.ended_by,
         "batch": batches.size,
         "halved": [{"step": step, "batch": size} for step, size in batches.halved],
-        "loss": {"first": round(float(losses[:tenth].mean()), 4), "last": round(float(losses[-tenth:].mean()), 4)},
+        "loss": {
+            "first": round(float(losses[:tenth].mean()), 4),
+            "last": round(float(losses[-tenth:].mean()), 4),
+            "from_step": filled,
+            "of_a_guess": round(math.log(1 + recipe.queue), 4),
+        },
         "spread": {"crops": len(probe), "before": looks[0], "after": looks[-1]},
         "seconds": round(learned.seconds, 1),
         "crops_per_second": round(learned.crops / max(learned.seconds, 1e-9), 1),

@@ -128,14 +128,14 @@ def learn(
                 curves.losses.append((step, *_read(losses, step)))
                 figures["loss"] = curves.losses[-1][-1]
             figures |= looked()
-            model.train()
             if progress is not None and figures:
                 progress(reached, recipe.steps, figures)
             if reached >= recipe.steps and coming is not None:
                 coming.cancel()
                 coming = None
-        batches.elapsed = budget.elapsed()
-        checkpoints.write(step, batches.state(), model, nothing, optimiser, never, curves)
+        if step > begin:
+            batches.elapsed = budget.elapsed()
+            checkpoints.write(step, batches.state(), model, nothing, optimiser, never, curves)
     ended_by = "steps" if step >= recipe.steps else "minutes"
     return Learned(curves, step, ended_by, batches.elapsed, batches.seen)
 
@@ -183,7 +183,7 @@ def _step_in_memory(
             _halve(batches, step, batch.views.device)
             continue
         model.remember(key_whole, key_parts, batch.places)
-        model.follow(min(cosine_schedule(reached, recipe.steps + 1, recipe.momentum, 1.0), (1 + step) / (10 + step)))
+        model.follow(cosine_schedule(reached, recipe.steps + 1, recipe.momentum, 1.0))
         return tuple(losses)
 
 

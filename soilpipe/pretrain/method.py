@@ -2,11 +2,13 @@
 
 The trunk's features at stride 32 go through two heads: pooled, as one vector of the whole view; and cell by cell. A
 view's vector is to be near that of the other view, and each cell near that cell of the other view whose features are
-most like its own; both far from earlier crops (`soilpipe.pretrain.method_contrast`). Negatives of a cell are the mean
-cells of earlier views, as in the paper.
+most like its own; both far from earlier crops (`soilpipe.pretrain.method_contrast`). Negatives of a cell are single
+cells of earlier views, one of each; the paper's are their means, which a cell is told from by being no mean.
 
-The other view goes through a slow copy. Its batch normalisation uses moving averages that follow like its weights
-(EMAN, Cai et al. 2021): with the statistics of the batch, a query could tell its key by the company it is in.
+The other view goes through a slow copy. It has to be slow from the first step on: while it follows fast, queries are
+told from the queue by being newer, and all vectors become one (seen with 1 - momentum above 0.1 in the first steps).
+Its batch normalisation uses moving averages that follow like its weights (EMAN, Cai et al. 2021): with the statistics
+of the batch, a query could tell its key by the company it is in.
 
 Heads, matching of cells, momentum update and memory bank are lightly's.
 """
@@ -14,11 +16,12 @@ Heads, matching of cells, momentum update and memory bank are lightly's.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 from torch.utils.checkpoint import checkpoint
 
 from soilpipe.detect.network import CentrePointNetwork
@@ -126,7 +129,8 @@ class DenseCL(nn.Module):
         of_whole = self.of_whole(whole, key_whole, places)
         of_parts = self.of_parts(parts.flatten(0, 1), matched.flatten(0, 1), per_cell)
         total = (1 - self._dense) * of_whole + self._dense * of_parts
-        return of_whole, of_parts, total, key_whole, key_parts.float().mean(dim=1)
+        rows = torch.arange(len(places), device=places.device)
+        return of_whole, of_parts, total, key_whole, key_parts[rows, rows % key_parts.shape[1]]
 
     def remember(self, key_whole: Tensor, key_parts: Tensor, places: Tensor) -> None:
         """Put the keys of a batch, (n, 128) each, into the queues: after its step, so that a failed one leaves none."""
@@ -134,10 +138,20 @@ class DenseCL(nn.Module):
         self.of_parts.remember(key_parts, places)
 
     @torch.no_grad()
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Before the first step: average the statistics of batch normalisation over batches of views, for both copies.
+
+        Those of a fresh network are of nothing, those of an encoder that is begun from are of other pictures; the slow
+        copy would take long to learn them.
+        """
+        update_bn(batches, self.query)
+        for theirs, ours in zip(self.key.buffers(), self.query.buffers(), strict=True):
+            theirs.copy_(ours)
+
+    @torch.no_grad()
     def follow(self, momentum: float) -> None:
         """Let the slow copy take a step of 1 - momentum towards the branch that learns."""
         update_momentum(self.query, self.key, momentum)
-        its, ours = (dict(branch.named_buffers()) for branch in (self.key, self.query))
-        for name, value in its.items():
-            if value.is_floating_point():
-                value.lerp_(ours[name], 1 - momentum)
+        ours = dict(self.query.named_buffers())
+        its = {name: value for name, value in self.key.named_buffers() if value.is_floating_point()}
+        torch._foreach_lerp_(list(its.values()), [ours[name] for name in its], 1 - momentum)

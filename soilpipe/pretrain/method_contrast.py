@@ -8,6 +8,8 @@ the same) and no positive (the animals are not): such entries get no say. Where 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,12 @@ class PlaceContrast(nn.Module):
         for name in ("bank", "bank_ptr"):
             self.memory.register_buffer(name, getattr(self.memory, name), persistent=True)
         self.register_buffer("places", torch.full((entries,), NOWHERE))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PlaceContrast:
+        """As of any module, but where the queue goes on stays on the CPU: reading it would wait for a GPU each step."""
+        super()._apply(fn, recurse)
+        self.memory.bank_ptr = self.memory.bank_ptr.cpu()
+        return self
 
     def forward(self, query: Tensor, key: Tensor, places: Tensor) -> Tensor:
         """Queries and their keys, (n, dim) each, and the place of each crop, (n,) int64, to the mean loss.

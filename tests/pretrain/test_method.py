@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.network import CentrePointNetwork, normalise
 from soilpipe.detect.sizes import make_network
 from soilpipe.encoder.trunk import trunk_of
 from soilpipe.pretrain.method import DenseCL
@@ -74,7 +74,7 @@ def test_entries_of_the_querys_own_place_have_no_say() -> None:
     assert not torch.allclose(gradient[2], after[2]), "the place that is not in the queue sees all of it"
     lone = contrast(entries=2)
     lone.remember(vectors(2, seed=3), torch.tensor([7, 7]))
-    assert float(lone(query[:1], key[:1], places[:1])) == 0.0, "nothing left to be told from: no loss, and no NaN"
+    assert lone(query[:1], key[:1], places[:1]).item() == 0.0, "nothing left to be told from: no loss, and no NaN"
 
 
 def test_the_same_place_at_another_time_would_have_been_a_negative() -> None:
@@ -123,6 +123,29 @@ def test_each_cell_is_compared_with_the_cell_most_like_it_and_the_weights_add_up
         unit = torch.nn.functional.normalize(queries, dim=1)
         logits = torch.cat([torch.ones(len(unit), 1), unit @ queue.memory.bank.T], dim=1) / 0.2
         torch.testing.assert_close(loss, -torch.log_softmax(logits, dim=1)[:, 0].mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_one_cell_of_each_view_goes_into_the_queue_of_the_parts() -> None:
+    views, places = torch.from_numpy(crops(22)), torch.arange(11)
+    model = tiny()
+    *_, key_parts = model(views, places, nullcontext())
+    with torch.no_grad():
+        _, _, cells = model.key(views[11:])
+    assert cells.shape == (11, 9, 128)
+    for row in range(11):
+        torch.testing.assert_close(key_parts[row], cells[row, row % 9])
+
+
+def test_settling_averages_the_statistics_of_both_copies_over_the_batches() -> None:
+    model = tiny()
+    views = torch.from_numpy(crops(12))
+    model.settle(views.split(6))
+    stem = model.query.trunk.stem
+    with torch.no_grad():
+        seen = torch.stack([stem.conv(normalise(part)).mean(dim=(0, 2, 3)) for part in views.split(6)]).mean(dim=0)
+    for branch in (model.query, model.key):
+        torch.testing.assert_close(branch.trunk.stem.norm.running_mean, seen, rtol=1e-4, atol=1e-5)
+    assert stem.norm.momentum == 0.1 and model.query.training and not model.key.training
 
 
 def test_what_learns_gets_gradients_and_the_slow_copy_follows_weights_and_statistics() -> None:
