@@ -173,8 +173,12 @@ def labels_of(plan: Plan, folder: Path, part: str) -> tuple[Path, Path]:
     return folder / f"{part}-{specs[0].generator}-{len(specs)}.json", folder / "seasons"
 
 
-def samples_of(plan: Plan, folder: Path, part: str, variant: str) -> list[Sample]:
-    """The samples of a part as one variant sees them, in the order of scanners and times."""
+def samples_of(plan: Plan, folder: Path, part: str, variant: str, *, half: bool = False) -> list[Sample]:
+    """The samples of a part as one variant sees them, in the order of scanners and times.
+
+    `half`: both passes at half the scale, the means of 2 x 2 px of what was written. For the picture and for `mie` that
+    is what the pyramid holds; a difference of means of medians stands in for that of the median of means.
+    """
     labels = only(read_labels(*labels_of(plan, folder, part)), lambda image: image.captured_at in plan.chosen(part))
     samples = []
     for image in sorted(labels.labelled, key=lambda image: image.file_name):
@@ -187,9 +191,22 @@ def samples_of(plan: Plan, folder: Path, part: str, variant: str) -> list[Sample
         if variant == "rgb":
             for one_pass in passes.values():  # mapped to be written into: the file stays as it is
                 one_pass.pixels[3:6], one_pass.pixels[6] = 128, 0
+        if half:
+            passes = {head: halved(one_pass) for head, one_pass in passes.items()}
         one = replace(image, labels=np.zeros_like(image.labels))  # one class: only whether there is an animal counts
         samples.append(Sample(one, passes, um_per_px_of(image, None), told["references"][image.file_name]))
     return samples
+
+
+def halved(whole: SamplePass) -> SamplePass:
+    """A pass at half its scale, in memory; its sides are even. The difference is valid where it is for all four px."""
+    height, width = whole.height // 2, whole.width // 2
+    pixels = np.stack(
+        [cv2.resize(np.asarray(plane), (width, height), interpolation=cv2.INTER_AREA) for plane in whole.pixels]
+    )
+    pixels[6] = np.where(pixels[6] == 255, np.uint8(255), np.uint8(0))
+    pixels[3:6, pixels[6] == 0] = 128
+    return SamplePass(pixels, whole.factor * 2)
 
 
 def _told_file(folder: Path, scanner: str, variant: str) -> Path:

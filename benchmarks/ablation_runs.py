@@ -34,17 +34,24 @@ OFTEN = 3  # references with an animal at the same place, from which on their me
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `light`: how far the light of crops is changed (`Recipe.light`), the same for all variants."""
+    """One training. `light`: how far the light of crops is changed (`Recipe.light`), the same for all variants. `half`:
+    at half the scale."""
 
     variant: str
     seed: int
     steps: int
     batch: int
     light: float
+    half: bool = False
+
+    @property
+    def um_per_px(self) -> float:
+        """Of the fine pass."""
+        return UM_PER_PX * (2 if self.half else 1)
 
     def folder(self, plan: Plan, root: Path) -> Path:
         """Where its weights and figures go."""
-        told = f"{plan.train_on}-{plan.seasons}-seasons-{self.steps}x{self.batch}"
+        told = f"{plan.train_on}-{plan.seasons}-seasons-{self.steps}x{self.batch}{'-half' if self.half else ''}"
         return root / "runs" / told / f"{self.variant}-{self.seed}"
 
 
@@ -61,7 +68,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
         return
     began = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    samples = samples_of(plan, root, "train", run.variant)
+    samples = samples_of(plan, root, "train", run.variant, half=run.half)
     animals = sum(len(sample.image.boxes) for sample in samples)
     print(f"{run.variant}, seed {run.seed}: {len(samples)} scans, {animals} animals to learn from", flush=True)
     recipe = Start().recipe(steps=run.steps, batch=run.batch, light=run.light, seed=run.seed)
@@ -75,7 +82,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
     fitted = fit(
         samples,
         learner,
-        UM_PER_PX,
+        run.um_per_px,
         recipe,
         border_mm=BORDER_MM,
         tolerance=BORDER_TOLERANCE,
@@ -87,7 +94,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
     card: dict[str, Any] = {
         "name": f"{run.variant}-{run.seed}",
         "taxa": [ROOT],
-        "um_per_px": UM_PER_PX,
+        "um_per_px": run.um_per_px,
         "threshold": DEFAULT_THRESHOLD,
         "validation": "none",
         "heads": list(fitted.heads),
@@ -102,7 +109,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
     def detect(sample: Sample, threshold: float) -> Detections:
         return of_sample(detector, sample, threshold)
 
-    judged = judge(detect, samples_of(plan, root, "validation", run.variant))
+    judged = judge(detect, samples_of(plan, root, "validation", run.variant, half=run.half))
     if judged is not None:
         card |= {"threshold": judged.threshold, "figures": judged.figures}
     card["seconds"] = round(time.monotonic() - began, 1)
@@ -163,7 +170,7 @@ def judge_run(run: Run, plan: Plan, root: Path) -> dict[str, Any]:
     out = run.folder(plan, root)
     detector = load_detector(out)
     assert isinstance(detector, CentrePointDetector)
-    field, rich = (_Judged.of(detector, run.variant, plan, root, part) for part in ("test", "rich"))
+    field, rich = (_Judged.of(detector, run, plan, root, part) for part in ("test", "rich"))
     judged, alone = field.judged, field.alone
     figures = {
         "variant": run.variant,
@@ -210,13 +217,13 @@ class _Judged:
     wanted: dict[str, list[np.ndarray]]
 
     @classmethod
-    def of(cls, detector: CentrePointDetector, variant: str, plan: Plan, root: Path, part: str) -> _Judged:
+    def of(cls, detector: CentrePointDetector, run: Run, plan: Plan, root: Path, part: str) -> _Judged:
         """Judge on the test or the rich seasons."""
-        samples = samples_of(plan, root, part, variant)
+        samples = samples_of(plan, root, part, run.variant, half=run.half)
         labels, images = labels_of(plan, root, part)
         judged, alone = (
             evaluate_detector(OnSamples(detector, seen), labels, images, difference=False)
-            for seen in (samples, [without_references(sample, variant) for sample in samples])
+            for seen in (samples, [without_references(sample, run.variant) for sample in samples])
         )
         wanted = {
             "often": [there >= OFTEN for there in references_showing(samples)],
