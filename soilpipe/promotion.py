@@ -4,17 +4,20 @@ Both must have been evaluated, as runs use them, on the same random tiles of the
 nothing else. The candidate is compared with the best of all that were ever champions and judged on these tiles, by
 paired draws of scanner-days (`detect.gate`): the lower bound of the change in AP50 is at least -1 point; recall and
 false alarms of no common taxon are clearly worse; recall of the smallest size class is not lower. With too few labels
-nothing is decided: it stays a candidate, and the words say what is missing. Forcing needs a reason. The decision keeps
-the figures. Encoder and classifier are judged and promoted as one bundle: `bundle_promotion`.
+nothing is decided: it stays a candidate, and the words say what is missing. What passes then runs over the scans of
+the last seven days beside the champion: where counts of a common taxon would jump, a person decides (`last_week`).
+Forcing needs a reason. The decision keeps the figures.
+
+Encoder and classifier are judged and promoted as one bundle: `bundle_promotion`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soilpipe.decisions import Verdict
 from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, evaluations, summary
@@ -34,11 +37,26 @@ from soilpipe.roles import BUNDLE, CLASSIFIER, ENCODER
 from soilpipe.store import Store
 from soilpipe.taxonomy import SOIL, Taxonomy
 
+if TYPE_CHECKING:
+    from soilpipe.last_week import WeekCounts
+
 
 def promote(
-    store: Store, role: str, version: str, reason: str, force: bool, now: datetime, taxonomy: Taxonomy = SOIL
+    store: Store,
+    role: str,
+    version: str,
+    reason: str,
+    force: bool,
+    now: datetime,
+    taxonomy: Taxonomy = SOIL,
+    *,
+    last_week: Callable[[str, str], WeekCounts] | None = None,
 ) -> Decision:
-    """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced."""
+    """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced.
+
+    last_week: what version and champion, given in this order, find on the scans of the last days. It is asked where the
+    figures allow the promotion; where the counts differ (`last_week.unlike`), a person decides, by forcing it.
+    """
     if role in BUNDLE:
         raise ModelError(f"an {ENCODER} and its {CLASSIFIER} are promoted as one, by `bundle_promotion.promote_bundle`")
     version = resolve(store, role, version)
@@ -47,6 +65,8 @@ def promote(
     if version == present:
         raise ModelError(f"{version} is the champion of role {role} already; there is nothing to promote")
     verdict = judge(store, role, version, present, taxonomy)
+    if verdict.passed and last_week is not None:
+        verdict = with_last_week(verdict, last_week(version, present))
     if not verdict.passed and not force:
         raise ModelError(
             f"{version} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
@@ -55,6 +75,21 @@ def promote(
         raise ModelError(f"forcing {version} needs a reason: say in a sentence why it should replace {present}")
     figures = json.loads(json.dumps({**verdict.figures, "verdict": verdict.words}))  # as the record will give it back
     return decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
+
+
+def with_last_week(verdict: Verdict, counts: WeekCounts) -> Verdict:
+    """A verdict that passes, once both have run over the last days; shut where they would count differently."""
+    from soilpipe.last_week import FACTOR, unlike
+
+    figures = {**verdict.figures, "last_week": asdict(counts)}
+    differing = unlike(counts)
+    if not differing:
+        return Verdict(True, verdict.words, figures)
+    words = (
+        f"{verdict.words}; but on the {counts.scans} scans of the last 7 days the counts of common taxa differ by more "
+        f"than a factor of {FACTOR:g} ({', '.join(differing)}), so a person decides"
+    )
+    return Verdict(False, words, figures)
 
 
 def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonomy = SOIL) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,10 @@ from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, o
 from deployments.commands.shown import plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from soilpipe.config import Project
     from soilpipe.decisions import Decision
     from soilpipe.evaluations import LastEvaluation
+    from soilpipe.last_week import WeekCounts
     from soilpipe.store import Store
 
 models = typer.Typer(no_args_is_help=True, help="The models of a project: which there are, and which are in use.")
@@ -95,7 +98,9 @@ def promote(
 
     now = datetime.now(UTC)
     if role == "detector":
-        decision = promote_model(store, role, version, reason, force, now, loaded.taxonomy)
+        decision = promote_model(
+            store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store)
+        )
     else:
         from soilpipe.refresh_bundle import promote_by_hand
 
@@ -124,6 +129,21 @@ def rollback(
         typer.echo(
             f"{decision.version} is back in place of {decision.previous}, from the next scan on.{_together(decision)}"
         )
+
+
+def _last_week(project: Project, store: Store) -> Callable[[str, str], WeekCounts]:
+    """Runs two versions over the scans of the last days, saying how far it is."""
+    from soilpipe.detect.select import load_named_detector
+    from soilpipe.last_week import week_counts
+
+    def counts(version: str, present: str) -> WeekCounts:
+        def told(done: int, of: int) -> None:
+            typer.echo(f"\rBoth run over the scans of the last 7 days: {done} of {of}", nl=done == of, err=True)
+
+        both = (load_named_detector(one, store) for one in (version, present))
+        return week_counts(project, store, *both, progress=told)
+
+    return counts
 
 
 def _together(decision: Decision) -> str:

@@ -1,0 +1,124 @@
+"""The last clause of the detector's gate: two detectors run over the scans of the last seven days.
+
+Figures on held-out tiles say which is better; this says what changing to it does to the counts. Where the counts of a
+common taxon differ by more than a quarter, the series would jump for no reason of the field's, and a person decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from soilpipe.background import register_all
+from soilpipe.config import Project
+from soilpipe.detect.base import Detections, Detector
+from soilpipe.detect.run import suitable_references
+from soilpipe.ingest.clock import scan_times
+from soilpipe.ingest.quarantine import superseded_scans
+from soilpipe.ingest.receipts import Receipt, list_scan_ids, read_receipt
+from soilpipe.store import Store
+from soilpipe.taxonomy import Taxonomy
+from soilpipe.tiles import open_image
+
+DAYS = timedelta(days=7)
+FACTOR = 1.25
+COMMON = 20
+"""Individuals that one of the two found, from which a taxon is common enough to be judged."""
+MOST_SCANS = 200
+"""Of all scanners together; of more, evenly many are taken: at 1200 dpi each takes both detectors some ten seconds."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WeekCounts:
+    """What two detectors found on the same scans: individuals by taxon, those of the taxa in it included. skipped:
+    scans whose pixels are gone."""
+
+    scans: int
+    skipped: int
+    candidate: Mapping[str, int]
+    champion: Mapping[str, int]
+
+
+def last_scans(project: Project, store: Store) -> list[str]:
+    """The accepted scans of the seven days before the newest one of the project, by scanner and time."""
+    times: dict[str, datetime] = {}
+    for scanner in project.scanners:
+        aside = superseded_scans(store, scanner.id)
+        times |= scan_times(store, scanner, [one for one in list_scan_ids(store, scanner.id) if one not in aside])
+    newest = max(times.values(), default=None)
+    chosen = [scan for scan, at in times.items() if newest is not None and at > newest - DAYS]
+    step = max(1, -(-len(chosen) // MOST_SCANS))
+    return chosen[::step]
+
+
+def week_counts(
+    project: Project, store: Store, candidate: Detector, champion: Detector, *, progress: Progress | None = None
+) -> WeekCounts:
+    """Run both over the last scans, as a run would, and count. Nothing is written."""
+    scans = last_scans(project, store)
+    counts: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    skipped = 0
+    for number, scan_id in enumerate(scans, start=1):
+        receipt = read_receipt(store, scan_id)
+        try:
+            found = [_detect(project, store, receipt, detector) for detector in (candidate, champion)]
+        except FileNotFoundError:
+            skipped += 1
+        else:
+            for counted, detections in zip(counts, found, strict=True):
+                counted.update(_totals(detections, project.taxonomy))
+        if progress is not None:
+            progress(number, len(scans))
+    told = {*candidate.info.taxa, *champion.info.taxa}
+    both = [taxon for taxon in _reported(told, project.taxonomy) if _can_tell(taxon, candidate, champion, project)]
+    ours, theirs = ({taxon: counted[taxon] for taxon in both} for counted in counts)
+    return WeekCounts(len(scans) - skipped, skipped, ours, theirs)
+
+
+def unlike(counts: WeekCounts) -> tuple[str, ...]:
+    """In words, the common taxa whose counts differ by more than the factor."""
+    words = []
+    for taxon, ours in counts.candidate.items():
+        theirs = counts.champion[taxon]
+        if max(ours, theirs) >= COMMON and max(ours, theirs) > FACTOR * min(ours, theirs):
+            words.append(f"{taxon} {theirs} -> {ours}")
+    return tuple(words)
+
+
+def _detect(project: Project, store: Store, receipt: Receipt, detector: Detector) -> Detections:
+    scale = receipt.um_per_px or detector.info.um_per_px
+    scan = open_image(store, receipt.scan_id, scale)
+    references = []
+    if detector.info.uses_difference:
+        references = suitable_references(store, project.scanner(receipt.scanner_id), receipt, scale)
+    return detector.detect(scan, references, register_all(scan, references))
+
+
+def _totals(found: Detections, taxonomy: Taxonomy) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for index in range(len(found)):
+        totals.update(_with_above(found.taxon(index), taxonomy))
+    return totals
+
+
+def _with_above(label: str, taxonomy: Taxonomy) -> tuple[str, ...]:
+    if label not in taxonomy:
+        return (label,)
+    name = taxonomy.find(label).name
+    return (name, *taxonomy.ancestors(name))
+
+
+def _reported(taxa: set[str], taxonomy: Taxonomy) -> list[str]:
+    return sorted({name for taxon in taxa for name in _with_above(taxon, taxonomy)})
+
+
+def _can_tell(taxon: str, candidate: Detector, champion: Detector, project: Project) -> bool:
+    """Whether both report the taxon, or something in it: what only one can tell is no difference of counts."""
+    return all(
+        any(taxon in _with_above(own, project.taxonomy) for own in detector.info.taxa)
+        for detector in (candidate, champion)
+    )
