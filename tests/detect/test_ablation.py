@@ -68,3 +68,17 @@ def test_references_that_show_an_animal_are_those_within_its_stay(parts: tuple[A
     told = parts[1].references_showing([*samples, other])
     assert told[12].tolist() == [0, 1, 1, 2, 3, 4]
     assert told[13].tolist() == [0] * 6  # the first scan of its scanner
+
+
+def test_a_pass_at_half_scale_is_the_mean_of_four_and_valid_where_all_are(parts: tuple[Any, Any]) -> None:
+    from soilpipe.detect.dataset import SamplePass
+
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 8, 12)).astype(np.uint8)
+    pixels[6] = 255
+    pixels[6, 2, 4] = 0
+    half = parts[0].halved(SamplePass(pixels, 1.0))
+    assert half.pixels.shape == (7, 4, 6) and half.factor == 2.0
+    means = pixels.reshape(7, 4, 2, 6, 2).mean(axis=(2, 4))
+    assert np.abs(half.pixels[:3] - means[:3]).max() <= 0.5
+    assert half.pixels[6, 1, 2] == 0 and (half.pixels[3:6, 1, 2] == 128).all()
+    assert (half.pixels[6] == 255).sum() == 23 and np.abs(half.pixels[3:6, 0] - means[3:6, 0]).max() <= 0.5
