@@ -6,7 +6,8 @@ Seasons are of the generator `peat`, which nothing in the package was trained on
 own: crowded ones with taxa made more even than in the field, to learn from; and two with the field's own frequencies,
 one to calibrate on (`calibrate`) and one to judge on. The encoder is the shipped detector's own trunk, which has seen
 seasons of `loam` only; `--encoder FOLDER` takes another. `--learn-from loam` learns from the other generator too: then
-the classifier has never seen an animal as `peat` draws it, and only calibration has.
+the classifier has never seen an animal as `peat` draws it, and only calibration has. `--generator loam` is the trunk's
+own ground, with seeds that it has not seen: what it can do where it is at home.
 
 Unknown is judged by leaving taxa out: in each of `--rounds` rounds some are kept from learning and calibration, and the
 distance to the known classes is to tell their crops from those of the known animals (AUROC).
@@ -66,7 +67,7 @@ class Crops:
 def season_specs(kind: str, seed: int, arguments: argparse.Namespace) -> list[SeasonSpec]:
     """The seasons of one kind, each a scanner of its own."""
     count = {"learn": arguments.seasons, "calibrate": arguments.calibrate, "judge": arguments.judge}[kind]
-    generator = arguments.learn_from if kind == "learn" else "peat"
+    generator = (arguments.learn_from or arguments.generator) if kind == "learn" else arguments.generator
     crowd = arguments.crowd if kind == "learn" else arguments.field_crowd
     # Two scans a day, six hours apart, so that most have references at 6, 24, 48 or 72 hours.
     times = tuple(FIRST_DAY + DAY * (scan // 2) + SLOT * (scan % 2) for scan in range(arguments.scans))
@@ -198,7 +199,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("build/classifier"), help="where the seasons lie")
     parser.add_argument("--encoder", type=Path, default=None, help="an encoder's folder; the shipped detector's trunk")
-    parser.add_argument("--learn-from", choices=("peat", "loam"), default="peat", help="generator of what is learned")
+    parser.add_argument("--generator", choices=("peat", "loam"), default="peat", help="of all seasons")
+    parser.add_argument("--learn-from", choices=("peat", "loam"), default=None, help="generator of what is learned")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seasons", type=int, default=16, help="scanners to learn from")
     parser.add_argument("--calibrate", type=int, default=10, help="scanners to calibrate on")
@@ -221,7 +223,8 @@ def main() -> None:
         rows.append(figures)
         told(f"seed {seed}: {json.dumps({name: round(float(value), 3) for name, value in figures.items()})}")
     encoder = "the shipped detector's trunk" if arguments.encoder is None else arguments.encoder.name
-    print(f"Learned from {arguments.learn_from}, calibrated and judged on peat; encoder: {encoder}")
+    learned = arguments.learn_from or arguments.generator
+    print(f"Learned from {learned}, calibrated and judged on {arguments.generator}; encoder: {encoder}")
     print(f"Seeds: {arguments.seeds}")
     print(table(rows, arguments.alpha))
 

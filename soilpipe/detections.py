@@ -45,7 +45,7 @@ def detection_table(
     ranks: Sequence[str | None],
     stages: Sequence[str | None] | None = None,
     probabilities: Sequence[float | None] | None = None,
-    alternatives: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+    alternatives: Sequence[Sequence[Mapping[str, Any]] | None] | None = None,
     is_unknown: Sequence[bool] | None = None,
     length_mm: Iterable[float | None] | None = None,
     width_mm: Iterable[float | None] | None = None,

@@ -117,8 +117,9 @@ def tree_of(lineages: Mapping[str, Sequence[str]]) -> Tree:
         at[index[taxon]] = label
         for name in (taxon, *lineages[taxon]):
             holds[index[name], label] = True
-    parent = [-1 if (name := parents[node]) is None else index[name] for node in nodes]
-    return Tree(tuple(nodes), np.array(parent, np.int64), holds, at)
+    steps_up = [parents[node] for node in nodes]
+    up = np.array([-1 if name is None else index[name] for name in steps_up], np.int64)
+    return Tree(tuple(nodes), up, holds, at)
 
 
 def _depth(name: str, parents: Mapping[str, str | None]) -> int:

@@ -130,7 +130,7 @@ def fit_calibration(
         value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)
     a, b, c = torch.softmax(weights, 0).detach().tolist()
     steep, heat = float(torch.exp(log_steep).detach()), float(torch.exp(log_heat).detach())
     return Calibration((a, b, c), steep, frequencies, heat, len(labels))

@@ -48,10 +48,10 @@ def fit_head(coordinates: np.ndarray, labels: np.ndarray, classes: int, *, decay
         optimiser.zero_grad()
         adjusted = inputs @ weight.T + bias + prior
         value = torch.nn.functional.cross_entropy(adjusted, target) + 0.5 * decay * (weight**2).sum() / len(where)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)
     full_weight, full_bias = np.zeros((classes, inputs.shape[1])), np.zeros(classes)
     full_weight[where], full_bias[where] = weight.detach().numpy(), bias.detach().numpy()
     return Head(full_weight, full_bias, known)
