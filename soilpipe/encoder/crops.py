@@ -56,7 +56,7 @@ def crops_of(
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     size = boxes[:, 2:] - boxes[:, :2]
-    good: np.ndarray = np.isfinite(boxes).all(axis=1) & (size > 0).all(axis=1)
+    good = np.logical_and(np.isfinite(boxes).all(axis=1), (size > 0).all(axis=1))
     if not good.all():
         raise EncoderError(
             f"{scan.scan_id or 'the scan'}: the box {boxes[~good][0].tolist()} has no area (expected x_min y_min x_max "

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +111,7 @@ def learn(
 
     looked()
     model.train()
-    cudnn = torch.backends.cudnn
-    with drawing_thread(device) as drawing, cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+    with drawing_thread(device) as drawing, _fastest_kernels():
         coming = drawing.submit(batches.draw) if budget.reached(step) < recipe.steps else None
         while coming is not None:
             batch, before = _next(coming, drawing, batches, step, device)
@@ -151,9 +151,10 @@ def _next(
     while True:
         try:
             return coming.result()
-        except torch.OutOfMemoryError:
-            _halve(batches, step, device)
-            coming = drawing.submit(batches.draw)
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold what there was no room beside
+        _halve(batches, step, device)
+        coming = drawing.submit(batches.draw)
 
 
 def _step_in_memory(
@@ -172,19 +173,32 @@ def _step_in_memory(
         height = recipe.rate(batches.size) * _share_of_rate(reached, recipe)
         for group in optimiser.param_groups:
             group["lr"] = height * group["share"]
-        try:
-            *losses, key_whole, key_parts = model(batch.views, batch.places, autocast)
-            optimiser.zero_grad(set_to_none=True)
-            losses[-1].backward()
-            clip_gradients(model.query.parameters(), recipe.clip)
-            optimiser.step()
-        except torch.OutOfMemoryError:
-            optimiser.zero_grad(set_to_none=True)
-            _halve(batches, step, batch.views.device)
-            continue
-        model.remember(key_whole, key_parts, batch.places)
-        model.follow(cosine_schedule(reached, recipe.steps + 1, recipe.momentum, 1.0))
-        return tuple(losses)
+        losses = _step(model, batch, optimiser, recipe, autocast)
+        if losses is not None:
+            model.follow(cosine_schedule(reached, recipe.steps + 1, recipe.momentum, 1.0))
+            return losses
+        _halve(batches, step, batch.views.device)
+
+
+def _step(
+    model: DenseCL,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    recipe: PretrainRecipe,
+    autocast: AbstractContextManager[None],
+) -> tuple[torch.Tensor, ...] | None:
+    """The losses of one step; None where it ran out of memory. What it held is free only once this has returned."""
+    optimiser.zero_grad(set_to_none=True)
+    try:
+        *losses, key_whole, key_parts = model(batch.views, batch.places, autocast)
+        losses[-1].backward()
+        clip_gradients(model.query.parameters(), recipe.clip)
+        optimiser.step()
+    except torch.OutOfMemoryError:
+        optimiser.zero_grad(set_to_none=True)
+        return None
+    model.remember(key_whole, key_parts, batch.places)
+    return tuple(loss.detach() for loss in losses)
 
 
 def _halve(batches: Batches, step: int, device: torch.device) -> None:
@@ -197,6 +211,17 @@ def _halve(batches: Batches, step: int, device: torch.device) -> None:
         batches.size,
         step + 1,
     )
+
+
+@contextmanager
+def _fastest_kernels() -> Iterator[None]:
+    """A GPU tries its convolutions out and takes the fastest: all batches have one shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _share_of_rate(reached: int, recipe: PretrainRecipe) -> float:
@@ -222,7 +247,7 @@ def _optimiser(model: DenseCL, recipe: PretrainRecipe, device: torch.device, war
 
 
 def _read(losses: tuple[torch.Tensor, ...], step: int) -> list[float]:
-    values = [float(loss.detach()) for loss in losses]
+    values = [float(loss) for loss in losses]
     if not all(math.isfinite(value) for value in values):
         raise PretrainError(f"the loss is no longer a number at step {step}. A lower learning_rate helps")
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -162,15 +163,18 @@ def test_what_is_kept_of_another_run_or_damaged_is_refused(crops: SomeCrops, sta
 def small_device(monkeypatch: pytest.MonkeyPatch, room: int, *, in_step: str = "forward") -> list[int]:
     """A device with memory for so many crops a step; the batches that were tried."""
     tried: list[int] = []
+    held: list[weakref.ref[torch.Tensor]] = []
     forward = DenseCL.forward
 
     def limited(self: DenseCL, views: torch.Tensor, places: torch.Tensor, autocast: Any) -> Any:
         tried.append(len(places))
+        assert not any(loss() is not None for loss in held), "what a failed step held is free before the next try"
         if in_step == "forward" and len(places) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         answer = forward(self, views, places, autocast)
         if len(places) > room:
             answer[2].register_hook(_fail)
+            held.append(weakref.ref(answer[2]))
         return answer
 
     monkeypatch.setattr(DenseCL, "forward", limited)
