@@ -37,6 +37,9 @@ LEAST_USABLE = 0.5
 LEAST_LIGHT = 1.0
 """Grey levels: a darker scan shows nothing."""
 
+IN_MEMORY = 1_000_000_000
+"""Bytes of crops that are on their way from the workers at a time."""
+
 Reason = Literal["change", "detection", "anywhere"]
 
 
@@ -91,12 +94,13 @@ def candidates(
     """The candidates of each scan, in the order of the plans, whatever the number of workers.
 
     Read by the active Dask cluster where there is one, else by threads (`workers`; None: one a core). A few scans a
-    worker are in memory at a time.
+    worker are in memory at a time, and no more than have `IN_MEMORY` bytes of crops together (one at least).
     """
     import dask
 
     threads = workers or os.cpu_count() or 1
-    wave = 2 * max(threads, 4)
+    of_scan = asked.quota * 7 * asked.side**2
+    wave = max(1, min(2 * max(threads, 4), IN_MEMORY // of_scan))
     one = dask.delayed(candidates_of_scan, pure=False)
     with dask.config.set(num_workers=threads):
         for start in range(0, len(plans), wave):

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from soilpipe import layout
 from soilpipe.background import register_all
+from soilpipe.config import Project
 from soilpipe.held_out import held_out
 from soilpipe.ingest.mask_files import write_mask
 from soilpipe.ingest.quality import Quality
 from soilpipe.ingest.receipts import read_receipt, write_receipt
+from soilpipe.pretrain import candidates as module
 from soilpipe.pretrain.candidates import Asked, ScanCandidates, candidates_of_scan, choose_cells
 from soilpipe.pretrain.candidates_cells import Lattice, usable_cells
 from soilpipe.pretrain.candidates_change import changed_places
 from soilpipe.pretrain.candidates_frame import ScanPlan, scans_to_read
+from soilpipe.store import Store
 from soilpipe.tiles import image_from_array
 from tests.labels.conftest import ANIMAL, Season, picture
 from tests.pretrain.corpus_fixtures import SIDE, make_season
@@ -192,3 +195,23 @@ def test_quota_bounds_what_a_scan_gives(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         gone = replace(plans(season)[0], scan_id="A20-20240306T000000-ffffffff")
         candidates_of_scan(season.store, season.project, gone, ALL)
+
+
+def test_no_more_scans_are_in_memory_than_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    season = make_season(tmp_path, scans=3)
+    begun: list[str] = []
+
+    def noted(store: Store, project: Project, plan: ScanPlan, asked: Asked) -> ScanCandidates:
+        begun.append(plan.scan_id)
+        return candidates_of_scan(store, project, plan, asked)
+
+    monkeypatch.setattr(module, "candidates_of_scan", noted)
+    monkeypatch.setattr(module, "IN_MEMORY", 2 * ALL.quota * 7 * SIDE**2)
+    one_by_one = module.candidates(season.store, season.project, plans(season), ALL)
+    next(one_by_one)
+    assert len(begun) == 2
+    monkeypatch.setattr(module, "IN_MEMORY", 1)
+    assert [one.scan_id for one in one_by_one] == begun[1:2] + [plan.scan_id for plan in plans(season)[2:]]
+    begun.clear()
+    next(module.candidates(season.store, season.project, plans(season), ALL))
+    assert len(begun) == 1
