@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +82,7 @@ def train_classifier(
     from deployments.commands.training_progress import shown
     from soilpipe import models
     from soilpipe.classify.adding import add_to_version
+    from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.training import train_classifier as train_on
     from soilpipe.classify.weights import load_classifier
     from soilpipe.training_labels import TrainingLabels, own_labels
@@ -112,7 +114,8 @@ def train_classifier(
         else:
             card = train_on(
                 on.labels, on.images, out, encoder=_encoder(store, encoder, device), where_told=on.told or None,
-                calibrate=calibrate, alpha=alpha, least_examples=least_examples, seed=seed, **common,
+                calibrate=calibrate, alpha=alpha, least_examples=least_examples, seed=seed,
+                false_alarms=partial(false_alarms, store) if labels is None else None, **common,
             )  # fmt: skip
         version = models.register(store, "classifier", out)
     if as_json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,6 +36,7 @@ def labelled_crops(
     dpi: float | None = None,
     difference: bool = True,
     background_per_animal: float = BACKGROUND_PER_ANIMAL,
+    false_alarms: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Examples:
@@ -42,7 +44,9 @@ def labelled_crops(
 
     `taxa` of the result are the names of the taxonomy, stages taken off. Regions of animals not told apart (crowds) are
     left out. Windows without an animal are as large as the labels, one an animal by default (`background_per_animal`),
-    at least one an image, where there is room; they depend on `seed` and the image's name alone.
+    at least one an image, where there is room; they depend on `seed` and the image's name alone. `false_alarms`: for
+    the images of which they are known what a detector took for animals, (n, 4), px of the image: background too. How
+    frequent background is, those images then tell by them, and not by the windows.
 
     LabelError names the categories that the taxonomy does not have.
     """
@@ -50,9 +54,11 @@ def labelled_crops(
     sizes_mm = _all_sizes_mm(labels, dpi)
     parts: list[Examples] = []
     for done, scene in enumerate(open_scenes(labels, dpi=dpi, difference=difference), start=1):
-        boxes, taxa = _wanted(scene, names, sizes_mm, background_per_animal, seed)
-        if len(boxes):
-            parts.append(_examples(scene, boxes, taxa, encoder, (facts or {}).get(scene.image.file_name)))
+        name = scene.image.file_name
+        alarms = None if false_alarms is None else false_alarms.get(name)
+        wanted = _wanted(scene, names, sizes_mm, background_per_animal, alarms, seed)
+        if len(wanted.boxes):
+            parts.append(_examples(scene, wanted, encoder, (facts or {}).get(name)))
         if progress:
             progress(done, len(labels.labelled))
     return joined(parts, encoder.info.dim)
@@ -76,16 +82,35 @@ def taxon_names(labels: LabelSet, taxonomy: Taxonomy) -> Mapping[int, str]:
     return found
 
 
+class _Wanted(NamedTuple):
+    """The boxes of one image to embed, (n, 4) float64, px; their taxa; counts (n,) bool: those that come as in the
+    field."""
+
+    boxes: np.ndarray
+    taxa: list[str]
+    counts: np.ndarray
+
+
 def _wanted(
-    scene: Scene, names: Mapping[int, str], sizes_mm: np.ndarray, background_per_animal: float, seed: int
-) -> tuple[np.ndarray, list[str]]:
-    """The boxes of one image to embed, (n, 4) float64, px, and their taxa: what is labelled, then bare windows."""
+    scene: Scene,
+    names: Mapping[int, str],
+    sizes_mm: np.ndarray,
+    background_per_animal: float,
+    alarms: np.ndarray | None,
+    seed: int,
+) -> _Wanted:
+    """What is labelled, then false alarms, then bare windows."""
     image = scene.image
     single = np.flatnonzero(~image.crowd)
     taxa = [names[label] for label in image.labels[single].tolist()]
     count = max(1, round(background_per_animal * len(single))) if background_per_animal > 0 else 0
     bare = _bare_windows(image, sizes_mm * 1000 / scene.scan.um_per_px, count, seed)
-    return np.concatenate([image.boxes[single].astype(np.float64), bare]), taxa + [BACKGROUND] * len(bare)
+    known = np.zeros((0, 4)) if alarms is None else alarms
+    return _Wanted(
+        np.concatenate([image.boxes[single].astype(np.float64), known, bare]),
+        taxa + [BACKGROUND] * (len(known) + len(bare)),
+        np.repeat([True, alarms is None], [len(single) + len(known), len(bare)]),
+    )
 
 
 def _bare_windows(image: LabelledImage, sides_px: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -126,9 +151,8 @@ def _all_sizes_mm(labels: LabelSet, dpi: float | None) -> np.ndarray:
     return sizes if len(sizes) else np.array(BARE_MM)
 
 
-def _examples(
-    scene: Scene, boxes: np.ndarray, taxa: Sequence[str], encoder: Encoder, facts: ImageFacts | None
-) -> Examples:
+def _examples(scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts | None) -> Examples:
+    boxes = wanted.boxes
     embeddings, pixels, scales = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
     image = scene.image
     x0, y0 = image.origin or (0, 0)
@@ -144,10 +168,15 @@ def _examples(
     return Examples(
         embeddings=embeddings,
         sizes_mm=(longer_sides(boxes) * scene.scan.um_per_px / 1000).astype(np.float32),
-        taxa=tuple(taxa),
+        taxa=tuple(wanted.taxa),
         sources=tuple(
-            replace(source, box=_moved(box, x0, y0), um_per_px=round(float(scale), 4))
-            for box, scale in zip(boxes, scales, strict=True)
+            replace(
+                source,
+                box=_moved(box, x0, y0),
+                um_per_px=round(float(scale), 4),
+                as_it_comes=source.as_it_comes and bool(counts),
+            )
+            for box, scale, counts in zip(boxes, scales, wanted.counts, strict=True)
         ),
         thumbnails=tuple(thumbnail(crop) for crop in pixels),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from soilpipe.classify.embedding import CROPS
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
-from soilpipe.classify.label_facts import image_facts
+from soilpipe.classify.label_facts import ImageFacts, image_facts
 from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, labelled_crops
 from soilpipe.classify.weights import load_classifier, save_classifier
 from soilpipe.detect.coco import read_labels
@@ -30,6 +30,7 @@ MOST_NAMES = 1000
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures."""
+FalseAlarms = Callable[[LabelSet, Mapping[str, ImageFacts]], dict[str, np.ndarray]]
 
 
 def train_classifier(
@@ -46,6 +47,7 @@ def train_classifier(
     alpha: float = ALPHA,
     least_examples: int = LEAST_EXAMPLES,
     background_per_animal: float = BACKGROUND_PER_ANIMAL,
+    false_alarms: FalseAlarms | None = None,
     dpi: float | None = None,
     difference: bool = True,
     seed: int = 0,
@@ -57,7 +59,9 @@ def train_classifier(
     count as the nearest taxon above them that has as many. `where` says which images are taken, told on the card as
     `where_told`; the others serve as references. `calibrate`: scanners that serve calibration alone, whose taxa come as
     often as in the field; by default every scanner is held out once. `dpi`: of images whose entry says none (1200).
-    `seed`: of where windows without an animal are. Same labels, encoder and seed, same files, but for the time taken.
+    `false_alarms`: told the labels and what their file says of the images, gives for each image what a detector took
+    for animals there and is none (`soilpipe.classify.false_alarms`): background as the field brings it. `seed`: of
+    where windows without an animal are. Same labels, encoder and seed, same files, but for the time taken.
 
     Returns the card. Raises LabelError, ClassifierError.
     """
@@ -68,11 +72,14 @@ def train_classifier(
             f"{given.source}: {len(given.labelled)} labelled images and not one label. A classifier learns from "
             "labelled animals, five of a taxon are a beginning"
         )
+    facts = image_facts(labels)
+    alarms = {} if false_alarms is None else false_alarms(given, facts)
     crops = labelled_crops(
         given,
         encoder,
         taxonomy=taxonomy,
-        facts=image_facts(labels),
+        facts=facts,
+        false_alarms=alarms,
         dpi=dpi,
         difference=difference,
         background_per_animal=background_per_animal,
@@ -94,6 +101,7 @@ def train_classifier(
         "labels_taken": where_told or "all",
         "label_notes": [*given.notes, *_empty_classes(given, crops, taxonomy)],
         "background_per_animal": background_per_animal,
+        "false_alarms": {"images": len(alarms), "crops": sum(len(boxes) for boxes in alarms.values())},
         "difference": difference,
         "seed": seed,
         "added": {},
