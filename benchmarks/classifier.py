@@ -34,7 +34,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from soilpipe.classify.evaluation import auroc, evaluate, true_classes
+from soilpipe.classify.classifier import Answers
+from soilpipe.classify.evaluation import auroc, evaluate, expected_calibration_error, true_classes
 from soilpipe.classify.examples import BACKGROUND, Examples, joined
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import image_facts
@@ -140,12 +141,14 @@ def judged(crops: Crops, alpha: float) -> dict[str, float]:
     scanners = sorted(set(crops.calibrate.scanners))
     fitted = fit_classifier(both, taxonomy=SOIL, alpha=alpha, calibrate=scanners)
     figures = evaluate(fitted.classifier, crops.judge, SOIL)
+    answers = fitted.classifier.classify(crops.judge.embeddings, crops.judge.sizes_mm)
     return {
         "classes": len(fitted.classifier.classes),
         "crops judged": figures.crops,
         "macro-F1": figures.macro_f1,
         "accuracy": figures.accuracy,
         "calibration error": figures.expected_calibration_error,
+        "the same if every probability were true": least_calibration_error(answers),
         "coverage of sets": figures.coverage,
         "classes in a set": figures.set_size,
         "answered": figures.answered,
@@ -153,6 +156,13 @@ def judged(crops: Crops, alpha: float) -> dict[str, float]:
         "answered with a class": figures.full_depth,
         "known called unknown": figures.unknown_among_known,
     }
+
+
+def least_calibration_error(answers: Answers, draws: int = 200) -> float:
+    """What the calibration error would be if the probabilities were true: so few crops do not show less."""
+    rng = np.random.default_rng(0)
+    sure = answers.probabilities.max(axis=1)
+    return float(np.mean([expected_calibration_error(sure, rng.random(len(sure)) < sure) for _ in range(draws)]))
 
 
 def unknown_auroc(crops: Crops, alpha: float, rounds: int, seed: int) -> tuple[float, float]:
