@@ -35,7 +35,9 @@ def plot_curves(
     loss.axhline(of_a_guess, color="grey", linestyle=":", label="of a guess")
     if full_from > 1:
         loss.axvspan(0, full_from, color="grey", alpha=0.15, label="queue not yet full of crops: easy")
-    loss.set(ylabel="loss", title="Telling a view's other view from earlier crops", ylim=(0, None))
+    loss.set(
+        ylabel="loss", title="How well a view's other view is told from earlier crops (lower: better)", ylim=(0, None)
+    )
     loss.legend(fontsize="small", loc="lower right")
     seen = np.array(looks, float).reshape(-1, 5)
     rank.plot(seen[:, 0], seen[:, 2], "o-", color="C2")

@@ -93,8 +93,7 @@ def pretrain(
     batches = Batches(crops, recipe, target)
     probe = batches.probe()
     card |= {"view_px": batches.side, "difference": bool(probe.views[:, 6].any())}
-    model = _model(trunk, recipe, target)
-    model.settle(part.to(target) for part in probe.views.split(recipe.batch))
+    model = _model(trunk, recipe, target, frozen=start is not None)
     fits = {key: card[key] for key in ("recipe", "start")}
     fits |= {"architecture": trunk_shape(trunk), "crops": fingerprint(crops)}
     try:
@@ -104,6 +103,7 @@ def pretrain(
             recipe,
             target,
             warm=start is not None,
+            settle_on=probe.views,
             look=_look(model, probe, card, target),
             checkpoints=Checkpoints(work, fits),
             resume=resume,
@@ -141,7 +141,7 @@ def crops_per_second(
     """
     recipe = replace(recipe or PretrainRecipe(), minutes=None)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = _model(_trunk(size, None, recipe.seed), recipe, target)
+    model = _model(_trunk(size, None, recipe.seed), recipe, target, frozen=False)
     for count in (warm_up, steps):
         batches = Batches(crops, recipe, target)
         if target.type == "cuda":
@@ -191,7 +191,7 @@ def _trunk(size: str | None, start: Encoder | None, seed: int) -> CentrePointNet
     return start.network()
 
 
-def _model(trunk: CentrePointNetwork, recipe: PretrainRecipe, device: torch.device) -> DenseCL:
+def _model(trunk: CentrePointNetwork, recipe: PretrainRecipe, device: torch.device, *, frozen: bool) -> DenseCL:
     torch.manual_seed(recipe.seed)
     model = DenseCL(
         trunk,
@@ -199,6 +199,7 @@ def _model(trunk: CentrePointNetwork, recipe: PretrainRecipe, device: torch.devi
         temperature=recipe.temperature,
         dense=recipe.dense,
         recompute=recipe.recompute,
+        frozen=frozen,
     )
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

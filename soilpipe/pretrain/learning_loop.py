@@ -82,12 +82,15 @@ def learn(
     device: torch.device,
     *,
     warm: bool,
+    settle_on: torch.Tensor | None = None,
     look: Look | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     progress: Told | None = None,
 ) -> Learned:
-    """Train a model, which lies on `device`, in place. `warm`: its trunk begins from another encoder.
+    """Train a model, which lies on `device`, in place.
+
+    warm: its trunk begins from another encoder. settle_on: views on which its statistics settle after the first look.
 
     Out of memory, the batch is halved and the step is done again. PretrainError when that does not help, and when the
     loss is no longer a number; TrainingError where the checkpoint is damaged or of another training.
@@ -110,6 +113,8 @@ def learn(
         return {"effective rank": seen.effective_rank}
 
     looked()
+    if settle_on is not None and not begin:
+        model.settle(part.to(device) for part in settle_on.split(recipe.batch))
     model.train()
     with drawing_thread(device) as drawing, _fastest_kernels():
         coming = drawing.submit(batches.draw) if budget.reached(step) < recipe.steps else None

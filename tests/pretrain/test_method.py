@@ -148,6 +148,19 @@ def test_settling_averages_the_statistics_of_both_copies_over_the_batches() -> N
     assert stem.norm.momentum == 0.1 and model.query.training and not model.key.training
 
 
+def test_frozen_statistics_stay_and_a_view_does_not_depend_on_its_batch() -> None:
+    model = tiny(frozen=True)
+    views = torch.from_numpy(crops(12))
+    model.settle(views.split(6))
+    settled = {name: value.clone() for name, value in model.query.named_buffers()}
+    _, _, total, *_ = model(views, torch.arange(6), nullcontext())
+    total.backward()
+    assert all(torch.equal(value, settled[name]) for name, value in model.query.named_buffers())
+    assert model.query.trunk.stem.norm.weight.grad.abs().sum() > 0, "scale and shift are learned on"
+    with torch.no_grad():
+        torch.testing.assert_close(model.query(views)[1][:2], model.query(views[:2])[1], rtol=1e-4, atol=1e-5)
+
+
 def test_what_learns_gets_gradients_and_the_slow_copy_follows_weights_and_statistics() -> None:
     model = tiny()
     start = copy.deepcopy(model.key.state_dict())

@@ -328,8 +328,8 @@ def test_the_loss_falls_and_the_vectors_do_not_collapse(tmp_path: Path) -> None:
         card["loss"]["last"] < 0.9 * card["loss"]["first"] and card["loss"]["last"] < 0.9 * card["loss"]["of_a_guess"]
     )
     before, after = card["spread"]["before"], card["spread"]["after"]
-    assert after["effective_rank"] > 0.5 * before["effective_rank"] > 10, "of a fresh network, which spreads noise"
-    assert after["std"] > 0.8 * before["std"] and after["alignment"] < before["alignment"]
+    assert after["effective_rank"] > max(15, before["effective_rank"]) and after["std"] > max(0.5, before["std"])
+    assert after["uniformity"] < before["uniformity"]
 
 
 def test_speed_is_told_as_crops_a_second(crops: SomeCrops) -> None:
