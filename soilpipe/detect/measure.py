@@ -24,6 +24,7 @@ LONGEST = 500  # px: longer boxes are read from a coarser level
 _ENLARGED = 600  # px: boxes are enlarged to about this, since half a pixel is much of a mite or of a thread
 _ENLARGEMENTS = (2, 8)
 _LEAST_SHARE = 0.02  # of the box: a smaller piece is a speck, not the animal
+_ENOUGH = 10_000  # pixels, for a median or a percentile
 _LEAST_CONTRAST = 3.0  # times the noise around: less is not a silhouette
 
 Mask = npt.NDArray[np.bool_]
@@ -103,20 +104,30 @@ def silhouette(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], grow
     strength = cv2.GaussianBlur(_contrast(window, box / grow), (0, 0), 0.7)
     strength = cv2.resize(strength, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
     inside = _pixels_in(box, strength.shape)
-    values = strength[inside]
-    if values.size < 4 or values.size == strength.size:
+    within = strength[inside]
+    if within.size < 4 or within.size == strength.size:
         return None
-    noise = float(np.median(_around(strength, inside))) + 1.0
-    bright = float(np.percentile(values, 98))
+    noise = float(np.median(_around(strength, inside, _step(strength)))) + 1.0
+    step = _step(within)
+    bright = float(np.percentile(within[::step, ::step], 98))
     if bright < _LEAST_CONTRAST * noise:
         return None
-    scaled = np.clip(strength * (255.0 / bright), 0, 255).astype(np.uint8)
-    level, _ = cv2.threshold(scaled[inside].reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     reach = grow + 1
     near = _pixels_in(box + np.array([-reach, -reach, reach, reach]), strength.shape)
+    scaled = np.clip(strength[near] * (255.0 / bright), 0, 255).astype(np.uint8)
+    in_near = _pixels_in(box - np.array([near[1].start, near[0].start] * 2), scaled.shape)
+    level, _ = cv2.threshold(scaled[in_near].reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    piece = _largest_piece(scaled > level, in_near)
+    if piece is None:
+        return None
     mask = np.zeros(strength.shape, np.bool_)
-    mask[near] = scaled[near] > level
-    return _largest_piece(mask, inside)
+    mask[near] = piece
+    return mask
+
+
+def _step(picture: npt.NDArray) -> int:
+    """Every how manieth row and column of an enlarged picture is enough for its median or a percentile."""
+    return max(1, math.isqrt(picture.size // _ENOUGH))
 
 
 def _pixels_in(box: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Rectangle:
@@ -129,11 +140,11 @@ def _pixels_in(box: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Rectangl
     return between(box[1], box[3], shape[0]), between(box[0], box[2], shape[1])
 
 
-def _around(picture: npt.NDArray, inside: Rectangle) -> npt.NDArray:
-    """(n,) the values of a picture outside a rectangle, in no particular order."""
+def _around(picture: npt.NDArray, inside: Rectangle, step: int = 1) -> npt.NDArray:
+    """(n,) the values of a picture outside a rectangle, in no particular order; of every `step`th row and column."""
     rows, columns = inside
     parts = picture[: rows.start], picture[rows.stop :], picture[rows, : columns.start], picture[rows, columns.stop :]
-    return np.concatenate([part.ravel() for part in parts])
+    return np.concatenate([part[::step, ::step].ravel() for part in parts])
 
 
 def _contrast(window: npt.NDArray[np.uint8], box: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
