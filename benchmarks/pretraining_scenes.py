@@ -23,8 +23,8 @@ DPI = 1200.0
 PER_MM = DPI / 25.4
 SEEN = 0.35  # coverage from which a pixel is of the body
 SIZES_MM = {  # of a body, from and to
-    "Collembola": (1.0, 2.5),
-    "Acari": (0.4, 1.0),
+    "Poduromorpha": (1.0, 2.5),
+    "Oribatida": (0.4, 1.0),
     "Enchytraeidae": (4.0, 9.0),
     "Symphyla": (2.5, 6.0),
     "Rhabdura": (3.0, 6.0),

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 class HoldOutLabels:
     """The labelled tiles that judge and serve nothing else; the other images only serve as references.
 
-    sha256: over what is labelled and what is in it, so that a judgement is made again only when that has changed.
+    alarms: what the project's detector took for animals in them and is none, by image: background as it is met.
+    sha256: over all of that, so that a judgement is made again only when it has changed.
     scanner: the one held out whole, if one is. told: in words what they are.
     """
 
     labels: LabelSet
     facts: Mapping[str, ImageFacts]
+    alarms: Mapping[str, np.ndarray]
     scanner: str | None
     sha256: str
     told: str
@@ -55,6 +57,7 @@ def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabe
 
     Suggested tiles are among them, for the rare taxa; which crops are of tiles drawn at random is kept crop by crop.
     """
+    from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.label_facts import image_facts
 
     path = write_coco(project, store, folder, which="all")
@@ -66,7 +69,8 @@ def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabe
     whole = f"scanner {hold_out.scanner} whole, and " if hold_out.scanner else ""
     told = f"{len(held.labelled)} labelled tiles of the hold-out ({whole}the last {LAST_SHARE}th part in time of every "
     told += "scanner)"
-    return HoldOutLabels(held, facts, hold_out.scanner, _digest(held), told)
+    alarms = false_alarms(store, held, facts)
+    return HoldOutLabels(held, facts, alarms, hold_out.scanner, _digest(held, alarms), told)
 
 
 def judge(
@@ -92,7 +96,7 @@ def judge(
     from soilpipe.classify.labelled_crops import labelled_crops
     from soilpipe.pretrain.spread import effective_rank
 
-    examples = labelled_crops(on.labels, encoder, taxonomy=taxonomy, facts=on.facts)
+    examples = labelled_crops(on.labels, encoder, taxonomy=taxonomy, facts=on.facts, false_alarms=on.alarms)
     answers = classifier.classify(examples.embeddings, examples.sizes_mm)
     place = {name: column for column, name in enumerate(answers.classes)}
     columns = [_column(taxon, place, taxonomy) for taxon in examples.taxa]
@@ -133,14 +137,16 @@ def _column(taxon: str, place: Mapping[str, int], taxonomy: Taxonomy) -> int | N
     return next((place[name] for name in taxonomy.ancestors(taxon) if name in place), None)
 
 
-def _digest(labels: LabelSet) -> str:
-    """Hex sha256 over the labelled images and what is marked in them."""
+def _digest(labels: LabelSet, alarms: Mapping[str, np.ndarray]) -> str:
+    """Hex sha256 over the labelled images, what is marked in them, and what was wrongly found in them."""
+    none = np.zeros((0, 4))
     content = [
         {
             "image": image.file_name,
             "boxes": np.asarray(image.boxes, float).round(2).tolist(),
             "taxa": [labels.categories[label] for label in image.labels.tolist()],
             "crowd": image.crowd.tolist(),
+            "alarms": np.asarray(alarms.get(image.file_name, none), float).round(2).tolist(),
         }
         for image in sorted(labels.labelled, key=lambda image: image.file_name)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def fit_classifier(project: Project, store: Store, work: Path, *, device: str | 
 def _fit(project: Project, store: Store, encoder: Encoder, out: Path, tell: Progress) -> str | None:
     """Fit a classifier into `out`, on the labels outside the hold-out; in words what is missing where it cannot be."""
     from soilpipe.classify.examples import ClassifierError
+    from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.training import train_classifier
     from soilpipe.detect.labelled import LabelError
     from soilpipe.training_labels import own_labels
@@ -95,6 +97,7 @@ def _fit(project: Project, store: Store, encoder: Encoder, out: Path, tell: Prog
                 name=project.project,
                 where=on.where,
                 where_told=on.told,
+                false_alarms=partial(false_alarms, store),
                 progress=lambda stage, done, of, _: tell(FIT, stage, done, of),
             )
         except (LabelError, ClassifierError) as error:
