@@ -6,8 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageDraw
 
+from soilpipe.report.brightness import MOST, TARGET, WORTH_IT
 from soilpipe.report.drawing import INK, MUTED, PAPER, draw_scale_bar, font, text_width
 from soilpipe.report.palette import taxon_colour
 from soilpipe.taxonomy import SOIL, Taxonomy
@@ -23,7 +25,8 @@ HEAD, CAPTION = 52, 112
 def nearest_png(explanation: Explanation, taxonomy: Taxonomy = SOIL) -> bytes:
     """PNG: the detection on the left with what is said of it, then the crops, nearest first.
 
-    Below each of those its taxon, its distance (0: the same, 2: the opposite), scanner and day.
+    Below each of those its taxon, its distance (0: the same, 2: the opposite), scanner and day. Dark crops are shown
+    brighter.
     """
     near = explanation.neighbours
     width = 2 * MARGIN + CELL + APART + len(near) * (CELL + GAP) - GAP
@@ -58,7 +61,7 @@ def _cell(
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     if picture:
-        crop = Image.open(io.BytesIO(picture)).convert("RGB")
+        crop = _bright(Image.open(io.BytesIO(picture)).convert("RGB"))
         across = crop.width
         crop = crop.resize((CELL, CELL), Image.Resampling.BICUBIC)
         draw_scale_bar(crop, um_per_px * across / CELL, small=True)
@@ -73,6 +76,13 @@ def _cell(
         size = 14 if number == 0 else 11
         draw.text((left, top), _fitted(line, CELL, size), font=font(size), fill=INK if number == 0 else MUTED)
         top += size + 5
+
+
+def _bright(crop: Image.Image) -> Image.Image:
+    """A dark crop brought up as pages do with dark scans, each by itself: crops of two scanners are to be compared."""
+    brightest = float(np.percentile(np.asarray(crop).max(axis=2), 98))
+    factor = min(MOST, TARGET / max(brightest, 1.0))
+    return crop.point(lambda value: min(255, round(value * factor))) if factor >= WORTH_IT else crop
 
 
 def _answer(explanation: Explanation) -> list[str]:
