@@ -282,10 +282,16 @@ def report(rows: list[dict[str, Any]]) -> None:
         print(f"{week:4d}  {told[0]:>24s}  {told[1]:>24s}   {outcomes}")
     for gated in (True, False):
         arm_rows = [row for row in rows if row["gated"] is gated]
-        worst = max(_deepest_fall([row["macro_f1"] for row in arm_rows if row["seed"] == seed]) for seed in seeds)
+        falls = [_deepest_fall([row["macro_f1"] for row in arm_rows if row["seed"] == seed]) for seed in seeds]
         arm = "with the gate" if gated else "without"
-        held = "" if not gated else f" (asked for: at most {ALLOWED:.3f}; {'held' if worst <= ALLOWED else 'not held'})"
-        print(f"deepest fall under the best so far, {arm}: {worst:.3f}{held}")
+        known = [fall for fall in falls if fall is not None]
+        if not known:
+            print(f"deepest fall under the best so far, {arm}: nothing was ever in use")
+            continue
+        held = (
+            f" (asked for: at most {ALLOWED:.3f}; {'held' if max(known) <= ALLOWED else 'not held'})" if gated else ""
+        )
+        print(f"deepest fall under the best so far, {arm}: {max(known):.3f}{held}")
 
 
 def _spread(values: list[float | None]) -> str:
@@ -293,10 +299,11 @@ def _spread(values: list[float | None]) -> str:
     return f"{np.mean(known):.3f} ({min(known):.3f}-{max(known):.3f})" if known else "nothing in use"
 
 
-def _deepest_fall(values: list[float | None]) -> float:
-    best, fall = -1.0, 0.0
+def _deepest_fall(values: list[float | None]) -> float | None:
+    """None where nothing was ever in use."""
+    best, fall = None, None
     for value in values:
         if value is not None:
-            best = max(best, value)
-            fall = max(fall, best - value)
+            best = value if best is None else max(best, value)
+            fall = max(fall or 0.0, best - value)
     return fall

@@ -68,7 +68,7 @@ def begin(
         run_id=new_run_id(now, begun_from, plan),
         begun_at=now,
         since=since,
-        until=newest_scan(project, store),
+        until=newest_scan(project, store, now),
         begun_from=begun_from,
         plan=plan,
         seed=seed,
@@ -87,12 +87,15 @@ def _budget(plan: RefreshPlan) -> dict[str, Any]:
     return plan.model_dump(exclude={"day", "hour"})
 
 
-def newest_scan(project: Project, store: Store) -> datetime | None:
-    """When the newest accepted scan of the project was taken, UTC; None where there is none."""
+def newest_scan(project: Project, store: Store, now: datetime) -> datetime | None:
+    """When the newest accepted scan of the project was taken, UTC; None where there is none.
+
+    A scan from the future (of a clock that is wrong) says nothing of what is new: all later ones would be old for good.
+    """
     newest = []
     for scanner in project.scanners:
         scans = list_scan_ids(store, scanner.id)
-        newest += list(scan_times(store, scanner, scans).values())
+        newest += [at for at in scan_times(store, scanner, scans).values() if at <= now]
     return max(newest, default=None)
 
 

@@ -25,7 +25,7 @@ from tests.flow_fixtures import make_project, picture
 cli = CliRunner()
 COMMANDS = {
     "init", "run", "serve", "status", "counts", "quarantine", "verify", "rebuild", "train", "evaluate", "detect",
-    "models", "simulate", "demo",
+    "models", "simulate", "demo", "refresh",
 }  # fmt: skip
 
 
