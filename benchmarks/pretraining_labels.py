@@ -35,6 +35,7 @@ from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluate import evaluate_detector
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet
+from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import SHIPPED, load_detector
@@ -172,6 +173,8 @@ def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
         f"{round((1 - SHARE) * arguments.detector_steps)} after {pre_steps} of pretraining",
         flush=True,
     )
+    # The detector of the package is of one size: what begins from its encoder must be of that too.
+    arms = ARMS if arguments.size == MEDIUM else ARMS[:2]
     for seed in range(arguments.seeds):
         pretrained = folder / f"pretrained-{seed}"
         recipe = PretrainRecipe(steps=pre_steps, batch=arguments.batch, seed=seed)
@@ -181,7 +184,7 @@ def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
         for share in arguments.shares:
             count = max(2, round(share * len(names)))
             chosen = frozenset(names[row] for row in order[:count])
-            for arm in ARMS:
+            for arm in arms:
                 out = folder / f"{arm}-{seed}-{share:g}"
                 steps = (
                     arguments.detector_steps if arm != "pretrained" else round((1 - SHARE) * arguments.detector_steps)

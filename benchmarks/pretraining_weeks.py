@@ -115,7 +115,8 @@ class SimulatedProject:
                 image, marked = window.scan(100 * week + number, taxa, self._plan.animals, light)
                 scan_id = self._take_in(window.scanner_id, at, image)
                 if number % max(1, self._plan.scans // self._plan.labelled) == 0 and not light.garbage:
-                    tiles.append((_tile(scan_id, image, week), marked))
+                    tile = _tile(scan_id, image, week)
+                    tiles.append((tile, tuple(one for one in marked if (one.box[0] + one.box[2]) / 2 < tile.x1)))
         if tiles:
             self._label(week, tiles)
 
@@ -169,7 +170,9 @@ class SimulatedProject:
                 by="simulation",
                 at=at,
                 boxes=tuple(
-                    LabelledBox(x_min=m.box[0], y_min=m.box[1], x_max=m.box[2], y_max=m.box[3], taxon=m.taxon)
+                    LabelledBox(
+                        x_min=m.box[0], y_min=m.box[1], x_max=min(m.box[2], tile.x1), y_max=m.box[3], taxon=m.taxon
+                    )
                     for m in marked
                 ),
             )
@@ -184,7 +187,8 @@ def _draw_id(week: int) -> str:
 
 
 def _tile(scan_id: str, image: np.ndarray, week: int) -> Tile:
-    height, width = image.shape[:2]
+    """The left half: what is held out is learned from by nobody, at its place, and something must be left to learn."""
+    height, width = image.shape[0], image.shape[1] // 2
     tile_id = make_tile_id(scan_id, 0, 0, _draw_id(week))
     return Tile(
         tile_id=tile_id, scan_id=scan_id, x0=0, y0=0, x1=width, y1=height, how="random", inclusion_probability=1.0
