@@ -233,6 +233,7 @@ def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetim
         training=state.done[PRETRAIN]["training"],
     )
     keep_record(store, record)
+    tell(DECIDE, outcome, 1, 1)
     return record
 
 
