@@ -23,7 +23,7 @@ import yaml
 from pretraining_scenes import DPI, EARLY_TAXA, TAXA, Light, Marked, Shown, Window, write_labels
 
 from soilpipe import layout
-from soilpipe.bundle_promotion import bundle_in_use
+from soilpipe.bundles.promotion import bundle_in_use
 from soilpipe.classify.evaluation import f1_by_class
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.weights import load_classifier
@@ -45,10 +45,10 @@ from soilpipe.labels.records import (
     write_label_file,
 )
 from soilpipe.models import model_path
-from soilpipe.refresh import refresh
-from soilpipe.refresh_bundle import decide_on_bundle, fit_classifier
-from soilpipe.refresh_state import forget
-from soilpipe.refresh_steps import JUDGE, begin, choose_corpus, done_with, pretrain_encoder, state_of
+from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier
+from soilpipe.refresh.refresh import refresh
+from soilpipe.refresh.state import forget
+from soilpipe.refresh.steps import JUDGE, begin, choose_corpus, done_with, pretrain_encoder, state_of
 from soilpipe.store import Store
 
 FIRST = datetime(2025, 3, 3, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from soilpipe.bundle_promotion import OF_DETECTOR, detector_folder
+from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.decisions import champion, in_use
 from soilpipe.model_cache import CARD
 from soilpipe.models import SHIPPED, card_of, content_of, model_path

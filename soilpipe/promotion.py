@@ -8,7 +8,7 @@ nothing is decided: it stays a candidate, and the words say what is missing. Wha
 the last seven days beside the champion: where counts of a common taxon would jump, a person decides (`last_week`).
 Forcing needs a reason. The decision keeps the figures.
 
-Encoder and classifier are judged and promoted as one bundle: `bundle_promotion`.
+Encoder and classifier are judged and promoted as one bundle: `bundles.promotion`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def promote(
     figures allow the promotion; where the counts differ (`last_week.unlike`), a person decides, by forcing it.
     """
     if role in BUNDLE:
-        raise ModelError(f"an {ENCODER} and its {CLASSIFIER} are promoted as one, by `bundle_promotion.promote_bundle`")
+        raise ModelError(
+            f"an {ENCODER} and its {CLASSIFIER} are promoted as one, by `bundles.promotion.promote_bundle`"
+        )
     version = resolve(store, role, version)
     check_loads(role, model_path(store, role, version))
     present = champion(store, role)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from soilpipe.config import RefreshPlan
-    from soilpipe.refresh_state import RefreshState
-    from soilpipe.refresh_steps import Progress
+    from soilpipe.refresh.state import RefreshState
+    from soilpipe.refresh.steps import Progress
 
 GPU = "gpu"
 """The global concurrency limit that work on a GPU takes."""
@@ -26,7 +26,7 @@ GPU = "gpu"
 @contextmanager
 def the_only_refresh(project_file: str) -> Iterator[str | None]:
     """Hold the project's refreshes in this block; what is given says, in words, that another one is at work."""
-    from soilpipe.refresh_state import AtWorkError, alone_at_work
+    from soilpipe.refresh.state import AtWorkError, alone_at_work
 
     try:
         with alone_at_work(_work(project_file)):
@@ -39,7 +39,7 @@ def the_only_refresh(project_file: str) -> Iterator[str | None]:
 @task(name="begin-refresh", task_run_name="begin or take up a refresh", tags=["refresh"], **IO_TASK)
 def begin_refresh(project_file: str, steps: int | None, minutes: float | None, now: datetime) -> str:
     """What a killed one has left, else a new one; the project's id."""
-    from soilpipe.refresh_steps import begin
+    from soilpipe.refresh.steps import begin
 
     project, store = opened(project_file)
     plan = plan_of(project.refresh, steps, minutes)
@@ -61,8 +61,8 @@ def plan_of(plan: RefreshPlan | None, steps: int | None, minutes: float | None) 
 def choose_corpus(project_file: str, tell: Progress) -> str | None:
     """Choose the crops; in words why there is nothing to do, where nothing has come since the last refresh."""
     from soilpipe.pretrain.corpus import NoNewScansError
-    from soilpipe.refresh_state import forget
-    from soilpipe.refresh_steps import choose_corpus as choose
+    from soilpipe.refresh.state import forget
+    from soilpipe.refresh.steps import choose_corpus as choose
 
     project, store = opened(project_file)
     try:
@@ -79,7 +79,7 @@ def choose_corpus(project_file: str, tell: Progress) -> str | None:
 @task(name="pretrain-encoder", task_run_name="train the encoder", tags=["refresh"], **IO_TASK)
 def pretrain_encoder(project_file: str, tell: Progress) -> str:
     """Train it, or go on where a killed run was; its version."""
-    from soilpipe.refresh_steps import pretrain_encoder as pretrain
+    from soilpipe.refresh.steps import pretrain_encoder as pretrain
 
     return str(_step(project_file, pretrain, tell=tell).done["pretrain"]["encoder"])
 
@@ -87,7 +87,7 @@ def pretrain_encoder(project_file: str, tell: Progress) -> str:
 @task(name="fit-classifier", task_run_name="fit the classifier", tags=["refresh"], **IO_TASK)
 def fit_classifier(project_file: str, tell: Progress) -> str | None:
     """Fit it on the new encoder; its version, None where labels are missing."""
-    from soilpipe.refresh_bundle import fit_classifier as fit
+    from soilpipe.refresh.bundle import fit_classifier as fit
 
     version = _step(project_file, fit, tell=tell).done["classifier"]["classifier"]
     return None if version is None else str(version)
@@ -96,7 +96,7 @@ def fit_classifier(project_file: str, tell: Progress) -> str | None:
 @task(name="judge-bundle", task_run_name="judge both", tags=["refresh"], **IO_TASK)
 def judge_bundle(project_file: str, now: datetime, tell: Progress) -> str:
     """Judge both on the hold-out, against what was ever in use; the verdict in words."""
-    from soilpipe.refresh_bundle import judge_bundle as judge
+    from soilpipe.refresh.bundle import judge_bundle as judge
 
     return str(_step(project_file, judge, now=now, tell=tell).done["judge"]["words"])
 
@@ -104,9 +104,9 @@ def judge_bundle(project_file: str, now: datetime, tell: Progress) -> str:
 @task(name="decide-on-bundle", task_run_name="decide", tags=["refresh"], **IO_TASK)
 def decide_on_bundle(project_file: str, now: datetime, tell: Progress) -> str:
     """Put both to use, or leave them candidates; what came of it in words."""
-    from soilpipe.refresh_bundle import decide_on_bundle as decide
-    from soilpipe.refresh_state import forget
-    from soilpipe.refresh_words import in_words
+    from soilpipe.refresh.bundle import decide_on_bundle as decide
+    from soilpipe.refresh.state import forget
+    from soilpipe.refresh.words import in_words
 
     project, store = opened(project_file)
     record = decide(project, store, _work(project_file), now=now, tell=tell)
@@ -134,7 +134,7 @@ def _step(project_file: str, step: Any, **more: Any) -> RefreshState:
 
 
 def _work(project_file: str) -> Path:
-    from soilpipe.refresh_state import refresh_folder
+    from soilpipe.refresh.state import refresh_folder
 
     return refresh_folder(opened(project_file).store.root)
 

@@ -20,7 +20,7 @@ from soilpipe.promotion import promote, with_last_week
 from soilpipe.store import Store
 from tests.evaluation_records import NOW, record
 from tests.labels.conftest import Season
-from tests.refresh_project import unlabelled
+from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
 
 PASSED = Verdict(True, "AP50 0.700 -> 0.710", {"candidate": {}})

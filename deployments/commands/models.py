@@ -62,7 +62,7 @@ def show(
     """A version's card: what it finds, what it was trained on, what it is not good for."""
     _, store = opened(project)
     from soilpipe.models import show as show_model
-    from soilpipe.refresh_state import curves_of
+    from soilpipe.refresh.state import curves_of
 
     model = show_model(store, role, version)
     curves = curves_of(store, role, model.version)
@@ -102,7 +102,7 @@ def promote(
             store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store)
         )
     else:
-        from soilpipe.refresh_bundle import promote_by_hand
+        from soilpipe.refresh.bundle import promote_by_hand
 
         decision = promote_by_hand(loaded, store, role, version, now, classifier=with_, reason=reason, force=force)
     if as_json:
@@ -153,7 +153,7 @@ def _together(decision: Decision) -> str:
 
 def _judged(store: Store, role: str, version: str) -> list[tuple[str, str]]:
     """What the last refresh that made it, or the last judgement of its bundle, says of it."""
-    from soilpipe.refresh_state import refreshes
+    from soilpipe.refresh.state import refreshes
 
     for record in reversed(refreshes(store)):
         if version in (record.encoder, record.classifier):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from soilpipe.detect import weights
-from soilpipe.refresh_state import alone_at_work, refresh_folder, refreshes
-from tests.refresh_project import unlabelled
+from soilpipe.refresh.state import alone_at_work, refresh_folder, refreshes
+from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
 
 pytestmark = pytest.mark.usefixtures("prefect")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from soilpipe.bundle_gate import calibration_of, compare, macro_f1
-from soilpipe.bundle_promotion import verdict_on
+from soilpipe.bundles.gate import calibration_of, compare, macro_f1
+from soilpipe.bundles.promotion import verdict_on
 from soilpipe.taxonomy import SOIL
-from tests.bundle_records_made import CLASSES, judgement
+from tests.bundles.records_made import CLASSES, judgement
 
 
 def test_one_that_is_better_passes_and_the_figures_say_by_how_much() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from soilpipe.bundle_records import BundleRecord, JudgedCrops
+from soilpipe.bundles.records import BundleRecord, JudgedCrops
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 CLASSES = ("Acari", "Collembola", "background")

@@ -20,7 +20,7 @@ from soilpipe.encoders import encoder_at, encoder_to_begin_from
 from soilpipe.ingest.clock import scan_times
 from soilpipe.ingest.receipts import list_scan_ids
 from soilpipe.models import register
-from soilpipe.refresh_state import (
+from soilpipe.refresh.state import (
     PICTURE,
     RefreshError,
     RefreshState,

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from soilpipe.bundle_promotion import (
+from soilpipe.bundles.promotion import (
     Bundle,
     bundle_in_use,
     bundle_of,

@@ -1,7 +1,7 @@
 """The gate of encoder and classifier: whether a bundle may be put to use, and the record of it.
 
 The candidate is compared with every bundle that was ever promoted, and with its own starting point where none was, on
-the same labelled crops of the hold-out (`bundle_gate`): it must be no worse than the best of them. With too few labels
+the same labelled crops of the hold-out (`gate`): it must be no worse than the best of them. With too few labels
 nothing is decided: it stays a candidate, and the words say what is missing. One record promotes both, and one roll-back
 takes both back, so a classifier is never used on embeddings of another encoder.
 """
@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from soilpipe.bundle_gate import compare, macro_f1
-from soilpipe.bundle_records import BundleRecord
+from soilpipe.bundles.gate import compare, macro_f1
+from soilpipe.bundles.records import BundleRecord
 from soilpipe.decisions import NONE, Decision, Verdict, decide, decisions, in_use
 from soilpipe.models import card_of, check_loads, list_models, model_path
 from soilpipe.roles import CLASSIFIER, DETECTOR, ENCODER, ModelError, encoder_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from soilpipe.bundle_records import BundleRecord, JudgedCrops
+from soilpipe.bundles.records import BundleRecord, JudgedCrops
 from soilpipe.classify.evaluation import expected_calibration_error
 from soilpipe.detect.claims import draws, interval
 from soilpipe.detect.evaluate import SEED

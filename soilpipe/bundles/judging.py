@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from soilpipe.bundle_records import BundleRecord, JudgedCrops, keep, kept
+from soilpipe.bundles.records import BundleRecord, JudgedCrops, keep, kept
 from soilpipe.config import Project
 from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.holdout import LAST_SHARE, hold_out_of

@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from soilpipe import bundle_gate, refresh_bundle, refresh_steps
+from soilpipe.bundles import gate
 from soilpipe.decisions import Verdict, decisions, in_use
 from soilpipe.detect import weights
 from soilpipe.lineage import line_of, seen_scans
 from soilpipe.models import card_of, list_models, model_path
 from soilpipe.pretrain.memory import read_members
-from soilpipe.refresh import RefreshResult, refresh
-from soilpipe.refresh_state import alone_at_work, read_state, refreshes
-from soilpipe.refresh_words import as_markdown, in_words
+from soilpipe.refresh import bundle as last_steps
+from soilpipe.refresh import steps as first_steps
+from soilpipe.refresh.refresh import RefreshResult, refresh
+from soilpipe.refresh.state import alone_at_work, read_state, refreshes
+from soilpipe.refresh.words import as_markdown, in_words
 from tests.labels.conftest import Season
-from tests.refresh_project import NOW, PLAN, another_week, labelled, unlabelled
+from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled
 from tests.tiny_model import make_model
 
 WEEK = timedelta(days=7)
@@ -52,7 +54,7 @@ def open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     worth after three steps is chance, and not what is tested."""
     allowed = {"LEAST_DAYS": 2, "LEAST_CROPS": 10, "LARGEST_LOSS_OF_FEW": 1.0, "LARGEST_LOSS_OF_A_CLASS": 1.0}
     for name, value in {**allowed, "LEAST_RANK": 0.0}.items():
-        monkeypatch.setattr(bundle_gate, name, value)
+        monkeypatch.setattr(gate, name, value)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_what_was_worse_is_not_put_to_use_and_not_remembered(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(refresh_bundle, "_verdict", lambda *_: Verdict(False, "it is worse", {}))
+        patched.setattr(last_steps, "_verdict", lambda *_: Verdict(False, "it is worse", {}))
         result = run(season, tmp_path / "work")
     assert result.outcome == "refused" and in_use(season.store, "encoder") is None
     assert read_members(season.store) == ()
@@ -170,7 +172,7 @@ def test_another_budget_begins_anew_and_the_same_one_is_taken_up(
 
     def begun(week: int, **changes: Any) -> str:
         plan = PLAN.model_copy(update=changes)
-        return refresh_steps.begin(season.project, season.store, work, plan=plan, now=NOW + week * WEEK).run_id
+        return first_steps.begin(season.project, season.store, work, plan=plan, now=NOW + week * WEEK).run_id
 
     first = begun(0)
     assert begun(1) == first and begun(2, day="monday", hour=5) == first
@@ -182,7 +184,7 @@ def test_a_state_that_cannot_be_read_begins_anew(season: Season, tmp_path: Path)
     work.mkdir()
     (work / "refresh.json").write_text("{")
     (work / "corpus").mkdir()
-    state = refresh_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW)
+    state = first_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW)
     assert state.done == {} and not (work / "corpus").exists()
 
 
@@ -190,7 +192,7 @@ def test_a_scan_from_the_future_does_not_make_all_later_ones_old(tmp_path: Path)
     empty = unlabelled(tmp_path / "empty", weeks=0)
     for number in (4, 4 * 365 * 10):
         empty.scan(number, size=(64, 96))
-    newest = refresh_steps.newest_scan(empty.project, empty.store, NOW)
+    newest = first_steps.newest_scan(empty.project, empty.store, NOW)
     assert newest is not None and f"{newest:%Y-%m-%d}" == "2024-03-07"
 
 
@@ -248,16 +250,16 @@ def _kills() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     def raises(*_: object, **__: object) -> None:
         raise Killed
 
-    for step in refresh_steps.STEPS[:4]:
-        module = refresh_steps if step in ("corpus", "pretrain") else refresh_bundle
+    for step in first_steps.STEPS[:4]:
+        module = first_steps if step in ("corpus", "pretrain") else last_steps
         yield module, "done_with", _raising_at(step)
-    yield refresh_bundle, "promote_bundle", raises
+    yield last_steps, "promote_bundle", raises
     yield memory, "remember", raises
-    yield refresh_bundle, "keep_record", raises
+    yield last_steps, "keep_record", raises
 
 
 def _raising_at(step: str) -> Callable[..., Any]:
-    noted = refresh_steps.done_with
+    noted = first_steps.done_with
 
     def done_with(work: Path, state: Any, which: str, gave: Any) -> Any:
         if which == step:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soilpipe import layout
-from soilpipe.bundle_gate import LEAST_RANK
-from soilpipe.bundle_judging import HoldOutLabels, hold_out_labels, judge
-from soilpipe.bundle_promotion import (
+from soilpipe.bundles.gate import LEAST_RANK
+from soilpipe.bundles.judging import HoldOutLabels, hold_out_labels, judge
+from soilpipe.bundles.promotion import (
     Bundle,
     bundle_in_use,
     bundle_of,
@@ -27,15 +27,15 @@ from soilpipe.bundle_promotion import (
     promote_bundle,
     verdict_on,
 )
-from soilpipe.bundle_records import BundleRecord
+from soilpipe.bundles.records import BundleRecord
 from soilpipe.config import Project
 from soilpipe.decisions import Decision, Verdict
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.lineage import seen_scans
 from soilpipe.model_cache import CARD
 from soilpipe.models import card_of, content_version, model_path, register, resolve
-from soilpipe.refresh_state import Outcome, RefreshRecord, RefreshState, keep_record
-from soilpipe.refresh_steps import (
+from soilpipe.refresh.state import Outcome, RefreshRecord, RefreshState, keep_record
+from soilpipe.refresh.steps import (
     CORPUS,
     DECIDE,
     FIT,

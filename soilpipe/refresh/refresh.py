@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from soilpipe.config import Project, RefreshPlan
-from soilpipe.refresh_bundle import decide_on_bundle, fit_classifier, judge_bundle
-from soilpipe.refresh_state import AtWorkError, RefreshRecord, alone_at_work, forget, refresh_folder
-from soilpipe.refresh_steps import Progress, begin, choose_corpus, pretrain_encoder
+from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier, judge_bundle
+from soilpipe.refresh.state import AtWorkError, RefreshRecord, alone_at_work, forget, refresh_folder
+from soilpipe.refresh.steps import Progress, begin, choose_corpus, pretrain_encoder
 from soilpipe.store import Store
 
 

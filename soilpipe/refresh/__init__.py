@@ -1,0 +1,1 @@
+"""The weekly refresh: what unlabelled scans teach, judged before it is used."""
