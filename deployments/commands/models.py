@@ -126,9 +126,8 @@ def rollback(
     if as_json:
         print_json(decision)
     else:
-        typer.echo(
-            f"{decision.version} is back in place of {decision.previous}, from the next scan on.{_together(decision)}"
-        )
+        told = f"{decision.version} is back in place of {decision.previous}, from the next scan on."
+        typer.echo(told + _bundle_in_use(decision))
 
 
 def _last_week(project: Project, store: Store) -> Callable[[str, str], WeekCounts]:
@@ -149,6 +148,14 @@ def _last_week(project: Project, store: Store) -> Callable[[str, str], WeekCount
 def _together(decision: Decision) -> str:
     """What else of a bundle is in use from a decision on."""
     return "".join(f" In use with it: {role} {version}." for role, version in decision.together.items())
+
+
+def _bundle_in_use(decision: Decision) -> str:
+    """Encoder and classifier in use from a decision on a bundle on: a roll-back of one role takes back both."""
+    if decision.role == "detector":
+        return ""
+    told = ", ".join(f"{role} {decision.version_of(role) or 'none'}" for role in ("encoder", "classifier"))
+    return f" In use now: {told}."
 
 
 def _judged(store: Store, role: str, version: str) -> list[tuple[str, str]]:

@@ -17,8 +17,8 @@ from safetensors.torch import load as read_tensors
 from torch import Tensor, nn
 
 from soilpipe.errors import SoilpipeError
-
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+from soilpipe.model_cache import CARD as CARD
+from soilpipe.model_cache import WEIGHTS as WEIGHTS
 
 
 def version_of(weights: bytes, card: bytes) -> str:

@@ -57,12 +57,7 @@ def save_encoder(folder: Path | str, network: CentrePointNetwork, card: Mapping[
     """
     folder = Path(folder)
     trunk = trunk_of(network)
-    complete = dict(card) | {
-        "architecture": trunk_shape(trunk),
-        "size": encoder_size_of(trunk.architecture),
-        "dim": dim_of(trunk),
-        "embedding": EMBEDDING,
-    }
+    complete = dict(card) | _filled_in(trunk)
     check_card(complete, folder / CARD)
     weights = tensor_bytes({name: value.detach().cpu().contiguous() for name, value in trunk_state(trunk).items()})
     text = card_bytes(complete)
@@ -114,12 +109,19 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
         "um_per_px": detector.info.um_per_px,
         "difference": detector.info.uses_difference,
         "validation": detector.info.validation,
+        **_filled_in(network),
+    }
+    return Encoder(trunk_of(network).eval(), card, version=OF_DETECTOR + detector.info.version, device=device)
+
+
+def _filled_in(network: CentrePointNetwork) -> dict[str, Any]:
+    """What a card says of the network itself."""
+    return {
         "architecture": trunk_shape(network),
         "size": encoder_size_of(network.architecture),
         "dim": dim_of(network),
         "embedding": EMBEDDING,
     }
-    return Encoder(trunk_of(network).eval(), card, version=OF_DETECTOR + detector.info.version, device=device)
 
 
 def read_card(folder: Path | str) -> tuple[dict[str, Any], bytes]:

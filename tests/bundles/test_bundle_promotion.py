@@ -187,6 +187,8 @@ def test_the_commands_take_roles(store: Store, make_bundle: Callable[..., Bundle
     told = said(*asked, "--force", "--reason", "a first one")
     assert f"In use with it: classifier {other.classifier}" in told and bundle_in_use(store) == other
     assert "in use" in said("show", other.classifier, "--role", "classifier")
-    assert "is back in place of" in said("rollback", "--role", "classifier") and bundle_in_use(store) is None
+    told = said("rollback", "--role", "classifier")
+    assert "is back in place of" in told and "In use now: encoder none, classifier none." in told
+    assert bundle_in_use(store) is None
     stranger = make_bundle(5)
     assert "in use is none" in said("promote", stranger.classifier, "--role", "classifier")
