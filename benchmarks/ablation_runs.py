@@ -22,13 +22,14 @@ from soilpipe.detect.fitting import fit
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.starting import Start, make_learner
-from soilpipe.detect.training import BORDER_MM, BORDER_TOLERANCE, DEFAULT_THRESHOLD, UM_PER_PX
+from soilpipe.detect.training import BORDER_TOLERANCE, DEFAULT_THRESHOLD, UM_PER_PX, border_mm
 from soilpipe.detect.validation import judge
 from soilpipe.detect.weights import load_detector, save_detector
 from soilpipe.taxonomy import ROOT
 from soilpipe.tiles import ScanImage
 
 SMALL_MM, LARGE_MM = (0.3, 0.45), (5.0, 30.0)
+COARSE_SHARE = 0.35  # of the crops: from 3 mm on (half scale) animals are of that pass
 OFTEN = 3  # references with an animal at the same place, from which on their median shows it
 
 
@@ -71,7 +72,9 @@ def train(run: Run, plan: Plan, root: Path) -> None:
     samples = samples_of(plan, root, "train", run.variant, half=run.half)
     animals = sum(len(sample.image.boxes) for sample in samples)
     print(f"{run.variant}, seed {run.seed}: {len(samples)} scans, {animals} animals to learn from", flush=True)
-    recipe = Start().recipe(steps=run.steps, batch=run.batch, light=run.light, seed=run.seed)
+    recipe = Start().recipe(
+        steps=run.steps, batch=run.batch, light=run.light, seed=run.seed, coarse_share=COARSE_SHARE
+    )
     learner = make_learner(Start(), (ROOT,), device, run.seed)
 
     def told(done: int, of: int, losses: Any) -> None:
@@ -84,7 +87,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
         learner,
         run.um_per_px,
         recipe,
-        border_mm=BORDER_MM,
+        border_mm=border_mm(run.um_per_px),
         tolerance=BORDER_TOLERANCE,
         device=device,
         checkpoints=Checkpoints(out / "work", {"run": asdict(run), "on": [plan.train_on, plan.seasons]}),
@@ -98,7 +101,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
         "threshold": DEFAULT_THRESHOLD,
         "validation": "none",
         "heads": list(fitted.heads),
-        "border_mm": BORDER_MM,
+        "border_mm": border_mm(run.um_per_px),
         "border_tolerance": BORDER_TOLERANCE,
         "difference": run.variant in ("difference", "nearest"),
         "architecture": fitted.network.architecture,

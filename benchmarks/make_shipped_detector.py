@@ -114,7 +114,8 @@ def train(arguments: argparse.Namespace) -> None:
         taxa=arguments.taxa,
         val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
         recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
-                      learning_rate=arguments.learning_rate, light=1.0),
+                      learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35),
+        scale=arguments.scale,
         device=arguments.device,
         warm_start=arguments.warm_start,
         workers=arguments.workers,
@@ -135,7 +136,8 @@ def main() -> None:
     parser.add_argument("--crowd", type=float, default=200.0, help="animals per 100 cm2 in training, in the middle")
     parser.add_argument("--val-crowd", type=float, default=40.0, help="animals per 100 cm2 in validation")
     parser.add_argument("--taxa", nargs="+", default=TAXA, help="those without examples are left out")
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--scale", type=float, default=0.5, help="of what is read: 0.5 is 600 dpi of the 1200")
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=4e-3)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from soilpipe.local_files import LocalFiles
 
 TEMPORARY = ".tmp"
+ALIKE_S = 2.0  # seconds: times of one object that differ by less are of the same state of it
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class Entry:
     changed: float = 0.0
 
     def is_now(self, current: Entry) -> bool:
-        """Whether a later look shows the same. Servers list times to the millisecond and tell them to the second."""
+        """Whether a later look shows the same. Servers list times to the millisecond and tell them to the second, and
+        one that serves a disk may tell another few milliseconds each time, on either side of a full second."""
         if (self.size, self.version) != (current.size, current.version):
             return False
         if self.version:
-            return int(self.modified) == int(current.modified)
+            return abs(self.modified - current.modified) < ALIKE_S
         return self.modified == current.modified and self.changed in (0.0, current.changed)
 
 

@@ -41,7 +41,8 @@ from soilpipe.taxonomy import Taxonomy
 
 __all__ = ["Recipe", "TrainingError", "train_detector"]
 
-BORDER_MM = 4.0  # animals this long or longer are found by the coarse pass
+BORDER_PX = 72  # of the fine pass: animals this long or longer are found by the coarse pass. Trunks this small learn the
+# boxes of longer ones badly (recall at 94 to 190 px .0 to .13 in the fine pass, .36 in the coarse one)
 BORDER_TOLERANCE = 1.3  # within this factor of the border each pass may answer
 UM_PER_PX = 21.17  # 1200 dpi
 MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in files
@@ -50,6 +51,11 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures (losses)."""
 Grounds = Callable[[LabelSet, LabelSet, float, StageProgress | None], list[Sample]]
 """Unlabelled ground to paste on: from all labels as read, those trained on, and um/px; told how far it is."""
+
+
+def border_mm(um_per_px: float) -> float:
+    """Length from which on the coarse pass finds animals, for a fine pass at that scale."""
+    return round(BORDER_PX * um_per_px / 1000, 2)
 
 
 def train_detector(
@@ -151,7 +157,7 @@ def train_detector(
             "um_per_px": resolution,
             "threshold": DEFAULT_THRESHOLD,
             "validation": "none",
-            "border_mm": BORDER_MM,
+            "border_mm": border_mm(resolution),
             "border_tolerance": BORDER_TOLERANCE,
             "difference": any(sample.references > 0 for sample in training),
             "architecture": network.architecture,
@@ -170,7 +176,7 @@ def train_detector(
             learner,
             resolution,
             recipe,
-            border_mm=BORDER_MM,
+            border_mm=card["border_mm"],
             tolerance=BORDER_TOLERANCE,
             device=target,
             passes=start.passes,

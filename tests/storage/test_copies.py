@@ -35,7 +35,7 @@ def test_no_copy_stays_behind_when_ingest_fails(fails: str, place, monkeypatch, 
     place.deliver(SIX, GOOD)
     monkeypatch.setattr(scan_module, fails, fail)
     with pytest.raises(MemoryError):
-        place.run()
+        pytest.fail(f"nothing went wrong: {place.run()}")
     assert seen == [int(place.s3)]  # the copy was there then, and is not now: see `temporary`
     monkeypatch.undo()
 
