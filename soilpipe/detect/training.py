@@ -41,7 +41,7 @@ from soilpipe.taxonomy import Taxonomy
 
 __all__ = ["Recipe", "TrainingError", "train_detector"]
 
-BORDER_PX = 72  # of the fine pass: longer animals are the coarse pass's. A trunk this small learns boxes of 94 to 190 px
+BORDER_PX = 72  # of the fine pass: longer animals are the coarse pass's. So small a trunk learns boxes of 94 to 190 px
 # badly (recall 0 to .13 on what it was trained on; .36 in the coarse pass)
 BORDER_TOLERANCE = 1.3  # within this factor of the border each pass may answer
 UM_PER_PX = 21.17  # 1200 dpi
