@@ -72,9 +72,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
     samples = samples_of(plan, root, "train", run.variant, half=run.half)
     animals = sum(len(sample.image.boxes) for sample in samples)
     print(f"{run.variant}, seed {run.seed}: {len(samples)} scans, {animals} animals to learn from", flush=True)
-    recipe = Start().recipe(
-        steps=run.steps, batch=run.batch, light=run.light, seed=run.seed, coarse_share=COARSE_SHARE
-    )
+    recipe = Start().recipe(steps=run.steps, batch=run.batch, light=run.light, seed=run.seed, coarse_share=COARSE_SHARE)
     learner = make_learner(Start(), (ROOT,), device, run.seed)
 
     def told(done: int, of: int, losses: Any) -> None:

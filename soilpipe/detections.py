@@ -1,7 +1,8 @@
 """Detection files: what one analysis found on one scan.
 
 A file with the full schema and no row says "looked, found nothing". They are the truth: never changed once written,
-except by the same analysis of the same scan, which gives the same bytes.
+except by the same analysis of the same scan, which gives the same bytes. They are sealed, since Parquet without a
+checksum reads one flipped bit in ten as another number, and says nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,28 @@ from soilpipe import layout
 from soilpipe.errors import SoilpipeError
 from soilpipe.parquet import from_parquet, to_parquet
 from soilpipe.schemas import DETECTION_FILE
+from soilpipe.seals import UNSEALED, is_damaged, sealed
 from soilpipe.store import Store
 from soilpipe.touched import touch_scan
 
 METADATA_KEY = b"soilpipe"
-REMEDY = "delete it, and the next run detects the scan again"
+REMEDY = "`soilpipe verify` names the command that detects the scan again"
 
 
 class DetectionFileError(SoilpipeError):
     """A detection file cannot be read, or does not have the schema."""
+
+
+class DamagedDetectionsError(DetectionFileError):
+    """A detection file that is there is not what was written. ``what``: what is wrong with it, without a remedy."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(key, what)
+        self.key = key
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.what}; {REMEDY}"
 
 
 class DetectionFile(NamedTuple):
@@ -107,40 +121,47 @@ def write_detection_file(
     )
     key = layout.detection_file(analysis_id, scan_id)
     touch_scan(store, scan_id)
-    store.write_if_changed(key, to_parquet(table, {METADATA_KEY.decode(): told}, small=True))
+    data = to_parquet(table, {METADATA_KEY.decode(): told, **UNSEALED}, small=True)
+    store.write_if_changed(key, sealed(data))
     return key
 
 
 def read_detection_file(store: Store, analysis_id: str, scan_id: str) -> DetectionFile:
     """Read one file and check its schema.
 
-    Raises FileNotFoundError when the scan was not analysed, DetectionFileError when the file is damaged or foreign.
+    Raises FileNotFoundError when the scan was not analysed, DamagedDetectionsError when the file is damaged or foreign.
     """
     key = layout.detection_file(analysis_id, scan_id)
     return parse_detection_file(store.read_bytes(key), key)
 
 
 def parse_detection_file(data: bytes, key: str) -> DetectionFile:
-    """The file's table and metadata; ``key`` is named in errors. Columns of later releases are left out."""
+    """The file's table and metadata; ``key`` is where it lies. Columns of later releases are left out.
+
+    Raises DamagedDetectionsError when it is not, to the byte, what was written (files from before the seal: when it
+    cannot be read), or holds what another analysis or scan has there.
+    """
+    if is_damaged(data):
+        raise DamagedDetectionsError(key, "is not as it was written: its seal is broken")
     try:
         table = from_parquet(data)
         metadata = json.loads((table.schema.metadata or {})[METADATA_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DetectionFileError(
-            f"{key} is not a whole detection file ({type(error).__name__}: {error}); delete it, and the next run "
-            "detects the scan again"
-        ) from error
+        raise DamagedDetectionsError(key, f"is not a whole detection file ({type(error).__name__}: {error})") from error
     absent = [f.name for f in DETECTION_FILE if f.name not in table.schema.names]
     if absent:
-        raise DetectionFileError(f"{key} lacks the columns {', '.join(absent)}; {REMEDY}")
+        raise DamagedDetectionsError(key, f"lacks the columns {', '.join(absent)}")
     try:
         if not table.schema.equals(DETECTION_FILE):
             table = table.select(DETECTION_FILE.names).cast(DETECTION_FILE)
     except (pa.ArrowException, ValueError) as error:
-        raise DetectionFileError(f"{key}: {error}; {REMEDY}") from error
+        raise DamagedDetectionsError(key, f"does not have the columns' types ({error})") from error
     nulls = [f.name for f in DETECTION_FILE if not f.nullable and table[f.name].null_count]
     if nulls:
-        raise DetectionFileError(f"{key}: nulls in {', '.join(nulls)}; {REMEDY}")
+        raise DamagedDetectionsError(key, f"has nulls in {', '.join(nulls)}")
+    told = metadata.get("analysis_id"), metadata.get("scan_id")
+    if all(told) and layout.detection_file(*map(str, told)) != key:
+        raise DamagedDetectionsError(key, f"holds the detections of scan {told[1]} under analysis {told[0]}")
     return DetectionFile(table, metadata)
 
 
