@@ -10,14 +10,17 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.detections import (
+    DamagedDetectionsError,
     DetectionFileError,
     detected_scans,
     detection_table,
+    parse_detection_file,
     read_detection_file,
     write_detection_file,
 )
 from soilpipe.parquet import to_parquet
 from soilpipe.schemas import DETECTION_FILE
+from soilpipe.seals import sealed
 from soilpipe.store import Store
 
 SCAN = "A20-20240306T060000-1a2b3c4d"
@@ -86,8 +89,43 @@ def test_the_same_detections_are_the_same_bytes(store: Store) -> None:
 def test_a_file_cut_short_is_told_with_a_remedy(store: Store, cut: int) -> None:
     key = write_detection_file(store, ANALYSIS, SCAN, two(), {})
     store.write_bytes(key, store.read_bytes(key)[:cut])
-    with pytest.raises(DetectionFileError, match=r"delete it, and the next run\s+detects"):
+    with pytest.raises(DamagedDetectionsError, match="`soilpipe verify` names the command"):
         read_detection_file(store, ANALYSIS, SCAN)
+
+
+def test_no_flipped_bit_passes_for_another_number(store: Store) -> None:
+    key = write_detection_file(store, ANALYSIS, SCAN, two(), {"references": [{"scan_id": "x", "dy": 0.25}]})
+    whole, good = store.read_bytes(key), read_detection_file(store, ANALYSIS, SCAN)
+    told = 0
+    for place in range(0, len(whole), 11):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        try:
+            table, metadata = parse_detection_file(bytes(flipped), key)
+        except DamagedDetectionsError:
+            told += 1
+        else:  # in the word that says where the seal is
+            assert (table.equals(good.table), metadata) == (True, good.metadata)
+    assert told > len(range(0, len(whole), 11)) - 5
+
+
+def test_a_file_from_before_the_seal_is_read(store: Store) -> None:
+    told = f'{{"scan_id": "{SCAN}", "analysis_id": "{ANALYSIS}"}}'
+    store.write_bytes(layout.detection_file(ANALYSIS, SCAN), to_parquet(two(), {"soilpipe": told}, small=True))
+    assert read_detection_file(store, ANALYSIS, SCAN).table.num_rows == 2
+
+
+def test_a_file_that_lies_where_another_belongs_is_told(store: Store) -> None:
+    key = write_detection_file(store, ANALYSIS, SCAN, two(), {})
+    other = SCAN.replace("T06", "T12")
+    store.write_bytes(layout.detection_file(ANALYSIS, other), store.read_bytes(key))
+    with pytest.raises(DamagedDetectionsError, match=f"holds the detections of scan {SCAN}"):
+        read_detection_file(store, ANALYSIS, other)
+
+
+def test_only_what_left_a_place_for_the_seal_is_sealed() -> None:
+    with pytest.raises(ValueError, match="this has 0"):
+        sealed(b"no place")
 
 
 def test_a_foreign_parquet_file_is_told(store: Store) -> None:

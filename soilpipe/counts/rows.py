@@ -16,7 +16,7 @@ from soilpipe.counts.abundance import MIN_USABLE_FRACTION, UNRANKED, Lineages, T
 from soilpipe.counts.matching import STATIONARY_SCANS, Seen, follow
 from soilpipe.counts.slots import Slot
 from soilpipe.counts.truth import Truth, read_detections
-from soilpipe.detections import DetectionFile, DetectionFileError
+from soilpipe.detections import DamagedDetectionsError, DetectionFile, DetectionFileError
 from soilpipe.ingest.mask_files import read_mask
 from soilpipe.ingest.quality import Quality
 from soilpipe.ingest.receipts import KnownScan
@@ -109,6 +109,8 @@ def _hidden_or_problem(
     store: Store, receipt: KnownScan, file: DetectionFile | DetectionFileError
 ) -> list[bool | None] | str:
     """Which boxes lie in the masked part of the window, None when the receipt is from before the mask; or why not."""
+    if isinstance(file, DamagedDetectionsError):
+        return f"{file.key} {file.what}; the next run detects the scan again"  # it finds it in the state of the series
     if isinstance(file, DetectionFileError):
         return str(file)
     boxes, quality = _sides(file), receipt.quality

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from soilpipe import layout
-from soilpipe.config import Project
+from soilpipe.config import Project, Scanner
 from soilpipe.counts.project_tables import project_tables
 from soilpipe.counts.series import SeriesSummary, build_series, same_table, series_files, stored_as_of
 from soilpipe.counts.series import series_keys as _series_keys
 from soilpipe.counts.tables import scanner_tables, scanner_timetable
 from soilpipe.counts.truth import Truth, read_detections, read_truth
-from soilpipe.detections import DetectionFileError
+from soilpipe.detections import DamagedDetectionsError, DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
 from soilpipe.ingest.receipts import Receipt, known_scan, list_receipts, seal_of
@@ -78,7 +78,7 @@ def verify(
             problems.append(Problem("record", scanner.id, str(error)))
             continue
         problems += _receipt_problems(truth, whole)
-        problems += _detection_problems(store, truth)
+        problems += _detection_problems(store, scanner, truth)
         problems += _series_problems(project, store, scanner.id, truth)
         if since is None and sample is None:
             problems += _quarantine_problems(store, scanner.id)
@@ -176,15 +176,22 @@ def _quarantine_problems(store: Store, scanner_id: str) -> Iterator[Problem]:
             yield Problem("quarantine", layout.quarantine_folder(scanner_id, content), str(error))
 
 
-def _detection_problems(store: Store, truth: Truth) -> Iterator[Problem]:
+def _detection_problems(store: Store, scanner: Scanner, truth: Truth) -> Iterator[Problem]:
     for analysis_id, scans in truth.detected.items():
         for scan_id, file in read_detections(store, ((analysis_id, scan_id) for scan_id in sorted(scans))):
             key = layout.detection_file(analysis_id, scan_id)
-            if isinstance(file, DetectionFileError):
+            if isinstance(file, DamagedDetectionsError):
+                yield Problem("detections", key, f"{file.what}; {_detect_again(scanner, truth, analysis_id, scan_id)}")
+            elif isinstance(file, DetectionFileError):
                 yield Problem("detections", key, str(file))
-            elif (file.metadata.get("scan_id"), file.metadata.get("analysis_id")) != (scan_id, analysis_id):
-                what = "holds the detections of another scan or analysis; delete it, then rebuild and run again"
-                yield Problem("detections", key, what)
+
+
+def _detect_again(scanner: Scanner, truth: Truth, analysis_id: str, scan_id: str) -> str:
+    """The command that makes a damaged file again; one from which nothing is counted is in nobody's way."""
+    if scan_id not in truth.receipts or truth.analysis_id_at(truth.times[scan_id]) != analysis_id:
+        return "nothing is counted from it: delete it"
+    day = f"{truth.times[scan_id].astimezone(scanner.zone):%Y-%m-%d}"
+    return f"`soilpipe run --scanner {scanner.id} --since {day} --until {day}` detects the scan again"
 
 
 def _series_problems(project: Project, store: Store, scanner_id: str, truth: Truth) -> Iterator[Problem]:

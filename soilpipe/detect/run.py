@@ -15,7 +15,12 @@ from soilpipe.background import Registration, choose_references, register_all
 from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detections, Detector, Identifies, Identities
 from soilpipe.detect.measure import measure
-from soilpipe.detections import detection_table, read_detection_file, write_detection_file
+from soilpipe.detections import (
+    DamagedDetectionsError,
+    detection_table,
+    read_detection_file,
+    write_detection_file,
+)
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.clock import scan_times, to_utc
 from soilpipe.ingest.quarantine import superseded_scans
@@ -104,10 +109,11 @@ def _open(store: Store, scan_id: str, um_per_px: float) -> ScanImage | None:
 def _references(
     project: Project, store: Store, receipt: Receipt, analysis: Analysis, um_per_px: float
 ) -> list[ScanImage]:
-    """Those that the scan's file under this analysis names; without a file, those that suit and have their pixels."""
+    """Those that the scan's file under this analysis names; without a file, or with one that is damaged, those that
+    suit and have their pixels."""
     try:
         named = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
-    except FileNotFoundError:
+    except (FileNotFoundError, DamagedDetectionsError):
         return suitable_references(store, project.scanner(receipt.scanner_id), receipt, um_per_px)
     images = []
     for reference in named:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from soilpipe.analyses import publications
 from soilpipe.config import Project
-from soilpipe.detections import DetectionFile, read_detection_file
+from soilpipe.detections import DamagedDetectionsError, DetectionFile, read_detection_file
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.labels import coco, cvat, label_studio
 from soilpipe.labels.guide import guide
@@ -170,8 +170,8 @@ class _Found:
         analysis_id = self._analyses[scanner_id]
         try:
             return None if analysis_id is None else read_detection_file(self._store, analysis_id, scan_id)
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, DamagedDetectionsError):
+            return None  # `soilpipe verify` tells; there is nothing to begin from in this scan
 
 
 def _of_person(tile: Tile, label: TileLabel) -> tuple[tuple[ToolBox, ...], str]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from soilpipe import layout
 from soilpipe.analyses import read_analysis
+from soilpipe.counts.series import build_series
 from soilpipe.counts.undetected import Undetected, publish_and_list_undetected
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
@@ -44,3 +48,33 @@ def test_only_what_lies_before_a_waiting_file_and_within_the_period_is_listed(se
     assert [s for s, _ in listed(season, "first", since=START + 6 * HOUR, before=START + 18 * HOUR)] == scans[1:3]
     assert [s for s, _ in listed(season, "first", until=START + 6 * HOUR)] == scans[:1]
     assert listed(season, "first")[0][1] == first
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-700], lambda data: data[:99] + b"x" + data[100:]]
+)
+def test_a_damaged_file_that_the_series_met_is_made_again(season: Any, damage: Any) -> None:
+    first = season.analysis("first")
+    season.publish(first)
+    good, bad = (season.scan(START + hours * HOUR, analysis_id=first) for hours in (0, 6))
+    key = layout.detection_file(first, bad)
+    season.store.write_bytes(key, damage(season.store.read_bytes(key)))
+    summary = build_series(season.project, season.store, "A20", START + 24 * HOUR)
+    assert len(summary.problems) == 1 and key in summary.problems[0]
+    assert "the next run detects the scan again" in summary.problems[0]
+    assert listed(season, "first") == [(bad, first)]
+    season.detect(bad, (), first)
+    assert listed(season, "first") == []
+    assert build_series(season.project, season.store, "A20", START + 24 * HOUR).problems == ()
+    assert good
+
+
+def test_of_a_period_that_is_named_every_file_is_read(season: Any) -> None:
+    first = season.analysis("first")
+    season.publish(first)
+    scans = [season.scan(START + hours * HOUR, analysis_id=first) for hours in (0, 6, 12)]
+    build_series(season.project, season.store, "A20", START + 24 * HOUR)
+    for scan_id in scans:
+        season.store.write_bytes(layout.detection_file(first, scan_id), b"")
+    assert listed(season, "first") == []
+    assert listed(season, "first", since=START + 6 * HOUR, until=START + 7 * HOUR) == [(scans[1], first)]

@@ -84,8 +84,19 @@ def test_scans_that_a_person_put_aside_are_still_kept_whole(sound: Any, monkeypa
 def test_a_damaged_detection_file_is_found(sound: Any) -> None:
     key = sound.store.list("detections")[0].key
     sound.store.write_bytes(key, b"PAR1 but no more")
-    kinds = {(p.kind, p.key) for p in check(sound)}
-    assert ("detections", key) in kinds
+    (problem,) = (p for p in check(sound) if p.kind == "detections")
+    assert problem.key == key
+    assert (
+        "`soilpipe run --scanner A20 --since 2024-03-06 --until 2024-03-06` detects the scan again" in problem.message
+    )
+
+
+def test_a_damaged_detection_file_from_which_nothing_is_counted_can_be_deleted(sound: Any) -> None:
+    sound.publish(sound.analysis("second"), START)
+    key = sound.store.list("detections")[0].key
+    sound.store.write_bytes(key, b"")
+    (problem,) = (p for p in check(sound) if p.kind == "detections")
+    assert (problem.key, problem.message[-9:]) == (key, "delete it")
 
 
 def test_a_detection_file_of_another_scan_is_found(sound: Any) -> None:
