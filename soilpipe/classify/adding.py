@@ -22,7 +22,7 @@ from soilpipe.classify.head import Head
 from soilpipe.classify.label_facts import image_facts
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.training import Progress, trained_on
-from soilpipe.classify.unknown import fit_limits
+from soilpipe.classify.unknown import fit_limits_of_added
 from soilpipe.classify.weights import load_classifier, save_classifier
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.labelled import Where, only
@@ -70,10 +70,9 @@ def add_taxa(
         calibration=_with_rare(classifier.calibration, len(new)),
         examples=joined([classifier.examples, fresh], classifier.space.dim),
     )
-    limits = fit_limits(unmeasured.references, np.array(unmeasured.examples.scanners, object))
-    before = len(classifier.classes)
-    whole = replace(unmeasured, unknown_limits=np.concatenate([classifier.unknown_limits, limits[before:]]))
-    return Added(whole, {taxon: counts[taxon] for taxon in new})
+    scanners = np.array(unmeasured.examples.scanners, object)
+    limits = fit_limits_of_added(unmeasured.references, scanners, classifier.unknown_limits)
+    return Added(replace(unmeasured, unknown_limits=limits), {taxon: counts[taxon] for taxon in new})
 
 
 def _with_unknown(head: Head, count: int) -> Head:

@@ -23,12 +23,11 @@ from soilpipe.classify.evaluation import figures_of
 from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples
 from soilpipe.classify.folds import Folds, make_folds
 from soilpipe.classify.head import DECAYS, Head, fit_head
+from soilpipe.classify.left_out import LEAST_CROPS, left_out_distances, place
 from soilpipe.classify.prototypes import References
-from soilpipe.classify.space import Space, fit_space
+from soilpipe.classify.space import Space
 from soilpipe.classify.unknown import fit_limits
 from soilpipe.taxonomy import Taxonomy
-
-LEAST_CROPS = 2  # of all: fewer make no space
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def fit_classifier(
     probabilities = calibration.probabilities(by_decay[decay], elsewhere)
     chosen = choose_threshold(tree_of(lineages), probabilities, held_labels, alpha)
     parts = _fit(kept, labels[folds.kept], len(classes), (decay,))
+    left_out = left_out_distances(examples, labels, folds, len(classes))
     classifier = Classifier(
         lineages=lineages,
         space=parts.space,
@@ -88,7 +88,7 @@ def fit_classifier(
         calibration=calibration,
         threshold=chosen.threshold,
         limit=fit_limit(probabilities, held_labels, alpha),
-        unknown_limits=fit_limits(parts.references, np.array(kept.scanners, object)),
+        unknown_limits=fit_limits(left_out, labels),
         examples=kept,
         card={"alpha": alpha},
     )
@@ -117,9 +117,8 @@ def _in_order(examples: Examples, taxonomy: Taxonomy) -> tuple[str, ...]:
 
 
 def _fit(examples: Examples, labels: np.ndarray, classes: int, decays: Sequence[float]) -> _Parts:
-    space = fit_space(examples.embeddings, examples.sizes_mm, labels, classes)
+    space, references = place(examples, labels, classes)
     coordinates = space.coordinates(examples.embeddings, examples.sizes_mm)
-    references = References(space.directions(examples.embeddings, examples.sizes_mm), labels, classes)
     heads = {decay: fit_head(coordinates, labels, classes, decay=decay) for decay in decays}
     return _Parts(space, references, heads)
 
