@@ -2,8 +2,8 @@
 
 Probabilities of the classes are summed up the taxonomy. From the root the answer goes down, always to the likelier
 child, as long as that child's probability passes the threshold. Where not even the root's does, there is no answer.
-The threshold is the lowest for which the error among answers stays under alpha: on crops of held-out scanners the upper
-bound of that error is taken (Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks").
+The threshold is the lowest for which the error among answers stays under alpha on crops of held-out scanners: with a
+doubt of one in ten where they are enough to say so, else on average (`choose_threshold`).
 """
 
 from __future__ import annotations
@@ -140,12 +140,21 @@ class Chosen(NamedTuple):
 
 
 def choose_threshold(tree: Tree, probabilities: np.ndarray, labels: np.ndarray, alpha: float) -> Chosen:
-    """The lowest threshold whose error among answers is below `alpha`, with a doubt of DOUBT.
+    """The lowest threshold whose error among answers is below `alpha`.
 
-    Thresholds are tried from the highest down, and the first that fails ends it: so a doubt of DOUBT holds for all of
-    them together (fixed sequence testing, as in Angelopoulos et al. 2021, "Learn then Test").
-    probabilities (n, classes), labels (n,): of held-out scanners, drawn as they come. Where the crops are too few to
-    show it, the threshold is the one above which none of them is answered wrongly, at least 1 - alpha.
+    probabilities (n, classes), labels (n,): of held-out scanners, drawn as they come. What is promised for crops drawn
+    like them depends on how many there are, and `told` says which it is:
+
+    - with a doubt of DOUBT, from about a hundred answers on (at an alpha of 5 %): the upper bound of the error among
+      them is below alpha (Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks"). Thresholds
+      are tried from the highest down and the first that fails ends it, so the doubt holds for all of them together
+      (fixed sequence testing, as in Angelopoulos et al. 2021, "Learn then Test");
+    - on average over the crops that might have been drawn, from 1 / alpha answers on: one more error than was seen,
+      divided by the answers, is at most alpha. This is the Benjamini-Hochberg rule with conformal p-values (Jin and
+      Candès 2023, "Selection by Prediction with Conformal p-values"), stopped where it first fails, since the share
+      answered is taken from the same crops;
+    - with fewer, or where the surest answers are wrong, nothing can be shown. The threshold is then one above which
+      none of them is answered wrongly, at least 1 - alpha: right as far as the probabilities are.
     """
     if len(labels) == 0:
         told = "1 - alpha: no crop of a scan drawn as it comes was held out"
@@ -153,24 +162,47 @@ def choose_threshold(tree: Tree, probabilities: np.ndarray, labels: np.ndarray, 
     paths = tree.paths(probabilities)
     first = paths.probabilities[:, 0]
     wrong = _first_wrong(tree, paths, labels)
+    steps = paths.probabilities[paths.nodes >= 0]
+    lowest, promise = _without_doubt(first, wrong, steps, alpha), f"with a doubt of {DOUBT:g}"
+    if lowest is None:
+        lowest, promise = _on_average(first, wrong, steps, alpha), "on average; for more, more crops are needed"
+    if lowest is None:
+        lowest = max(1.0 - alpha, float(np.nextafter(wrong.max(), 2.0)))
+        promise = ""
+    answered, errors = int((first >= lowest).sum()), int((wrong >= lowest).sum())
+    told = f"error among answers on held-out scanners: {errors} of {answered}, so below {alpha:g} {promise}"
+    if not promise:
+        told = (
+            f"{len(labels)} held-out crops are too few to show an error below {alpha:g}; none of them is wrong above it"
+        )
+    error = errors / answered if answered else math.nan
+    bound = upper_bound(errors, answered) if answered else math.nan
+    return Chosen(lowest, answered / len(labels), error, bound, told)
+
+
+def _without_doubt(first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float) -> float | None:
     lowest = None
-    for step in np.quantile(paths.probabilities[paths.nodes >= 0], np.linspace(1, 0, STEPS), method="lower"):
+    for step in np.quantile(steps, np.linspace(1, 0, STEPS), method="lower"):
         answered, errors = int((first >= step).sum()), int((wrong >= step).sum())
         if _at_most(SPARE, answered, alpha) > DOUBT:
             continue  # so few are answered that a single unlucky one would end it
         if errors > alpha * answered or _at_most(errors, answered, alpha) > DOUBT:
             break
         lowest = float(step)
-    if lowest is not None:
-        answered, errors = int((first >= lowest).sum()), int((wrong >= lowest).sum())
-        told = f"error among answers on held-out scanners: {errors} of {answered}"
-        return Chosen(lowest, answered / len(labels), errors / answered, upper_bound(errors, answered), told)
-    threshold = max(1.0 - alpha, float(np.nextafter(wrong.max(), 2.0)))
-    answered, errors = int((first >= threshold).sum()), int((wrong >= threshold).sum())
-    told = f"{len(labels)} held-out crops are too few to show an error below {alpha:g}; none of them is wrong above it"
-    error = errors / answered if answered else math.nan
-    bound = upper_bound(errors, answered) if answered else math.nan
-    return Chosen(threshold, answered / len(labels), error, bound, told)
+    return lowest
+
+
+def _on_average(first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float) -> float | None:
+    tried = np.unique(steps)
+    answered = len(first) - np.searchsorted(np.sort(first), tried)
+    errors = len(wrong) - np.searchsorted(np.sort(wrong), tried)
+    will_do = errors + 1 <= alpha * answered
+    if not will_do.any():
+        return None
+    place = int(np.flatnonzero(will_do)[-1])
+    while place > 0 and will_do[place - 1]:  # not to the lowest of all, which is the luckiest
+        place -= 1
+    return float(tried[place])
 
 
 def _first_wrong(tree: Tree, paths: Paths, labels: np.ndarray) -> np.ndarray:

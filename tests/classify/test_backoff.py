@@ -101,6 +101,38 @@ def test_the_error_among_answers_stays_below_alpha_on_other_crops() -> None:
     assert np.mean(answered) > 1000  # of about 1600 that the best threshold would answer
 
 
+@pytest.mark.parametrize(("crops", "least_answered"), [(30, 0.4), (60, 0.55), (100, 0.6)])
+def test_with_few_crops_most_are_answered_and_the_error_is_below_alpha_on_average(
+    crops: int, least_answered: float
+) -> None:
+    """The best threshold would answer 77 % of these; with a doubt of one in ten it were 57 % at best, or none."""
+    rng = np.random.default_rng(7)
+    probabilities = rng.dirichlet(np.full(len(CLASSES), 0.08), 4000)
+    labels = (probabilities.cumsum(axis=1) > rng.random(4000)[:, None]).argmax(axis=1)
+    judged = slice(2000, None)
+    paths = TREE.paths(probabilities[judged])
+    truth = labels[judged]
+    errors, answered = [], []
+    for _ in range(60):
+        few = rng.choice(2000, crops, replace=False)
+        chosen = choose_threshold(TREE, probabilities[few], labels[few], alpha=0.05)
+        nodes, _ = TREE.answers(paths, chosen.threshold)
+        said = nodes >= 0
+        answered.append(said.mean())
+        errors.append((~TREE.holds[nodes[said], truth[said]]).mean() if said.any() else 0.0)
+    print(f"{crops} crops: error among answers {np.mean(errors):.4f}, {np.mean(answered):.3f} answered")
+    assert np.mean(errors) <= 0.05 + 0.005
+    assert np.mean(answered) >= least_answered
+
+
+def test_a_threshold_says_what_it_promises() -> None:
+    sure = np.tile([0.96, 0.02, 0.005, 0.005, 0.005, 0.005], (40, 1))
+    told = choose_threshold(TREE, sure, np.zeros(40, np.int64), alpha=0.05)
+    assert told.answered == 1.0 and "0 of 40, so below 0.05 on average" in told.told
+    told = choose_threshold(TREE, np.tile(sure, (5, 1)), np.zeros(200, np.int64), alpha=0.05)
+    assert told.answered == 1.0 and "0 of 200, so below 0.05 with a doubt of 0.1" in told.told
+
+
 def test_the_threshold_is_the_lowest_that_will_do() -> None:
     probabilities, labels = drawn(3000, 5)
     chosen = choose_threshold(TREE, probabilities, labels, alpha=0.05)
