@@ -74,13 +74,17 @@ def detect_undetected(run: Run) -> None:
         run.tell("detect", "nothing is detected while it is unknown what waits in the inbox", "warning")
         return
     before = run.earliest_waiting()
-    scans = run.attempt("detector", find_undetected, run.project_file, run.scanner_id, run.since, run.until, before)
-    for number, scan in enumerate(scans or (), start=1):
-        found = run.attempt(scan.scan_id, detect_scan, run.project_file, scan)
-        if found is None:
+    found = run.attempt("detector", find_undetected, run.project_file, run.scanner_id, run.since, run.until, before)
+    for scan_id, sentence in found.cannot if found else ():
+        run.problems.note(scan_id, sentence)
+        run.tell("detect", sentence, "error")
+    scans = found.scans if found else ()
+    for number, scan in enumerate(scans, start=1):
+        done = run.attempt(scan.scan_id, detect_scan, run.project_file, scan)
+        if done is None:
             run.tell("detect", str(run.problems.found[-1]), "error", number, len(scans))
         else:
-            run.tell("detect", f"{scan.scan_id}: {found.n} found", "info", number, len(scans))
+            run.tell("detect", f"{scan.scan_id}: {done.n} found", "info", number, len(scans))
 
 
 def publish_counts(run: Run) -> None:

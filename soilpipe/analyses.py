@@ -116,7 +116,12 @@ def publish(store: Store, scanner_id: str, analysis_id: str, from_: datetime | N
     before = publications(store, scanner_id)
     if before and before[-1].analysis_id == analysis_id and before[-1].order[0] <= (from_ or BEGINNING):
         return before[-1]
-    sequence = 1 + max((p.sequence for p in before), default=-1)
+    return _write_publication(store, scanner_id, analysis_id, from_, 1 + max((p.sequence for p in before), default=-1))
+
+
+def _write_publication(
+    store: Store, scanner_id: str, analysis_id: str, from_: datetime | None, sequence: int
+) -> Publication:
     publication = Publication.model_validate(
         {"scanner_id": scanner_id, "analysis_id": analysis_id, "from": from_, "sequence": sequence}
     )
@@ -124,6 +129,25 @@ def publish(store: Store, scanner_id: str, analysis_id: str, from_: datetime | N
     key = layout.record(PUBLICATIONS, f"{scanner_id}/{sequence:06d}-{analysis_id}")
     store.write_json(key, publication.model_dump(mode="json", by_alias=True))
     return publication
+
+
+def publish_between(store: Store, scanner_id: str, analysis_id: str, since: datetime, until: datetime | None) -> None:
+    """Let the scanner's series show ``analysis_id`` for scans captured at or after ``since`` and before ``until``.
+
+    What holds at ``until`` and later stays (None: there is nothing later). Records are added and none is changed. They
+    come latest first, so that who is killed in between has published a later part of the period, and no more than it.
+    """
+    before = publications(store, scanner_id)
+    inner = {p.from_ for p in before if p.from_ is not None and since < p.from_ and (until is None or p.from_ < until)}
+    wanted = [(begin, analysis_id) for begin in sorted({since, *inner}, reverse=True)]
+    if until is not None and not any(p.from_ == until for p in before):
+        after = published_analysis(before, until)
+        wanted = [*([(until, after)] if after is not None and after != analysis_id else []), *wanted]
+    sequence = max((p.sequence for p in before), default=-1)
+    for begin, shown in wanted:
+        if begin == until or published_analysis(before, begin) != analysis_id:
+            sequence += 1
+            _write_publication(store, scanner_id, shown, begin, sequence)
 
 
 def publications(store: Store, scanner_id: str) -> list[Publication]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from tasks.opened import opened
-from tasks.retries import IO_TASK
+from tasks.retries import IO_TASK, may_pass
 
 if TYPE_CHECKING:
     from soilpipe.counts.undetected import Undetected
@@ -17,19 +18,40 @@ if TYPE_CHECKING:
     from soilpipe.detect.run import DetectedScan
 
 
+@dataclass(frozen=True)
+class ToDetect:
+    """``scans``: to be detected, oldest first. ``cannot``: what can't be, by a scan of each, and the command for it."""
+
+    scans: tuple[Undetected, ...]
+    cannot: tuple[tuple[str, str], ...] = ()
+
+
 @task(name="find-undetected", task_run_name="which scans of {scanner_id} to detect", tags=["detect"], **IO_TASK)
 def find_undetected(
     project_file: str, scanner_id: str, since: datetime | None, until: datetime | None, before: datetime | None
-) -> tuple[Undetected, ...]:
-    """The scans to detect, oldest first, earlier than `before`: a file of that time still waits in the inbox."""
-    from soilpipe.analyses import analysis_of
+) -> ToDetect:
+    """The scans to detect, earlier than `before`: a file of that time still waits in the inbox."""
+    from soilpipe.analyses import analysis_of, read_analysis
+    from soilpipe.counts.redetect import cannot_be_made
     from soilpipe.counts.undetected import publish_and_list_undetected
+    from soilpipe.errors import SoilpipeError
 
     project, store = opened(project_file)
     analysis = analysis_of(current_detector(project_file).info)
-    return publish_and_list_undetected(
-        store, project.scanner(scanner_id), analysis, before=before, since=since, until=until
-    )
+    scanner = project.scanner(scanner_id)
+    found = publish_and_list_undetected(store, scanner, analysis, before=before, since=since, until=until)
+    cannot: list[tuple[str, str]] = []
+    gone: set[str] = set()
+    for analysis_id in dict.fromkeys(scan.analysis_id for scan in found if scan.analysis_id != analysis.id):
+        try:
+            detector_of(project_file, analysis_id)
+        except SoilpipeError as error:
+            if may_pass(error):
+                raise
+            waiting = [scan for scan in found if scan.analysis_id == analysis_id]
+            cannot += cannot_be_made(scanner, read_analysis(store, analysis_id), waiting)
+            gone.add(analysis_id)
+    return ToDetect(tuple(scan for scan in found if scan.analysis_id not in gone), tuple(cannot))
 
 
 @task(name="detect-scan", task_run_name="detect {scan.scan_id}", tags=["detect"], **IO_TASK)

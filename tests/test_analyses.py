@@ -16,6 +16,7 @@ from soilpipe.analyses import (
     analysis_of,
     publications,
     publish,
+    publish_between,
     publish_current,
     published_analysis,
     read_analysis,
@@ -163,3 +164,53 @@ def test_a_record_that_was_edited_is_told(store: Store) -> None:
     store.write_json(key, {"scanner_id": "A20"})
     with pytest.raises(AnalysisError, match="records must not be edited"):
         publications(store, "A20")
+
+
+def shown(store: Store, *hours: int) -> list[str | None]:
+    published = publications(store, "A20")
+    return [published_analysis(published, T0 + hour * HOUR) for hour in hours]
+
+
+def test_a_period_in_the_past_gets_an_analysis_and_the_time_around_it_keeps_its_own(store: Store) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20", B, T0 + 24 * HOUR)
+    publish_between(store, "A20", C, T0 + 12 * HOUR, T0 + 36 * HOUR)
+    assert shown(store, -99, 11, 12, 23, 24, 35, 36, 999) == [A, A, C, C, C, C, B, B]
+    count = len(publications(store, "A20"))
+    publish_between(store, "A20", C, T0 + 12 * HOUR, T0 + 36 * HOUR)
+    assert len(publications(store, "A20")) == count  # it holds already
+    publish_between(store, "A20", B, T0, None)
+    assert shown(store, -1, 0, 12, 24, 36, 999) == [A, B, B, B, B, B]
+
+
+def test_killed_between_the_records_of_a_period_nothing_outside_of_it_has_changed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, "A20", A, None)
+    publish(store, "A20", B, T0 + 24 * HOUR)
+    write = Store.write_json
+    for within in ([A, A, B, B], [A, A, C, C]):
+        written: list[str] = []
+
+        def killed_after_one(self: Store, key: str, value: Any, written: list[str] = written) -> None:
+            if written:
+                raise KeyboardInterrupt
+            written.append(key)
+            write(self, key, value)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Store, "write_json", killed_after_one)
+            publish_between(store, "A20", C, T0 + 12 * HOUR, T0 + 36 * HOUR)
+        assert shown(store, -1, 11, 36, 999) == [A, A, B, B]
+        assert shown(store, 12, 23, 24, 35) == within
+    publish_between(store, "A20", C, T0 + 12 * HOUR, T0 + 36 * HOUR)
+    assert shown(store, 11, 12, 23, 24, 35, 36) == [A, C, C, C, C, B]
+
+
+def test_the_next_model_is_published_from_the_next_scan_also_after_a_period_of_the_past(store: Store) -> None:
+    publish_current(store, "A20", A, scans(0, 6))
+    detect(store, A, 0, 6, 12)
+    publish_between(store, "A20", B, T0, T0 + 6 * HOUR)
+    assert shown(store, 0, 6, 12) == [B, A, A]
+    publish_current(store, "A20", B, scans(0, 6, 12, 18))
+    assert shown(store, 0, 6, 12, 18) == [B, A, A, B]
