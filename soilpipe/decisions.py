@@ -28,7 +28,7 @@ PROMOTIONS = "promotions"
 class Verdict:
     """Whether a candidate may replace the champion by its figures, in words, and the figures (JSON-able).
 
-    undecided: there is too little to judge by; nothing speaks against it either.
+    undecided: nothing speaks against it either; there is too little to judge by, or it is for a person to decide.
     """
 
     passed: bool

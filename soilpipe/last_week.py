@@ -1,4 +1,5 @@
-"""The last clause of the detector's gate: two detectors run over the scans of the last seven days.
+"""The last clause of the detector's gate: two detectors run over the scans of the last seven days. That of bundles is
+`bundles.last_week`.
 
 Figures on held-out tiles say which is better; this says what changing to it does to the counts. Where the counts of a
 common taxon differ by more than a quarter, the series would jump for no reason of the field's, and a person decides.
@@ -7,7 +8,7 @@ common taxon differ by more than a quarter, the series would jump for no reason 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,8 +74,7 @@ def week_counts(
                 counted.update(_totals(detections, project.taxonomy))
         if progress is not None:
             progress(number, len(scans))
-    told = {*candidate.info.taxa, *champion.info.taxa}
-    both = [taxon for taxon in _reported(told, project.taxonomy) if _can_tell(taxon, candidate, champion, project)]
+    both = told_by_both(candidate.info.taxa, champion.info.taxa, project.taxonomy)
     ours, theirs = ({taxon: counted[taxon] for taxon in both} for counted in counts)
     return WeekCounts(len(scans) - skipped, skipped, ours, theirs)
 
@@ -101,24 +101,19 @@ def _detect(project: Project, store: Store, receipt: Receipt, detector: Detector
 def _totals(found: Detections, taxonomy: Taxonomy) -> Counter[str]:
     totals: Counter[str] = Counter()
     for index in range(len(found)):
-        totals.update(_with_above(found.taxon(index), taxonomy))
+        totals.update(with_above(found.taxon(index), taxonomy))
     return totals
 
 
-def _with_above(label: str, taxonomy: Taxonomy) -> tuple[str, ...]:
+def with_above(label: str, taxonomy: Taxonomy) -> tuple[str, ...]:
+    """The taxon of a label and those above it; a label that the taxonomy does not have stands for itself."""
     if label not in taxonomy:
         return (label,)
     name = taxonomy.find(label).name
     return (name, *taxonomy.ancestors(name))
 
 
-def _reported(taxa: set[str], taxonomy: Taxonomy) -> list[str]:
-    return sorted({name for taxon in taxa for name in _with_above(taxon, taxonomy)})
-
-
-def _can_tell(taxon: str, candidate: Detector, champion: Detector, project: Project) -> bool:
-    """Whether both report the taxon, or something in it: what only one can tell is no difference of counts."""
-    return all(
-        any(taxon in _with_above(own, project.taxonomy) for own in detector.info.taxa)
-        for detector in (candidate, champion)
-    )
+def told_by_both(ours: Iterable[str], theirs: Iterable[str], taxonomy: Taxonomy) -> list[str]:
+    """The taxa that both report, or something in them: what only one can tell is no difference of counts."""
+    one, other = ({name for taxon in taxa for name in with_above(taxon, taxonomy)} for taxa in (ours, theirs))
+    return sorted(one & other)

@@ -1,12 +1,16 @@
-"""What an encoder was pretrained on: its own corpus, and those of the encoders that it began from."""
+"""What an encoder has learned from: its own corpus, those of the encoders that it began from, and before them the
+labelled images of the detector whose trunk the first of them was."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from soilpipe import layout
+from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
+from soilpipe.detect.ancestry import begun
 from soilpipe.models import card_of
 from soilpipe.roles import ENCODER, ModelError
 from soilpipe.store import MissingKeyError, Store
@@ -23,6 +27,28 @@ def line_of(store: Store, encoder: str) -> Iterator[tuple[str, str]]:
             return  # a detector's trunk, or one whose card is gone
         yield encoder, str(card.get("manifest_hash") or "")
         encoder = str(card.get("begun_from") or "")
+
+
+def detectors_before(store: Store, encoder: str) -> list[dict[str, Any]]:
+    """What the detectors were trained on that an encoder comes from, the nearest first, as `detect.ancestry` tells it;
+    `encoder` may be `detector:<version>`. For the card of what is begun from it.
+
+    An encoder of an earlier release does not say: then what it began from is asked. Where that is gone, nothing but its
+    version is known of it.
+    """
+    met: set[str] = set()
+    while encoder and encoder not in met:
+        met.add(encoder)
+        try:
+            if encoder.startswith(OF_DETECTOR):
+                return begun(detector_folder(store, encoder))[1]
+            card = card_of(store, ENCODER, encoder)
+        except ModelError:
+            return [{"name": encoder, "version": encoder.removeprefix(OF_DETECTOR), "trained_on": None}]
+        if "ancestors" in card:
+            return list(card["ancestors"] or ())
+        encoder = str(card.get("begun_from") or "")
+    return []
 
 
 def seen_scans(store: Store, encoder: str, among: Collection[str]) -> frozenset[str]:

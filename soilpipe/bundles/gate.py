@@ -40,7 +40,7 @@ class Comparison:
 
 
 def compare(candidate: BundleRecord, rival: BundleRecord, taxonomy: Taxonomy) -> Comparison:
-    """By the gate for bundles, on the crops that both were judged on and neither was pretrained on."""
+    """By the gate for bundles, on the crops that both were judged on and neither learned from."""
     new, old = _shared(candidate.crops, rival.crops)
     truth = [_told_as(taxon, {*candidate.classes, *rival.classes}, taxonomy) for taxon in new.truth]
     classes = sorted(name for name in set(truth) if truth.count(name) >= FEWEST_OF_A_CLASS)
@@ -85,7 +85,7 @@ def compare(candidate: BundleRecord, rival: BundleRecord, taxonomy: Taxonomy) ->
 
 
 def macro_f1(record: BundleRecord, taxonomy: Taxonomy) -> float:
-    """Mean F1 over the classes with enough examples, on all crops not pretrained on; NaN where there is none."""
+    """Mean F1 over the classes with enough examples, on all crops not learned from; NaN where there is none."""
     crops, _ = _shared(record.crops, record.crops)
     truth = [_told_as(taxon, set(record.classes), taxonomy) for taxon in crops.truth]
     classes = sorted(name for name in set(truth) if truth.count(name) >= FEWEST_OF_A_CLASS)
@@ -136,7 +136,8 @@ def _missing(crops: int, days: int, classes: int, seen: int) -> tuple[str, ...]:
     )
     told = [f"{there} of {needed} {what}" for there, needed, what in wanted if there < needed]
     if told and seen:
-        told.append(f"{seen} more crops do not count, because their scans were in the pretraining corpus")
+        whose = "encoder or classifier, or what they began from, learned from their scans"
+        told.append(f"{seen} more crops do not count, because {whose}")
     return tuple(told)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from soilpipe.bundles.records import BundleRecord, JudgedCrops, keep, kept
 from soilpipe.config import Project
+from soilpipe.detect.ancestry import seen
 from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.holdout import LAST_SHARE, hold_out_of
 from soilpipe.detect.labelled import LabelSet
@@ -82,11 +83,14 @@ def judge(
     *,
     taxonomy: Taxonomy,
     seen_scans: Collection[str],
+    ancestors: Sequence[Mapping[str, Any]] = (),
     now: datetime,
 ) -> BundleRecord:
     """What a bundle says of the hold-out's crops; taken from the store where it was judged on these labels before.
 
-    seen_scans: those of the hold-out that the encoder, or one before it, was pretrained on: their crops are marked.
+    seen_scans: those of the hold-out that the encoder, or one before it, was pretrained on. ancestors: what the
+    detectors were trained on that the encoder comes from (`lineage`). Crops of their images are marked, and those of
+    images that the classifier was fitted on: the hold-out of today may hold what was learned from before.
     ClassifierError when the classifier was fitted on another encoder.
     """
     classifier.check_encoder(encoder.info)
@@ -96,6 +100,10 @@ def judge(
     from soilpipe.classify.labelled_crops import labelled_crops
     from soilpipe.pretrain.spread import effective_rank
 
+    learned_from = {"trained_on": classifier.card.get("trained_on"), "ancestors": ancestors}
+    marked = {
+        image.file_name for image in on.labels.labelled if seen(learned_from, [image.file_name], [image], held_out=True)
+    }
     examples = labelled_crops(on.labels, encoder, taxonomy=taxonomy, facts=on.facts, false_alarms=on.alarms)
     answers = classifier.classify(examples.embeddings, examples.sizes_mm)
     place = {name: column for column, name in enumerate(answers.classes)}
@@ -112,7 +120,7 @@ def judge(
             column is not None and bool(row[column]) for row, column in zip(answers.sets, columns, strict=True)
         ),
         as_it_comes=tuple(one.as_it_comes for one in examples.sources),
-        seen=tuple(one.scan in seen_scans for one in examples.sources),
+        seen=tuple(one.scan in seen_scans or one.image in marked for one in examples.sources),
     )
     record = BundleRecord(
         encoder=encoder.info.version,

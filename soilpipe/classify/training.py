@@ -115,7 +115,9 @@ def encoder_told(encoder: Encoder) -> dict[str, Any]:
     """The card's entries on the encoder: `encoder` is its version, by which another one is refused."""
     info = encoder.info
     told = {"name": info.name, "um_per_px": info.um_per_px, "size": info.size, "dim": info.dim}
-    return {"encoder": info.version, "encoder_info": told, "crops": CROPS}
+    # What the detectors have seen that the encoder comes from, this has: images of it do not judge it.
+    ancestors = list(encoder.card.get("ancestors") or ())
+    return {"encoder": info.version, "encoder_info": told, "crops": CROPS, "ancestors": ancestors}
 
 
 def rolled(

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save as tensor_bytes
 
 from soilpipe.atomic import write_atomically
+from soilpipe.detect.ancestry import ancestors_of
 from soilpipe.detect.model_files import (
     CARD,
     WEIGHTS,
@@ -109,6 +110,7 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
         "um_per_px": detector.info.um_per_px,
         "difference": detector.info.uses_difference,
         "validation": detector.info.validation,
+        "ancestors": ancestors_of(detector.card, detector.info.version),
         **_filled_in(network),
     }
     return Encoder(trunk_of(network).eval(), card, version=OF_DETECTOR + detector.info.version, device=device)

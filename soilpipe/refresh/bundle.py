@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from soilpipe import layout
 from soilpipe.bundles.gate import LEAST_RANK
 from soilpipe.bundles.judging import HoldOutLabels, hold_out_labels, judge
+from soilpipe.bundles.last_week import with_week
 from soilpipe.bundles.promotion import (
     Bundle,
     bundle_in_use,
@@ -31,7 +32,7 @@ from soilpipe.bundles.records import BundleRecord
 from soilpipe.config import Project
 from soilpipe.decisions import Decision, Verdict
 from soilpipe.encoders import encoder_at, trunk_in_use
-from soilpipe.lineage import seen_scans
+from soilpipe.lineage import detectors_before, seen_scans
 from soilpipe.model_cache import CARD
 from soilpipe.models import card_of, content_version, model_path, register, resolve
 from soilpipe.refresh.state import Outcome, RefreshRecord, RefreshState, keep_record
@@ -57,6 +58,7 @@ BASELINE = "baseline"
 and never registered."""
 LEAST_TO_TELL = 64
 """Crops from which their effective rank says something of the encoder, and not of the crops."""
+LAST_WEEK = "naming the detections of the last 7 days"
 NO_HOLD_OUT = (
     "it stays a candidate, because the hold-out (one scanner whole, and every scanner's last fifth in time) has no "
     "labelled tile yet. Draw and label some (`soilpipe label draw`)"
@@ -144,6 +146,7 @@ def _verdict(
         if len(bundles) == 1 and (work / BASELINE / CARD).is_file():
             records.append(_judged_baseline(project, store, work / BASELINE, on, now, device))
         verdict = verdict_on(records[0], records[1:], project.taxonomy)
+    verdict = with_week(project, store, verdict, own, device=device, progress=partial(tell, JUDGE, LAST_WEEK))
     return Verdict(verdict.passed, verdict.words, {**verdict.figures, "on": on.told}, verdict.undecided)
 
 
@@ -193,6 +196,7 @@ def judged(
         on,
         taxonomy=project.taxonomy,
         seen_scans=seen_scans(store, bundle.encoder, on.scans),
+        ancestors=detectors_before(store, bundle.encoder),
         now=now,
     )
 
@@ -276,6 +280,7 @@ def promote_by_hand(
         if not rivals and _fit(project, store, encoder_at(store, trunk_in_use(store), device), out, _silent) is None:
             records.append(_judged_baseline(project, store, out, on, now, device))
     verdict = verdict_on(records[0], records[1:], project.taxonomy)
+    verdict = with_week(project, store, verdict, bundle, device=device)
     return promote_bundle(store, bundle, verdict, now, reason=reason, force=force)
 
 

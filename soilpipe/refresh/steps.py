@@ -19,6 +19,7 @@ from soilpipe.config import Project, RefreshPlan
 from soilpipe.encoders import encoder_at, encoder_to_begin_from
 from soilpipe.ingest.clock import scan_times
 from soilpipe.ingest.receipts import list_scan_ids
+from soilpipe.lineage import detectors_before
 from soilpipe.models import register
 from soilpipe.refresh.state import (
     PICTURE,
@@ -153,12 +154,13 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
     if PRETRAIN in state.done:
         return state
     corpus, start = open_corpus(work / CORPUS), encoder_at(store, state.begun_from, device)
+    before = detectors_before(store, state.begun_from)
     try:
-        card = _pretrain(project, state, corpus, start, work, device, tell, resume=True)
+        card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=True)
     except PretrainCheckpointError as error:
         tell(PRETRAIN, f"the training begins anew, for {error}", 0, state.plan.steps)
         shutil.rmtree(work / "training")
-        card = _pretrain(project, state, corpus, start, work, device, tell, resume=False)
+        card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=False)
     version = register(store, ENCODER, work / ENCODER)
     _keep_picture(store, work, version)
     return done_with(work, state, PRETRAIN, {"encoder": version, "training": {key: card.get(key) for key in TOLD}})
@@ -169,6 +171,7 @@ def _pretrain(
     state: RefreshState,
     corpus: Corpus,
     start: Encoder,
+    ancestors: list[dict[str, Any]],
     work: Path,
     device: str | None,
     tell: Progress,
@@ -184,7 +187,12 @@ def _pretrain(
         name=project.project,
         start=start,
         recipe=PretrainRecipe(steps=state.plan.steps, minutes=state.plan.minutes, seed=state.seed),
-        told={"manifest_hash": corpus.manifest_hash, "begun_from": state.begun_from, "corpus": corpus.summary()},
+        told={
+            "manifest_hash": corpus.manifest_hash,
+            "begun_from": state.begun_from,
+            "corpus": corpus.summary(),
+            "ancestors": ancestors,
+        },
         device=device,
         work=work / "training",
         resume=resume,

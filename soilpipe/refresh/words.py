@@ -31,6 +31,7 @@ def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
         *_macro(record.figures),
         *_classes(record.figures),
         *_more(record.figures),
+        *_week(record.figures),
         "## What it learned from",
         "",
         str(record.corpus.get("words", "")),
@@ -96,6 +97,23 @@ def _more(figures: Mapping[str, Any]) -> list[str]:
     if "on" in figures:
         lines.append(f"Judged on {figures['on']}.")
     return [line for text in lines for line in (text, "")]
+
+
+def _week(figures: Mapping[str, Any]) -> list[str]:
+    """What both call the detections of the last 7 days; most frequent first."""
+    week = figures.get("last_week")
+    if not week:
+        return []
+    if not week["scans"]:
+        return ["No published detection of the last 7 days that both could name.", ""]
+    new, before = week["candidate"], week["champion"]
+    rows = [
+        f"| {taxon} | {before[taxon]} | {new[taxon]} |"
+        for taxon in sorted(new, key=lambda name: (-max(new[name], before[name]), name))
+        if max(new[taxon], before[taxon])
+    ]
+    told = f"## The last 7 days\n\nThe same detections on {week['scans']} scans, as they are named now and by the new."
+    return [told, "", "| | now | new |", "|---|---|---|", *rows, ""]
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:

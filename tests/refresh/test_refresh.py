@@ -15,7 +15,7 @@ from soilpipe.bundles import gate
 from soilpipe.decisions import Verdict, decisions, in_use
 from soilpipe.detect import weights
 from soilpipe.lineage import line_of, seen_scans
-from soilpipe.models import card_of, list_models, model_path
+from soilpipe.models import card_of, content_of, list_models, model_path
 from soilpipe.pretrain.memory import read_members
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
@@ -36,7 +36,8 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny detector in the place of the one that comes with the package."""
-    shipped = make_model(tmp_path / "shipped", name="of the package", validation="simulated")
+    seasons = {"labels": "seasons.json", "simulated": True, "image_names": ["season.png"]}
+    shipped = make_model(tmp_path / "shipped", name="of the package", validation="simulated", trained_on=seasons)
     monkeypatch.setattr(weights, "SHIPPED", shipped)
 
 
@@ -84,6 +85,10 @@ def test_without_labels_it_stays_a_candidate_says_what_is_missing_and_the_next_b
     second = run(season, tmp_path / "work", 2).record
     assert second is not None and second.begun_from == first.record.encoder and second.since == first.record.until
     assert [version for version, _ in line_of(season.store, second.encoder)] == [second.encoder, first.record.encoder]
+    for record in (first.record, second):  # who begins from it knows what the detector was trained on
+        (detector,) = card_of(season.store, "encoder", record.encoder)["ancestors"]
+        assert detector["version"] == content_of(season.store, "detector", "shipped")
+        assert detector["trained_on"]["image_names"] == ["season.png"]
     own = second.corpus["manifest"]
     assert card_of(season.store, "encoder", second.encoder)["manifest_hash"] == own
     old = [member.crop.scan_id for member in read_members(season.store)]
