@@ -91,7 +91,8 @@ class ModelInput:
         colours = np.ascontiguousarray(self._pixels.read(*window))
         _planes(colours, out[:3])
         if not self._references:
-            out[3:] = _OUTSIDE[3:, None, None]
+            out[3:6].fill(128)
+            out[6].fill(0)
             return
         background, valid = self._background(window)
         # 128 + scan - background, clipped, without leaving bytes: one of the two one-sided differences is zero.
@@ -141,6 +142,7 @@ def rgb_only(whole: InputWindows) -> RgbOnly:
 
 
 def _planes(picture: npt.NDArray[np.uint8], planes: npt.NDArray[np.uint8]) -> None:
-    """(h, w, 3) -> its three planes, (3, h, w)."""
-    for plane, into in zip(cv2.split(picture), planes, strict=True):
-        into[:] = plane
+    """(h, w, 3) -> its three planes, (3, h, w), which are rows of a larger array."""
+    for plane, into in zip(cv2.split(picture, [*planes]), planes, strict=True):
+        if plane.ctypes.data != into.ctypes.data:  # OpenCV writes into what it is given where its layout allows
+            into[:] = plane

@@ -155,10 +155,15 @@ class CentrePointNetwork(nn.Module):
     def deeper(self, finest: Tensor) -> list[Tensor]:
         """The encoder's features at stride 4 to those at strides 8, 16 and 32."""
         x, levels = finest, []
-        for block in list(self.down)[1:]:
-            x = block(x)
+        for level in (1, 2, 3):
+            x = self.deepen(level, x)
             levels.append(x)
         return levels
+
+    def deepen(self, level: int, features: Tensor) -> Tensor:
+        """The encoder's features of the level before to those of level 1, 2 or 3 (strides 8, 16, 32)."""
+        deeper: Tensor = self.down[level](features)
+        return deeper
 
     def levels(self, pixels: Tensor) -> list[Tensor]:
         """(n, 7, H, W) uint8 to the encoder's features at strides 4, 8, 16 and 32."""

@@ -58,3 +58,11 @@ def finest_reach(cells: tuple[int, int], ladder: Ladder) -> tuple[int, int]:
     for kernel, stride in reversed([*ladder.stem, *ladder.levels[0]]):
         first, last = stride * first - kernel // 2, stride * last + kernel // 2
     return first, last
+
+
+def level_reach(cells: tuple[int, int], ladder: Ladder, level: int) -> tuple[int, int]:
+    """The rows (or columns) of the level before that cells `first..last` of a deeper level (1, 2, 3) see, inclusive."""
+    first, last = cells
+    for kernel, stride in reversed(ladder.levels[level]):
+        first, last = stride * first - kernel // 2, stride * last + kernel // 2
+    return first, last

@@ -61,13 +61,10 @@ class ResNetNetwork(CentrePointNetwork):
         features: Tensor = self.encoder.layer1(x)
         return features
 
-    def deeper(self, finest: Tensor) -> list[Tensor]:
-        """The encoder's features at stride 4 to those at strides 8, 16 and 32."""
-        x, levels = finest, []
-        for block in (self.encoder.layer2, self.encoder.layer3, self.encoder.layer4):
-            x = block(x)
-            levels.append(x)
-        return levels
+    def deepen(self, level: int, features: Tensor) -> Tensor:
+        """The encoder's features of the level before to those of level 1, 2 or 3 (strides 8, 16, 32)."""
+        deeper: Tensor = (self.encoder.layer2, self.encoder.layer3, self.encoder.layer4)[level - 1](features)
+        return deeper
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         """R, G, B by ImageNet's mean and deviation; the other channels as everywhere."""

@@ -1,10 +1,10 @@
-"""A window through the network strip by strip: a fraction of the memory, less time, and the same bits.
+"""A window through the network from top to bottom: each row is computed once, and memory does not grow with the height.
 
-Nearly all that a network holds at once is at the finest levels, and pages of memory that are fetched and given back
-for every window cost as much as a tenth of the arithmetic. So the encoder's first level is computed in strips of rows,
-what lies deeper at once (it is small), and the last steps in strips again, and there only for the cells that are
-asked for: the halo of a tile is computed no further than it is seen. A strip is read with the rows that its own rows
-see, and begins on a cell, so that every number is that of the whole window.
+Tiles that overlap by their halos compute much twice. Here a window is as tall as the image, and of every level of the
+encoder only the rows are kept that what lies deeper, or the way back up, still looks at. The first level, where nearly
+all of the memory would go, is computed in strips of rows that suit the processor's cache, and so are the last steps,
+and there only for the cells that are asked for. A strip is computed with the rows that its own rows see, and begins on
+a cell, so that every number is that of the whole window, to the bit.
 """
 
 from __future__ import annotations
@@ -12,18 +12,58 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from soilpipe.detect.network import STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head, check_pixels
-from soilpipe.detect.receptive_field import finest_reach
+from soilpipe.detect.network import CHANNELS, STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head
+from soilpipe.detect.receptive_field import finest_reach, level_reach
 
-STRIP_PX = 600_000  # of a window's pixels at a time
-LEAST = 64  # cells, even: of smaller pieces PyTorch may take another kernel, with other last bits
+STRIP_PX = 400_000  # of a window's pixels at a time
+BAND_CELLS = 192  # rows of cells that go back up at a time
+LEAST = 32  # cells, even: of smaller pieces PyTorch may take another kernel, with other last bits
+STRIDES = (4, 8, 16, 32)  # px per cell of the encoder's levels
 
 Cells = tuple[int, int, int, int]
 """y0, y1, x0, x1, half-open, in heatmap cells."""
+
+
+class PixelRows(Protocol):
+    """A window's pixels, taken from top to bottom: rows(y0, y1) -> (1, 7, y1 - y0, width) uint8, half-open.
+
+    height, width: of the window, px, multiples of 32. y0 is asked for in order but for a few rows.
+    """
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def rows(self, y0: int, y1: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Pixel rows of a window that is there, (1, 7, H, W) uint8. ValueError for what no network can look at."""
+
+    pixels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.shape[:2] != (1, CHANNELS):
+            raise ValueError(f"expected (1, {CHANNELS}, H, W) uint8, got {tuple(self.pixels.shape)}")
+        if self.height % TOTAL_STRIDE or self.width % TOTAL_STRIDE:
+            raise ValueError(f"{self.height} x {self.width} px: both must be multiples of {TOTAL_STRIDE}")
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[2]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[3]
+
+    def rows(self, y0: int, y1: int) -> Tensor:
+        return self.pixels[:, :, y0:y1]
 
 
 @dataclass(frozen=True)
@@ -39,31 +79,31 @@ class Part:
     origin: tuple[int, int]
 
 
-def answer_parts(network: CentrePointNetwork, pixels: Tensor, head: Head, core: Cells) -> Iterator[Part]:
-    """The network's answers for the cells `core` of one window, (1, 7, H, W) uint8, strip by strip from the top.
+def answer_parts(network: CentrePointNetwork, pixels: PixelRows, head: Head, core: Cells) -> Iterator[Part]:
+    """The network's answers for the cells `core` of one window, strip by strip from the top.
 
-    The same bits as `network(pixels, head)` has there, on a CPU. ValueError as there.
+    The same bits as `network(pixels, head)` has there, on a CPU.
     """
-    check_pixels(pixels)
-    finest = _finest_in_strips(network, pixels)
-    shared, shared_top, shared_left = _shared(network, finest, core)
-    left, right, seen_left, seen_right = _around(core[2], core[3], finest.shape[3])
-    for a, b in strips(core[0], core[1], STRIP_PX // (STRIDE * pixels.shape[3])):
-        top, bottom, seen_top, seen_bottom = _around(a, b, finest.shape[2])
-        features = network.join_finest(
-            finest[:, :, seen_top:seen_bottom, seen_left:seen_right],
-            shared[
-                :,
-                :,
-                seen_top // 2 - shared_top : seen_bottom // 2 - shared_top,
-                seen_left // 2 - shared_left : seen_right // 2 - shared_left,
-            ],
-        )
-        whole = network.head(head)(features)
-        answer = Answer(
-            *(part[:, :, top - seen_top : bottom - seen_top, left - seen_left : right - seen_left] for part in whole)
-        )
-        yield Part(answer, (a - top, b - top, core[2] - left, core[3] - left), (top, left))
+    levels = _Levels(network, pixels)
+    left, right, seen_left, seen_right = _around(core[2], core[3], pixels.width // STRIDE)
+    for band in strips(core[0], core[1], BAND_CELLS):
+        shared, shared_top, shared_left = _shared(network, levels, (*band, core[2], core[3]))
+        for a, b in strips(*band, STRIP_PX // (STRIDE * pixels.width)):
+            top, bottom, seen_top, seen_bottom = _around(a, b, levels.heights[0])
+            features = network.join_finest(
+                levels.rows(0, seen_top, seen_bottom)[:, :, :, seen_left:seen_right],
+                shared[
+                    :,
+                    :,
+                    seen_top // 2 - shared_top : seen_bottom // 2 - shared_top,
+                    seen_left // 2 - shared_left : seen_right // 2 - shared_left,
+                ],
+            )
+            whole = network.head(head)(features)
+            down, across = slice(top - seen_top, bottom - seen_top), slice(left - seen_left, right - seen_left)
+            answer = Answer(*(part[:, :, down, across] for part in whole))
+            yield Part(answer, (a - top, b - top, core[2] - left, core[3] - left), (top, left))
+        levels.forget(band[1])
 
 
 def strips(first: int, last: int, most: int) -> list[tuple[int, int]]:
@@ -73,21 +113,95 @@ def strips(first: int, last: int, most: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def _shared(network: CentrePointNetwork, finest: Tensor, core: Cells) -> tuple[Tensor, int, int]:
+class _Levels:
+    """The encoder's features of one window at strides 4 to 32, computed downwards as far as they are asked for.
+
+    heights: rows of each level.
+    """
+
+    def __init__(self, network: CentrePointNetwork, pixels: PixelRows) -> None:
+        self._network, self._pixels = network, pixels
+        self.heights = tuple(pixels.height // stride for stride in STRIDES)
+        # What is computed at once is this tall or taller: of smaller pieces PyTorch may take another kernel.
+        self._least = tuple(network.smallest_input // stride for stride in STRIDES)
+        self._first = [0] * len(STRIDES)
+        self._kept: list[Tensor | None] = [None] * len(STRIDES)
+
+    def rows(self, level: int, a: int, b: int) -> Tensor:
+        """Rows a..b (half-open) of a level, channels last; they must not be forgotten."""
+        self._compute(level, b)
+        kept, first = self._kept[level], self._first[level]
+        assert kept is not None and a >= first
+        return kept[:, :, a - first : b - first]
+
+    def forget(self, cell: int) -> None:
+        """What only rows of cells above `cell` need."""
+        for level, stride in enumerate(STRIDES):
+            kept = self._kept[level]
+            if kept is None:
+                continue
+            # The way back up reads whole cells of stride 32, one before the first and `least` in all.
+            deepest = min(cell * STRIDE // TOTAL_STRIDE - 2, self.heights[-1] - self._least[-1])
+            first = min(deepest * TOTAL_STRIDE // stride, cell * STRIDE // stride - LEAST)
+            if level + 1 < len(STRIDES):  # what lies deeper goes on from its own end, or `least` rows before it
+                first = min(first, self._read_for(level + 1, self._end(level + 1) - self._least[level + 1], 0)[0])
+            first = max(first, self._first[level])
+            self._kept[level] = kept[:, :, first - self._first[level] :]
+            self._first[level] = first
+
+    def _end(self, level: int) -> int:
+        kept = self._kept[level]
+        return self._first[level] + (0 if kept is None else kept.shape[2])
+
+    def _compute(self, level: int, b: int) -> None:
+        end = self._end(level)
+        if b <= end:
+            return
+        start = max(min(end, b - self._least[level]), 0)
+        new = self._finest(start, b) if level == 0 else self._deeper(level, start, b)
+        kept = self._kept[level]
+        new = new[:, :, end - start :]
+        self._kept[level] = new if kept is None else torch.cat([kept, new], dim=2)
+
+    def _read_for(self, level: int, a: int, b: int) -> tuple[int, int]:
+        """Rows of the level above that rows a..b of a level see, from an even one to an even one."""
+        first, last = level_reach((a, b - 1), self._network.ladder, level)
+        return max(first // 2 * 2, 0), min((last + 2) // 2 * 2, self.heights[level - 1])
+
+    def _deeper(self, level: int, a: int, b: int) -> Tensor:
+        top, bottom = self._read_for(level, a, b)
+        return self._network.deepen(level, self.rows(level - 1, top, bottom))[:, :, a - top // 2 : b - top // 2]
+
+    def _finest(self, first: int, last: int) -> Tensor:
+        """Rows of the first level, strip by strip."""
+        finest: Tensor | None = None
+        for a, b in strips(first, last, STRIP_PX // (STRIDE * self._pixels.width)):
+            seen_first, seen_last = finest_reach((a, b - 1), self._network.ladder)
+            top, bottom = max(seen_first // STRIDE, 0), min(seen_last // STRIDE + 1, self.heights[0])
+            strip = self._network.finest(self._pixels.rows(top * STRIDE, bottom * STRIDE))
+            if finest is None:
+                shape = (1, strip.shape[1], last - first, strip.shape[3])
+                finest = torch.empty(shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
+            finest[:, :, a - first : b - first] = strip[:, :, a - top : b - top]
+        assert finest is not None  # what is asked for has rows
+        return finest
+
+
+def _shared(network: CentrePointNetwork, levels: _Levels, core: Cells) -> tuple[Tensor, int, int]:
     """The shared features at stride 8 that cells `core` of stride 4 look at, and the first row and column of them.
 
     Two cells of stride 4, a smoothing at stride 8 and one at stride 16: 32 px, a cell of stride 32, on every side.
     """
-    deeper = network.deeper(finest)
     least = network.smallest_input // TOTAL_STRIDE
+    deepest = levels.rows(3, *_whole_cells(core[0], core[1], least, levels.heights[-1]))
     rows, columns = (
         _whole_cells(first, last, least, side)
-        for first, last, side in zip(core[::2], core[1::2], deeper[-1].shape[2:], strict=True)
+        for first, last, side in zip(core[::2], core[1::2], (levels.heights[-1], deepest.shape[3]), strict=True)
     )
     seen = []
-    for level, scale in zip(deeper, (4, 2, 1), strict=True):
+    for level, scale in ((1, 4), (2, 2), (3, 1)):
         across = slice(columns[0] * scale, columns[1] * scale)
-        seen.append(level[:, :, rows[0] * scale : rows[1] * scale, across])
+        seen.append(levels.rows(level, rows[0] * scale, rows[1] * scale)[:, :, :, across])
     return network.top_down(seen), 4 * rows[0], 4 * columns[0]
 
 
@@ -100,22 +214,6 @@ def _whole_cells(first: int, last: int, least: int, size: int) -> tuple[int, int
         end = min(start + least, size)
         start = max(end - least, 0)
     return start, end
-
-
-def _finest_in_strips(network: CentrePointNetwork, pixels: Tensor) -> Tensor:
-    """The encoder's features at stride 4, channels last."""
-    height, width = (side // STRIDE for side in pixels.shape[2:])
-    finest: Tensor | None = None
-    for a, b in strips(0, height, STRIP_PX // (STRIDE * pixels.shape[3])):
-        first, last = finest_reach((a, b - 1), network.ladder)
-        top, bottom = max(first // STRIDE, 0), min(last // STRIDE + 1, height)
-        strip = network.finest(pixels[:, :, top * STRIDE : bottom * STRIDE])
-        if finest is None:
-            shape = (1, strip.shape[1], height, width)
-            finest = torch.empty(shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
-        finest[:, :, a:b] = strip[:, :, a - top : b - top]
-    assert finest is not None  # a window has rows
-    return finest
 
 
 def _around(first: int, last: int, size: int) -> tuple[int, int, int, int]:

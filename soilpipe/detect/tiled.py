@@ -1,23 +1,22 @@
 """Peaks of a whole scan from a network that looks at windows: bounded memory, and the same answer whatever the tiles.
 
 The image is thought of as padded to multiples of the network's total stride (and to its smallest input) and is read in
-windows of core + 2 x halo on that grid; all windows of an image have one shape and move inwards at its border. A peak
-belongs to the tile whose half-open core holds its heatmap cell. The halo covers what such a cell and its neighbours
-can see, so each cell's numbers are those of the whole image, to the bit on a CPU in float32; nothing is merged across
-tiles.
+windows of core + 2 x halo on that grid. A peak belongs to the tile whose half-open core holds its heatmap cell. The
+halo covers what such a cell and its neighbours can see, so each cell's numbers are those of the whole image, to the bit
+on a CPU in float32; nothing is merged across tiles.
 
-On a CPU each core works on a window of its own, and a thread reads those that come next: threads that share one window
-wait for one another, the more so on a busy machine. On a GPU windows go through in batches, while the next are read
-into pinned memory.
+On a CPU each core walks down a column of its own, and a thread reads the rows that come next: threads that share one
+window wait for one another, the more so on a busy machine. On a GPU square windows, all of one shape (at the border
+they move inwards), go through in batches, while the next are read into pinned memory.
 """
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,12 +24,14 @@ import torch
 
 from soilpipe.detect import decode
 from soilpipe.detect.network import STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head
+from soilpipe.detect.pixel_rows import RowsAhead
 from soilpipe.detect.strips import Cells, answer_parts
 from soilpipe.errors import SoilpipeError
 from soilpipe.tiles import Tile, tile_grid
 
-LARGEST_CORE = 2560  # px; the larger the core, the less is read and computed twice; memory grows with its square
-HALO_COST = 0.55  # of a pixel in the core: what one in the halo costs
+LARGEST_WIDTH = 5120  # px of a column: memory grows with it
+NARROWEST = 512  # px: of narrower columns more would be halo than is won by another worker
+GPU_CORE = 2560  # px: the larger, the less is computed twice; memory grows with its square
 GPU_BATCH = 4  # windows at once
 MOST_WORKERS = 4  # windows at once on a CPU, each with its share of the cores: memory grows with them
 
@@ -72,27 +73,23 @@ def full_precision() -> Iterator[None]:
             convolution.fp32_precision = before
 
 
-def core_for(height: int, width: int, halo: int, largest: int = LARGEST_CORE, threads: int = 1) -> int:
-    """The tile core, px, multiple of 32 up to `largest`, with which an image is done soonest.
+def columns_of(height: int, width: int, halo: int, smallest: int, threads: int = 1) -> list[Tile]:
+    """The tiles with which an image is done soonest: as tall as it is, as many at a time as there are workers.
 
-    Windows at the border move inwards at full size, so a core that does not suit the image computes much of it twice;
-    and as many windows as there are workers are computed at a time, so the last round should not be a lonely one. In
-    the halo the network is computed about half way (`soilpipe.detect.strips`).
+    A tile is walked through from top to bottom and memory grows with its width alone, so only the seams between columns
+    are computed twice. Columns are about equal, at most LARGEST_WIDTH px (their halos come on top) and, with them, at
+    least `smallest`.
     """
-
-    def seconds(core: int) -> float:
-        windows, cores = 1, 1.0
-        read = 1.0
-        for side in (height, width):
-            padded = -(-side // TOTAL_STRIDE) * TOTAL_STRIDE
-            windows *= -(-side // core)
-            read *= min(core + 2 * halo, padded)
-            cores *= min(core, padded)
-        workers = workers_for(windows, threads)
-        return -(-windows // workers) * (HALO_COST * read + (1 - HALO_COST) * cores) / (threads // workers)
-
-    smallest = min(largest, 512)
-    return min(range(largest, smallest - 1, -TOTAL_STRIDE), key=seconds)
+    tall, wide = (max(-(-side // TOTAL_STRIDE) * TOTAL_STRIDE, smallest) for side in (height, width))
+    workers = min(threads, MOST_WORKERS)
+    count = -(-wide // LARGEST_WIDTH)
+    count = min(-(-count // workers) * workers, max(1, wide // max(smallest, NARROWEST)))
+    bounds = [wide // TOTAL_STRIDE * k // count * TOTAL_STRIDE for k in range(count + 1)]
+    tiles = []
+    for left, right in pairwise(bounds):
+        first, last = max(left - halo, 0), min(right + halo, wide)
+        tiles.append(Tile(core=(0, tall, left, right), window=(0, tall, first, last)))
+    return tiles
 
 
 def workers_for(windows: int, threads: int) -> int:
@@ -115,24 +112,19 @@ def find_peaks(
 
     `network` is folded (and in bf16, where that is wanted) and lies on `device`. `core` (px, multiple of 32; with the
     network's halo on both sides its smallest input at least; None: what suits the image) and `offset` (px, multiples of
-    32) choose the tiles: they change speed and memory, not the answer.
+    32, of square tiles) choose the tiles: they change speed and memory, not the answer.
 
     PredictionError when a GPU has no memory for a single window.
     """
     halo, smallest = network.halo, network.smallest_input
-    threads = 1 if device.type == "cuda" else torch.get_num_threads()
-    if core is None:
-        core = max(core_for(windows.height, windows.width, halo, threads=threads), smallest - 2 * halo)
-    if core < smallest - 2 * halo:
+    tall, wide = max(windows.height, smallest), max(windows.width, smallest)
+    if core is not None and core < smallest - 2 * halo:
         raise ValueError(f"the core must be {smallest - 2 * halo} px or more, not {core}")
-    grid = tile_grid(
-        max(windows.height, smallest),
-        max(windows.width, smallest),
-        core=core,
-        halo=halo,
-        stride=TOTAL_STRIDE,
-        offset=offset,
-    )
+    if core is None and device.type == "cpu":
+        grid = columns_of(windows.height, windows.width, halo, smallest, torch.get_num_threads())
+    else:
+        square = core or GPU_CORE
+        grid = tile_grid(tall, wide, core=square, halo=halo, stride=TOTAL_STRIDE, offset=offset)
     search = _Search(network, head, windows, threshold, most + 1)
     with full_precision():
         found = search.in_batches(grid, device) if device.type == "cuda" else search.on_cores(grid)
@@ -160,22 +152,21 @@ class _Search:
         threads = torch.get_num_threads()
         workers = workers_for(len(grid), threads)
         with ThreadPoolExecutor(1, "soilpipe-read") as reader:
-            coming = _ReadAhead(grid, self._windows, reader, workers)
 
-            def peaks(index: int) -> decode.Peaks:
+            def peaks(tile: Tile) -> decode.Peaks:
                 with torch.inference_mode():
-                    return self._in_strips(torch.from_numpy(coming.take(index))[None], grid[index])
+                    return self._in_strips(RowsAhead(self._windows, tile.window, reader), tile)
 
-            if workers == 1:
-                return [peaks(index) for index in range(len(grid))]
-            share = threads // workers
             try:
+                if workers == 1:
+                    return [peaks(tile) for tile in grid]
+                share = threads // workers
                 with ThreadPoolExecutor(workers, "soilpipe-detect", torch.set_num_threads, (share,)) as pool:
-                    return list(pool.map(peaks, range(len(grid))))
+                    return list(pool.map(peaks, grid))
             finally:
                 torch.set_num_threads(threads)  # what a thread sets for itself holds for those that begin after it
 
-    def _in_strips(self, pixels: torch.Tensor, tile: Tile) -> decode.Peaks:
+    def _in_strips(self, pixels: RowsAhead, tile: Tile) -> decode.Peaks:
         top, left = tile.window[0] // STRIDE, tile.window[2] // STRIDE
         found = []
         for part in answer_parts(self._network, pixels, self._head, self._owned(tile)):
@@ -236,26 +227,6 @@ class _Search:
             (x0 - left) // STRIDE,
             max(-(-(x1 - left) // STRIDE), (x0 - left) // STRIDE),
         )
-
-
-class _ReadAhead:
-    """Windows read by one thread, in order, no more than `ahead` before they are taken."""
-
-    def __init__(self, grid: Sequence[Tile], windows: InputWindows, reader: ThreadPoolExecutor, ahead: int) -> None:
-        self._grid, self._windows, self._reader, self._ahead = grid, windows, reader, ahead
-        self._coming: dict[int, Future[np.ndarray]] = {}
-        self._asked = 0
-        self._lock = threading.Lock()
-
-    def take(self, index: int) -> np.ndarray:
-        """The pixels of one tile's window, (7, h, w) uint8; each can be taken once."""
-        with self._lock:
-            while self._asked < min(index + 1 + self._ahead, len(self._grid)):
-                tile = self._grid[self._asked]
-                self._coming[self._asked] = self._reader.submit(self._windows.read, *tile.window)
-                self._asked += 1
-            coming = self._coming.pop(index)
-        return coming.result()
 
 
 def _halved(size: int, window: Sequence[int]) -> int:

@@ -17,7 +17,7 @@ from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
 from soilpipe.detect.tiled import full_precision
-from soilpipe.tiles import image_from_array, tile_grid
+from soilpipe.tiles import image_from_array
 
 CARD = {
     "name": "untrained",
@@ -207,16 +207,21 @@ def test_a_cap_on_detections_keeps_the_same_ones_whatever_the_tiles_and_says_so(
     assert_same(kept[0], kept[1])
 
 
-@pytest.mark.parametrize("size", [(14031, 9921), (3840, 5120), (700, 900), (40, 9000)])
-def test_tiles_are_chosen_so_that_little_is_computed_twice(size: tuple[int, int]) -> None:
-    halo = 128
-    core = tiled.core_for(*size, halo)
-    assert core % 32 == 0 and 512 <= core <= tiled.LARGEST_CORE
-    side = core + 2 * halo
-    tiles = tile_grid(*size, core=core, halo=halo, stride=32)
-    computed = sum((t.window[1] - t.window[0]) * (t.window[3] - t.window[2]) for t in tiles)
-    assert computed <= 1.5 * np.prod([-(-length // 32) * 32 for length in size])
-    assert all(t.window[1] - t.window[0] <= side for t in tiles)
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("size", [(14031, 9921), (28063, 19843), (3840, 5120), (700, 900), (40, 9000), (9000, 40)])
+def test_columns_are_chosen_so_that_little_is_computed_twice(size: tuple[int, int], threads: int) -> None:
+    halo, smallest = 128, 384
+    tiles = tiled.columns_of(*size, halo, smallest, threads)
+    tall, wide = (max(-(-side // 32) * 32, smallest) for side in size)
+    assert all(tile.window[:2] == tile.core[:2] == (0, tall) for tile in tiles)
+    assert [tile.core[2] for tile in tiles] == [0, *(tile.core[3] for tile in tiles[:-1])] and tiles[-1].core[3] == wide
+    for tile in tiles:
+        (left, right), (first, last) = tile.core[2:], tile.window[2:]
+        assert not any(edge % 32 for edge in (left, right, first, last))
+        assert first == max(left - halo, 0) and last == min(right + halo, wide) and last - first >= smallest
+        assert right - left <= tiled.LARGEST_WIDTH
+    assert sum(tile.window[3] - tile.window[2] for tile in tiles) <= 1.5 * wide
+    assert len(tiles) >= min(threads, tiled.MOST_WORKERS, wide // tiled.NARROWEST)  # nobody is idle
 
 
 def test_nothing_is_found_beyond_the_image(folded: CentrePointNetwork) -> None:

@@ -24,17 +24,18 @@ def folded() -> CentrePointNetwork:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("core", [(0, 120, 0, 136), (32, 96, 40, 104), (111, 120, 130, 136)])
+@pytest.mark.parametrize("core", [(0, 360, 0, 136), (32, 296, 40, 104), (351, 360, 130, 136)])
 def test_strips_give_the_bits_of_the_whole_window(
     folded: CentrePointNetwork, core: strips.Cells, bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strips, "STRIP_PX", 40_000)
+    monkeypatch.setattr(strips, "BAND_CELLS", 64)
     computing = folded.in_bf16() if bf16 else folded
-    pixels = torch.from_numpy(scene(480, 544, 1).pixels)[None]
-    seen = np.zeros((120, 136), int)
+    pixels = torch.from_numpy(scene(1440, 544, 1).pixels)[None]
+    seen = np.zeros((360, 136), int)
     with torch.inference_mode():
         whole = computing(pixels, "coarse")
-        for part in strips.answer_parts(computing, pixels, "coarse", core):
+        for part in strips.answer_parts(computing, strips.InMemory(pixels), "coarse", core):
             (y, x), (height, width) = part.origin, part.answer.heat.shape[2:]
             for ours, theirs in zip(part.answer, whole, strict=True):
                 assert torch.equal(ours, theirs[:, :, y : y + height, x : x + width])
