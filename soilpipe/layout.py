@@ -214,6 +214,11 @@ def index_notes(scanner_id: str) -> str:
     return f".index/{scanner_id}.notes.json"
 
 
+def hung(scanner_id: str) -> str:
+    """How often reading files of a scanner was given up; may be deleted, and counting begins anew."""
+    return f".index/hung/{scanner_id}.json"
+
+
 def touched_prefix(scanner_id: str) -> str:
     """The folder of the tokens that say where a scanner's truth may have changed (`touched`)."""
     return f".index/touched/{scanner_id}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from soilpipe.errors import SoilpipeError
-from tasks.isolated import Isolated, WorkerCrashedError
+from tasks.isolated import Isolated, WorkerCrashedError, WorkerTimeoutError
 from tasks.opened import opened
 from tasks.retries import IO_TASK
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from soilpipe.ingest.quarantine import Decision, Quarantined
     from soilpipe.ingest.scan import Outcome
     from soilpipe.ingest.void import VoidConflict
+    from soilpipe.store import Entry
 
 SCAN_TIMEOUT_S = 15 * 60.0
 """For one scan; 2400 dpi takes about two minutes on two cores."""
@@ -69,14 +70,52 @@ def retry_conflict(
     return outcome
 
 
-def _read_or_refuse(worker: Isolated, read: Callable[..., Outcome], refuse: Callable[..., Outcome], *args: Any) -> Any:
-    """A file that crashes the worker, and then a fresh one, is refused: else every run would meet it again."""
+def _read_or_refuse(
+    worker: Isolated,
+    read: Callable[..., Outcome],
+    refuse: Callable[..., Outcome],
+    project_file: str,
+    scanner_id: str,
+    file: Arrival | Quarantined,
+    now: datetime,
+) -> Any:
+    """A file that crashes the worker, and then a fresh one, is refused: else every run would meet it again.
+
+    So is one that hangs it in so many runs, one try in each. Until then raises ReadingHangsError.
+    """
+    from soilpipe.ingest.crashed import CRASHES, HANGS
+    from soilpipe.ingest.hangs import TRIES, ReadingHangsError, forget_hang, note_hang
+
+    how, code = "", CRASHES
     for _ in range(2):
         try:
-            return worker.call(read, *args)
+            return worker.call(read, project_file, scanner_id, file, now)
         except WorkerCrashedError as error:
-            how = str(error)
-    return worker.call(refuse, *args, how)
+            how = f"{error}, twice"
+        except WorkerTimeoutError as error:
+            store = opened(project_file).store
+            name, entry = _listed(file)
+            runs = note_hang(store, scanner_id, name, entry)
+            if runs < TRIES:
+                # Without its cause, which is a time-out and would be tried again at once, for as long again.
+                raise ReadingHangsError(
+                    f"Reading it {error}. The next run tries it again; after {TRIES} runs it is refused "
+                    f"(this was number {runs})."
+                ) from None
+            how, code = f"{error}, in each of {runs} runs", HANGS
+            forget_hang(store, scanner_id, name)
+            break
+    return worker.call(refuse, project_file, scanner_id, file, now, how, code)
+
+
+def _listed(file: Arrival | Quarantined) -> tuple[str, Entry]:
+    """What a file is known by, and as what the inbox listed it."""
+    from soilpipe.ingest.quarantine import Quarantined
+    from soilpipe.store import Entry
+
+    if isinstance(file, Quarantined):
+        return file.sha256, Entry(file.source_name, file.source_size, file.source_modified, file.source_version)
+    return file.name, file.entry
 
 
 def ingest_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime) -> Outcome:
@@ -96,12 +135,14 @@ def _accepted(project_file: str, scanner_id: str, now: datetime) -> AcceptedScan
     return AcceptedScans(opened(project_file).store, scanner_id)
 
 
-def quarantine_here(project_file: str, scanner_id: str, arrival: Arrival, now: datetime, how: str) -> Outcome:
-    """What the worker process runs for a file that crashed it."""
+def quarantine_here(
+    project_file: str, scanner_id: str, arrival: Arrival, now: datetime, how: str, code: str
+) -> Outcome:
+    """What the worker process runs for a file that crashed it, or hung it."""
     from soilpipe.ingest.crashed import quarantine_crashed
 
     project, store = opened(project_file)
-    return quarantine_crashed(project.scanner(scanner_id), store, arrival, now, how)
+    return quarantine_crashed(project.scanner(scanner_id), store, arrival, now, how, code)
 
 
 def retry_conflict_here(project_file: str, scanner_id: str, refusal: Quarantined, now: datetime) -> Outcome:
@@ -112,12 +153,14 @@ def retry_conflict_here(project_file: str, scanner_id: str, refusal: Quarantined
     return retry_void(project, project.scanner(scanner_id), store, refusal, now)
 
 
-def quarantine_again_here(project_file: str, scanner_id: str, refusal: Quarantined, now: datetime, how: str) -> Outcome:
-    """What the worker process runs for one that crashed it."""
+def quarantine_again_here(
+    project_file: str, scanner_id: str, refusal: Quarantined, now: datetime, how: str, code: str
+) -> Outcome:
+    """What the worker process runs for one that crashed it, or hung it."""
     from soilpipe.ingest.crashed import quarantine_crashed_again
 
     project, store = opened(project_file)
-    return quarantine_crashed_again(project.scanner(scanner_id), store, refusal, now, how)
+    return quarantine_crashed_again(project.scanner(scanner_id), store, refusal, now, how, code)
 
 
 def retry_here(project_file: str, scanner_id: str, sha256: str, now: datetime) -> list[Outcome]:

@@ -26,7 +26,7 @@ class WorkerCrashedError(SoilpipeError):
 
 
 class WorkerTimeoutError(SoilpipeError, TimeoutError):
-    """The worker process did not finish in time and was ended."""
+    """The worker process did not finish in time and was ended. Its words follow "reading it"."""
 
 
 class RemoteError(Exception):

@@ -121,11 +121,11 @@ def accept(
 
 
 def _look_again(project_file: str, scanner: Scanner, store: Store, content: str | None) -> Iterator[Outcome]:
-    """File by file in a worker process: one that crashes its reader stays refused, and ends no more than the worker."""
+    """File by file in a worker process: one that crashes or hangs its reader stays refused, and ends only that."""
     from soilpipe.ingest.quarantine import open_quarantine
     from soilpipe.ingest.scan import Outcome
     from tasks.ingest import SCAN_TIMEOUT_S, retry_here
-    from tasks.isolated import Isolated, WorkerCrashedError
+    from tasks.isolated import Isolated, WorkerCrashedError, WorkerTimeoutError
 
     waiting = {item.sha256: item.source_name for item in open_quarantine(store, scanner)}
     if content is not None:
@@ -134,25 +134,26 @@ def _look_again(project_file: str, scanner: Scanner, store: Store, content: str 
         for sha256, name in waiting.items():
             try:
                 yield from worker.call(retry_here, project_file, scanner.id, sha256, datetime.now(UTC))
-            except WorkerCrashedError as error:
+            except (WorkerCrashedError, WorkerTimeoutError) as error:
                 yield Outcome("refused", name, reason=f"{name}: Reading it {error}.", sha256=sha256)
 
 
 def _decide(
     project_file: str, scanner: Scanner, store: Store, content: str, device_time: datetime | None, note: str
 ) -> Decision:
-    """In a worker process; a file that crashes it cannot be taken, and is dismissed."""
+    """In a worker process; a file that crashes or hangs it cannot be taken, and is dismissed."""
     from soilpipe.ingest.crashed import dismiss_crashed
     from tasks.ingest import SCAN_TIMEOUT_S, accept_here
-    from tasks.isolated import Isolated, WorkerCrashedError
+    from tasks.isolated import Isolated, WorkerCrashedError, WorkerTimeoutError
 
     now = datetime.now(UTC)
     with closing(Isolated(SCAN_TIMEOUT_S)) as worker:
         try:
             decision: Decision = worker.call(accept_here, project_file, scanner.id, content, now, device_time, note)
-        except WorkerCrashedError:
+        except (WorkerCrashedError, WorkerTimeoutError) as error:
             dismissed = dismiss_crashed(scanner, store, content, now, note)
             if dismissed is None:
-                raise
+                words = f"{content} of {scanner.id} stays in quarantine: reading it {error}"
+                raise OptionError(f"{words}. `soilpipe quarantine list` says what to do.") from error
             return dismissed
     return decision

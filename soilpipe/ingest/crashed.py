@@ -1,4 +1,4 @@
-"""Refusing a file that nothing can be asked of: reading it ends the process that reads it."""
+"""Refusing a file that nothing can be asked of: reading it ends the process that reads it, or never ends."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ from soilpipe.ingest.quarantine import (
 from soilpipe.ingest.scan import Outcome, sha256_of
 from soilpipe.store import Inbox, Store
 
-CODE = "crashes_reader"
+CRASHES = "crashes_reader"
+HANGS = "hangs_reader"
+CODES = (CRASHES, HANGS)
+REMEDIES = {
+    CRASHES: "if memory ran out, give the machine more and use `soilpipe quarantine retry`.",
+    HANGS: "if the machine, its disk or the line to the inbox was slow then, use `soilpipe quarantine retry`.",
+}
 SHORTEST = 4  # digits of a sha256 that name a file
 
 
-def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: datetime, how: str) -> Outcome:
-    """Put a file into quarantine that crashed the process reading it; ``how`` says in words what was seen.
+def quarantine_crashed(
+    scanner: Scanner, store: Store, arrival: Arrival, now: datetime, how: str, code: str = CRASHES
+) -> Outcome:
+    """Put a file into quarantine that crashed the process reading it, or hung it; ``how`` says what was seen, in words.
 
     Only its bytes and its name are read here. Doing it twice is doing it once.
     """
@@ -39,10 +47,9 @@ def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: da
                 source_size=arrival.entry.size,
                 source_modified=arrival.entry.modified,
                 source_version=arrival.entry.version,
-                code=CODE,
-                reason=f"Reading it {how}, twice.",
-                remedy="Copy it again from the scanner, the good file will take its place; if memory ran out, give the"
-                " machine more and use `soilpipe quarantine retry`.",
+                code=code,
+                reason=f"Reading it {how}.",
+                remedy=f"Copy it again from the scanner, the good file will take its place; {REMEDIES[code]}",
                 captured_at=shown_utc(arrival.device_time, scanner) if arrival.device_time else None,
                 device_time=arrival.device_time,
                 first_seen=now,
@@ -60,13 +67,15 @@ def quarantine_crashed(scanner: Scanner, store: Store, arrival: Arrival, now: da
     return Outcome("refused", arrival.name, reason=reason, sha256=refusal.sha256)
 
 
-def quarantine_crashed_again(scanner: Scanner, store: Store, refusal: Quarantined, now: datetime, how: str) -> Outcome:
+def quarantine_crashed_again(
+    scanner: Scanner, store: Store, refusal: Quarantined, now: datetime, how: str, code: str = CRASHES
+) -> Outcome:
     """Say of a file in quarantine that reading it again ``how``, so that no run tries it once more by itself."""
     refused = refusal.model_copy(
         update={
-            "code": CODE,
-            "reason": f"Reading it again {how}, twice.",
-            "remedy": "If memory ran out, give the machine more and use `soilpipe quarantine retry`.",
+            "code": code,
+            "reason": f"Reading it again {how}.",
+            "remedy": REMEDIES[code][0].upper() + REMEDIES[code][1:],
             "conflicts_with": None,
             "first_seen": now,
             "code_version": __version__,
@@ -81,10 +90,10 @@ def quarantine_crashed_again(scanner: Scanner, store: Store, refusal: Quarantine
 def dismiss_crashed(scanner: Scanner, store: Store, content: str, now: datetime, note: str) -> Decision | None:
     """A person's word on a file that cannot even be opened again: it stays in quarantine and no longer asks for anyone.
 
-    ``content``: the first digits of its sha256. None when the quarantine holds no such crashed file.
+    ``content``: the first digits of its sha256. None when the quarantine holds no such file.
     """
     for refusal in open_quarantine(store, scanner):
-        if refusal.code == CODE and len(content) >= SHORTEST and refusal.sha256.startswith(content):
+        if refusal.code in CODES and len(content) >= SHORTEST and refusal.sha256.startswith(content):
             decision = Decision(
                 scanner_id=scanner.id,
                 sha256=refusal.sha256,

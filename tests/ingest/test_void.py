@@ -10,7 +10,7 @@ import pytest
 
 from soilpipe import layout
 from soilpipe.config import ClockEntry
-from soilpipe.ingest.crashed import CODE, quarantine_crashed_again
+from soilpipe.ingest.crashed import CRASHES, quarantine_crashed_again
 from soilpipe.ingest.decisions import accept
 from soilpipe.ingest.quarantine import open_quarantine
 from soilpipe.ingest.receipts import list_receipts
@@ -110,7 +110,7 @@ def test_one_that_crashes_its_reader_is_not_tried_by_every_run(two_resets) -> No
     outcome = quarantine_crashed_again(bench.scanner, bench.store, first.refusal, bench.now, "crashed the library")
     assert outcome.kind == "refused" and "crashed the library" in outcome.reason
     assert len(void_conflicts(bench.scanner, bench.store)) == 2
-    assert [q.code for q in open_quarantine(bench.store, bench.scanner)].count(CODE) == 1
+    assert [q.code for q in open_quarantine(bench.store, bench.scanner)].count(CRASHES) == 1
 
 
 def test_a_lost_index_hides_none(two_resets) -> None:
