@@ -12,6 +12,7 @@ from soilpipe import layout
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.detect.ancestry import begun
 from soilpipe.models import card_of
+from soilpipe.refresh.state import refreshes
 from soilpipe.roles import ENCODER, ModelError
 from soilpipe.store import MissingKeyError, Store
 
@@ -21,12 +22,11 @@ def line_of(store: Store, encoder: str) -> Iterator[tuple[str, str]]:
     met: set[str] = set()
     while encoder and encoder not in met:
         met.add(encoder)
-        try:
-            card = card_of(store, ENCODER, encoder)
-        except ModelError:
-            return  # a detector's trunk, or one whose card is gone
-        yield encoder, str(card.get("manifest_hash") or "")
-        encoder = str(card.get("begun_from") or "")
+        told = _told(store, encoder)
+        if told is None:
+            return  # a detector's trunk, or one of which nothing is known
+        yield encoder, str(told.get("manifest_hash") or "")
+        encoder = str(told.get("begun_from") or "")
 
 
 def detectors_before(store: Store, encoder: str) -> list[dict[str, Any]]:
@@ -42,13 +42,27 @@ def detectors_before(store: Store, encoder: str) -> list[dict[str, Any]]:
         try:
             if encoder.startswith(OF_DETECTOR):
                 return begun(detector_folder(store, encoder))[1]
-            card = card_of(store, ENCODER, encoder)
         except ModelError:
+            card = None
+        else:
+            card = _told(store, encoder)
+        if card is None:
             return [{"name": encoder, "version": encoder.removeprefix(OF_DETECTOR), "trained_on": None}]
         if "ancestors" in card:
             return list(card["ancestors"] or ())
         encoder = str(card.get("begun_from") or "")
     return []
+
+
+def _told(store: Store, encoder: str) -> dict[str, Any] | None:
+    """What is known of an encoder: its card; of one that upkeep has removed, what the record of its refresh says."""
+    try:
+        return card_of(store, ENCODER, encoder)
+    except ModelError:
+        for record in refreshes(store):
+            if record.encoder == encoder:
+                return {"begun_from": record.begun_from, "manifest_hash": record.corpus.get("manifest")}
+    return None
 
 
 def seen_scans(store: Store, encoder: str, among: Collection[str]) -> frozenset[str]:

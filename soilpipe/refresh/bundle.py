@@ -47,6 +47,7 @@ from soilpipe.refresh.steps import (
     done_with,
     state_of,
 )
+from soilpipe.refresh.upkeep import tidied
 from soilpipe.roles import CLASSIFIER, ModelError
 from soilpipe.store import Store
 
@@ -237,7 +238,7 @@ def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetim
         training=state.done[PRETRAIN]["training"],
     )
     keep_record(store, record)
-    tell(DECIDE, outcome, 1, 1)
+    tell(DECIDE, outcome + tidied(store), 1, 1)
     return record
 
 
