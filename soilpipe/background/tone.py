@@ -58,8 +58,9 @@ def apply_tone(
     skip_y, skip_x = y0 - first_y * CELL, x0 - first_x * CELL
 
     def per_pixel(cells: npt.NDArray[np.float64]) -> Floats:
-        grown = cells.astype(np.float32).repeat(CELL, axis=1)[:, skip_x : skip_x + x1 - x0]
-        return grown.repeat(CELL, axis=0)[skip_y : skip_y + y1 - y0]
+        size = (CELL * cells.shape[1], CELL * cells.shape[0])
+        grown = cv2.resize(cells.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)  # whole cells: no rounding
+        return grown[skip_y : skip_y + y1 - y0, skip_x : skip_x + x1 - x0]
 
     scaled = cv2.multiply(picture, per_pixel(local_gain * gain), dtype=cv2.CV_32F)
     return cv2.add(scaled, per_pixel(local_gain * offset + local_offset), dtype=cv2.CV_8U)
