@@ -42,6 +42,13 @@ class Family(StrEnum):
     FCOS = "fcos_resnet50_fpn"
 
 
+class Precision(StrEnum):
+    """In which a detector computes."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
 Labels = Annotated[
     Path | None, typer.Option(metavar="COCO.json", help="Labels, COCO JSON; the project's own if left out.")
 ]
@@ -91,6 +98,10 @@ From = Annotated[
         "--from", metavar="VERSION", help="Begin from its weights; the champion's if left out. `none`: fresh."
     ),
 ]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(help="In which it detects, everywhere: bf16 is twice as fast on CPUs with AMX, slower on others."),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; 2500 if left out.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same weights, on a CPU.")]
 Patience = Annotated[
@@ -121,6 +132,7 @@ def train_detector(
     family: FamilyOption = None,
     backbone: Backbone = None,
     begin_from: From = None,
+    precision: PrecisionOption = None,
     steps: Steps = None,
     seed: Seed = 0,
     patience: Patience = PATIENCE,
@@ -136,6 +148,8 @@ def train_detector(
         raise OptionError("--images goes with --labels; without either, the project's own labels are taken.")
     if size is not None and family is not None:
         raise OptionError("--size is of the centre-point network, --family is another one; give one of them.")
+    if precision is Precision.BF16 and family is not None:
+        raise OptionError("--precision bf16 is for the centre-point network; torchvision's detect in float32.")
     loaded, store = opened(project)
 
     from deployments.commands.training_progress import shown
@@ -183,6 +197,7 @@ def train_detector(
             family=start.family,
             backbone=backbone,
             warm_start=start.warm_start,
+            precision=precision,
             device=device,
             workers=None,
             work=work,

@@ -86,6 +86,7 @@ def train_detector(
     family: str | None = None,
     backbone: Path | str | None = None,
     warm_start: Path | str | None = None,
+    precision: str | None = None,
     workers: int | None = 1,
     work: Path | str | None = None,
     resume: bool = False,
@@ -103,6 +104,7 @@ def train_detector(
     simulated seasons that are mixed into the training part. `grounds`: what artificial scenes are made on, where the
     recipe wants any (`scenes`); None: images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
+    `precision`: float32 or bf16, in which it detects everywhere (`predict.CentrePointDetector`); None: as that one.
     `workers`: processes that prepare the samples; they are spawned, so a script that asks for several needs a main
     guard; None: as many as there are cores, where that pays. `work`: a folder where the training is kept every minute
     until it is done; `resume`: go on from there.
@@ -171,6 +173,8 @@ def train_detector(
             "device": device_name(target),
             "seconds_from_step": (steps_kept(work) or 0) if resume and work is not None else 0,
         }
+        precision = precision or (begun_from or {}).get("precision")
+        card |= {} if precision is None else {"precision": precision}
         fitted = fit(
             training,
             learner,

@@ -18,6 +18,7 @@ from deployments.commands import training_progress
 from soilpipe.detect import checkpoint
 from soilpipe.detect.sizes import make_network
 from soilpipe.detect.torchvision_here import import_torchvision
+from soilpipe.detect.weights import load_detector
 from soilpipe.encoder.weights import save_encoder
 from soilpipe.errors import SoilpipeError
 from tests.flow_fixtures import TinyProject, make_project, picture
@@ -85,6 +86,7 @@ def test_a_block_of_time_validates(project: TinyProject, labels: Path) -> None:
     [
         (("--images", "."), "--images goes with --labels"),
         (("--labels", "x.json", "--size", "small", "--family", "fcos_resnet50_fpn"), "give one of them"),
+        (("--labels", "x.json", "--precision", "bf16", "--family", "fcos_resnet50_fpn"), "detect in float32"),
         (("--labels", "nowhere.json"), "there is no such label file"),
         (("--labels", "x.json", "--from", "nobody"), "there is no detector 'nobody' in this store"),
     ],
@@ -117,6 +119,17 @@ def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
         "There is no interrupted training: begins anew."
         in train(project, labels, *words, "--name", "cut", "--resume")["told"]
     )
+
+
+def test_precision_is_kept_on_the_card_and_by_what_begins_from_it(project: TinyProject, labels: Path) -> None:
+    assert "precision" not in train(project, labels, *FRESH, "--size", "small", "--name", "plain")["card"]
+    fast = train(project, labels, *FRESH, "--size", "small", "--name", "fast", "--precision", "bf16")
+    assert fast["card"]["precision"] == "bf16"
+    assert load_detector(project.store / "models" / "detector" / fast["version"], device="cpu").bf16
+    after = ("--from", "fast", "--steps", "1", "--scenes", "0")
+    assert train(project, labels, *after, "--name", "next")["card"]["precision"] == "bf16"
+    exact = train(project, labels, *after, "--name", "exact", "--precision", "float32")
+    assert exact["card"]["precision"] == "float32"
 
 
 def _after(count: int, do: Any) -> Any:
