@@ -42,6 +42,9 @@ def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
     ]
     if picture:
         lines += ["", f"![How the training went]({picture})"]
+    if record.outcome == "candidate" and "last_week" in record.figures:  # its figures are no worse: it is for a person
+        force = f"soilpipe models promote {record.encoder} --role encoder --force --reason"
+        lines += ["", f'To put both to use all the same: `{force} "..."`']
     if record.outcome == "promoted":
         lines += ["", "To take both back: `soilpipe models rollback --role encoder`"]
     return "\n".join(lines)

@@ -167,5 +167,6 @@ def test_the_page_shows_the_week(season: Season, tmp_path: Path) -> None:
     )
     page = as_markdown(RefreshRecord.model_validate_json(record.model_dump_json()))
     assert "## The last 7 days" in page and "| Oribatida | 24 | 0 |" in page and "a person decides" in page
+    assert "soilpipe models promote e --role encoder --force --reason" in page
     none = record.model_copy(update={"figures": {"last_week": {**asdict(week), "scans": 0}}})
     assert "No published detection of the last 7 days" in as_markdown(none)
