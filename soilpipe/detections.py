@@ -159,9 +159,12 @@ def parse_detection_file(data: bytes, key: str) -> DetectionFile:
     nulls = [f.name for f in DETECTION_FILE if not f.nullable and table[f.name].null_count]
     if nulls:
         raise DamagedDetectionsError(key, f"has nulls in {', '.join(nulls)}")
-    told = metadata.get("analysis_id"), metadata.get("scan_id")
-    if all(told) and layout.detection_file(*map(str, told)) != key:
-        raise DamagedDetectionsError(key, f"holds the detections of scan {told[1]} under analysis {told[0]}")
+    if not isinstance(metadata, dict):
+        raise DamagedDetectionsError(key, "does not tell what made it")
+    analysis_id, scan_id = metadata.get("analysis_id"), metadata.get("scan_id")
+    _, lies_under, *_, name = key.split("/")
+    if (analysis_id or lies_under, f"{scan_id}.parquet" if scan_id else name) != (lies_under, name):
+        raise DamagedDetectionsError(key, f"holds the detections of scan {scan_id} under analysis {analysis_id}")
     return DetectionFile(table, metadata)
 
 

@@ -113,6 +113,10 @@ def test_a_file_from_before_the_seal_is_read(store: Store) -> None:
     told = f'{{"scan_id": "{SCAN}", "analysis_id": "{ANALYSIS}"}}'
     store.write_bytes(layout.detection_file(ANALYSIS, SCAN), to_parquet(two(), {"soilpipe": told}, small=True))
     assert read_detection_file(store, ANALYSIS, SCAN).table.num_rows == 2
+    for strange in (told.replace("20240306", "2024x306"), "[]"):
+        data = to_parquet(two(), {"soilpipe": strange}, small=True)
+        with pytest.raises(DamagedDetectionsError):
+            parse_detection_file(data, layout.detection_file(ANALYSIS, SCAN))
 
 
 def test_a_file_that_lies_where_another_belongs_is_told(store: Store) -> None:

@@ -71,7 +71,8 @@ def publish_again(
     truth = known_truth(store, scanner).truth
     scans = [scan_id for scan_id, at in truth.scans if at >= since and (until is None or at < until)]
     if not scans:
-        raise RedetectError(f"{scanner.id} has no scan between {since} and {until or 'now'}; nothing was changed")
+        end = f" and before {until:%Y-%m-%d %H:%M}" if until is not None else ""
+        raise RedetectError(f"{scanner.id} has no scan from {since:%Y-%m-%d %H:%M} UTC on{end}; nothing was changed")
     done = set(truth.detected.get(analysis.id, ()))
     pixels = {f"{layout.image_zarr(scan_id)}/zarr.json": scan_id for scan_id in scans if scan_id not in done}
     gone = sorted({*pixels} - store.present(pixels))

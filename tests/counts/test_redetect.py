@@ -67,5 +67,5 @@ def test_a_day_without_pixels_keeps_the_counts_that_it_has(two_days: Any) -> Non
 
 def test_a_time_without_scans_is_told(two_days: Any) -> None:
     new = read_analysis(two_days.store, two_days.analysis("second"))
-    with pytest.raises(RedetectError, match="no scan between"):
+    with pytest.raises(RedetectError, match="no scan from 2024-03-10 03:00 UTC on; nothing"):
         publish_again(two_days.store, two_days.scanners[0], new, START + 99 * HOUR, None)
