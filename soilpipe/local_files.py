@@ -42,6 +42,14 @@ class LocalFiles:
     def keys(self, prefix: str, after: str = "", before: str = "") -> Iterator[str]:
         return (key for key, _ in self._below(prefix) if after < key and (not before or key < before))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        try:
+            found = os.scandir(self._root / prefix)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with found:
+            yield from (item.name for item in found if item.is_dir())
+
     def present(self, keys: Collection[str]) -> set[str]:
         return {key for key in keys if self.exists(key)}
 

@@ -111,6 +111,13 @@ class S3Files:
             if before and end is not None and end >= before:
                 return
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        try:
+            found = self._fs.ls(self._path(prefix), detail=True, refresh=True)
+        except FileNotFoundError:
+            return
+        yield from (info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
     def present(self, keys: Collection[str]) -> set[str]:
         """By listing from the first on: whatever lies between two of them costs nothing where it fills no page."""
         wanted, there = sorted(keys), set[str]()

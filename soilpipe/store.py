@@ -134,6 +134,11 @@ class Store:
         with self.told("look for", next(iter(keys), "")):
             return self._files.present([_checked(key) for key in keys])
 
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below ``prefix``, sorted; [] when absent. What is in them is not listed."""
+        with self.told("list", prefix):
+            return sorted(self._files.folders(_checked(prefix)))
+
     def list(self, prefix: str, suffix: str = "") -> list[Entry]:
         """Every object below the folder ``prefix`` whose key ends in ``suffix``, sorted by key; [] when absent."""
         prefix = _checked(prefix) if prefix else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -23,11 +24,10 @@ from deployments.commands.options import (
 from deployments.commands.shown import print_json, print_table
 
 if TYPE_CHECKING:
-    from soilpipe.config import Project, Scanner
-    from soilpipe.store import Store
+    from soilpipe.counts.plan import Plan
 
 Only = Annotated[Literal["ingest", "detect", "series"] | None, typer.Option(help="One stage alone.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what refused, and do nothing.")]
 Port = Annotated[int | None, typer.Option(help="Port of the Prefect server and its UI; the first free one from 4200.")]
 AtOnce = Annotated[int, typer.Option(min=1, help="Scanners worked on at the same time.")]
 
@@ -47,7 +47,11 @@ def run(
     scanners = chosen(loaded, scanner)
     first, last = moment(since, "--since"), moment(until, "--until")
     if dry_run:
-        _print_plan(loaded, store, scanners, as_json)
+        from soilpipe.counts.plan import plan_of
+
+        now = datetime.now(UTC)
+        spans = [(one, begin_utc(first, one.zone), end_utc(last, one.zone)) for one in scanners]
+        _print_plans([plan_of(loaded, one, store, now, begin, end, only) for one, begin, end in spans], as_json)
         return
     from deployments.running import run_scanner, shown_progress, uses_prefect
 
@@ -76,32 +80,23 @@ def serve(
     serve_project(loaded, port=port, at_once=at_once, verbose=verbose, tell=typer.echo)
 
 
-def _print_plan(project: Project, store: Store, scanners: list[Scanner], as_json: bool) -> None:
-    """What a run would find to do. Only looks."""
-    from datetime import UTC, datetime
+def _print_plans(plans: list[Plan], as_json: bool) -> None:
+    """What runs would find to do, and what is not known before."""
+    from soilpipe.counts.plan import NOT_LOOKED_AT
 
-    from soilpipe.counts.truth import read_truth
-    from soilpipe.counts.undetected import list_undetected
-    from soilpipe.errors import SoilpipeError
-    from soilpipe.ingest.arrivals import find_arrivals
-
-    rows = []
-    for scanner in scanners:
-        undetected = [scan.scan_id for scan in list_undetected(read_truth(store, scanner))]
-        row = {"scanner_id": scanner.id, "take_in": [], "growing": [], "detect": undetected, "problem": None}
-        try:
-            arrivals = find_arrivals(project, scanner, store, datetime.now(UTC))
-            row["take_in"] = [file.name for file in arrivals.ready]
-            row["growing"] = [file.name for file in arrivals.growing]
-        except SoilpipeError as error:
-            row["problem"] = str(error)
-        rows.append(row)
     if as_json:
-        print_json(rows)
+        print_json(plans)
         return
-    columns = ("scanner", "files to take in", "still growing", "accepted, to detect", "problem")
-    table = [
-        (row["scanner_id"], *(len(row[key] or ()) for key in ("take_in", "growing", "detect")), row["problem"])
-        for row in rows
-    ]
-    print_table("What a run would do", columns, table, "Nothing was done. Files that are taken in are then detected.")
+    columns = ("scanner", "files to take in", "of them in doubt", "still growing", "accepted, to detect", "problem")
+    rows = [(p.scanner_id, *map(len, (p.take_in, p.doubts, p.growing, p.detect)), p.problem) for p in plans]
+    print_table("What a run would do", columns, rows)
+    for plan in plans:
+        for doubt in plan.doubts:
+            typer.echo(f"{plan.scanner_id}: {doubt.name} {doubt.why}")
+        for name in plan.try_again:
+            typer.echo(
+                f"{plan.scanner_id}: {name} in quarantine contradicts nothing any more, and would be tried again"
+            )
+        for name in plan.strangers:
+            typer.echo(f"{plan.scanner_id}: {name} in its inbox is of no declared scanner, and would be left there")
+    typer.echo(f"Nothing was done. Files that are taken in are then detected. {NOT_LOOKED_AT}")

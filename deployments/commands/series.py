@@ -25,7 +25,10 @@ from deployments.commands.written import write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+    from soilpipe.config import Project
+
 Taxa = Annotated[list[str] | None, typer.Option("--taxon", "-t", metavar="NAME", help="Only this one; repeatable.")]
+ListTaxa = Annotated[bool, typer.Option("--list-taxa", help="Print the names that --taxon takes, and no counts.")]
 By = Annotated[Literal["slot", "day", "week"], typer.Option(help="One row per slot, day or week, and taxon.")]
 Format = Annotated[Literal["table", "csv", "parquet"], typer.Option("--format", "-f", help="How to write them.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
@@ -41,10 +44,11 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
     """How each scanner is doing: slots by state, last scan. Exit code 1 when something needs a person."""
     loaded, store = opened(project)
     from soilpipe.counts.status import project_status
+    from soilpipe.counts.undeclared import undeclared_scanners
 
-    found = project_status(loaded, store, datetime.now(UTC))
+    found, undeclared = project_status(loaded, store, datetime.now(UTC)), undeclared_scanners(loaded, store)
     if as_json:
-        print_json(found)
+        print_json([*found, *undeclared])
     else:
         states = ("observed", "late", "missing", "quarantined", "pending")
         rows = []
@@ -57,6 +61,8 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
         for one in found:
             for name in one.strangers:
                 typer.echo(f"{one.scanner_id}: {name} in its inbox is of no declared scanner")
+        for gone in undeclared:
+            typer.echo(gone.sentence)
         needs = [sentence for one in found for sentence in one.needs_person]
         if needs:
             typer.echo("What needs a person:")
@@ -75,6 +81,7 @@ def counts(
     by: By = "slot",
     format_: Format = "table",
     output: Output = None,
+    list_taxa: ListTaxa = False,
     as_json: AsJson = False,
 ) -> None:
     """The counts, for people and scripts. A slot without a count is a gap, not a zero."""
@@ -85,6 +92,9 @@ def counts(
     if format_ == "table" and output is not None:
         raise OptionError("A table is for the terminal: choose --format csv or --format parquet for a file.")
     loaded, store = opened(project)
+    if list_taxa:
+        _print_taxa(loaded, as_json)
+        return
     from soilpipe.counts.query import query_counts
 
     frame = query_counts(loaded, store, scanner, taxon, moment(since, "--since"), moment(until, "--until"), by=by)
@@ -102,6 +112,22 @@ def counts(
         typer.echo(_behind(frame), err=True)
     else:
         _print_counts(frame, by, named=bool(taxon))
+
+
+def _print_taxa(project: Project, as_json: bool) -> None:
+    """The names that `--taxon` takes, below the names above them."""
+    rows = [
+        {"taxon": taxon.name, "rank": taxon.rank, "parent": taxon.parent, "synonyms": taxon.synonyms}
+        for taxon in project.taxonomy
+        if not taxon.background
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        depth = len(project.taxonomy.ancestors(str(row["taxon"])))
+        also = f", also {', '.join(row['synonyms'])}" if row["synonyms"] else ""
+        typer.echo(f"{'  ' * depth}{row['taxon']} ({row['rank']}{also})")
 
 
 def _print_counts(frame: pd.DataFrame, by: str, named: bool) -> None:

@@ -7,6 +7,7 @@ never put together: they are rows of their own.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -152,11 +153,13 @@ def _names(project: Project, wanted: list[str], present: set[str]) -> set[str]:
         elif name in present:
             names.add(name)
         else:
-            told = f"; the counts have {', '.join(sorted(present))}" if present else ""
-            try:
-                project.taxonomy.find(name)
-            except SoilpipeError as error:
-                raise QueryError(f"{error}{told}") from error
+            animals = [taxon for taxon in project.taxonomy if not taxon.background]
+            known = {one.casefold(): taxon.name for taxon in animals for one in (*taxon.synonyms, taxon.name)}
+            known |= {one.casefold(): one for one in present}
+            like = difflib.get_close_matches(name.casefold(), known, n=9, cutoff=0.6)
+            near = list(dict.fromkeys(known[one] for one in like))[:3]
+            told = f"the nearest are {', '.join(near)}" if near else "no name is like it"
+            raise QueryError(f"no taxon is called {name!r}; {told}. `soilpipe counts --list-taxa` shows all")
     return names
 
 

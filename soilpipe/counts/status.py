@@ -40,6 +40,7 @@ class ScannerStatus:
     not_analysed      accepted scans in a slot that have no detection file under the analysis published for them
     quarantine        refused files and conflicts on which nobody has decided
     needs_person      what a person has to do, in sentences; empty when nothing
+    in_project_file   always True; those that are not in it are told by `undeclared_scanners`
     clock             signs that the device's clock is or was wrong; their sentences are in ``needs_person`` too
     """
 
@@ -57,6 +58,7 @@ class ScannerStatus:
     unslotted: tuple[Unslotted, ...]
     needs_person: tuple[str, ...]
     clock: tuple[ClockDoubt, ...] = ()
+    in_project_file: bool = True
 
 
 def project_status(project: Project, store: Store, now: datetime) -> list[ScannerStatus]:

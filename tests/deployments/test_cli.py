@@ -20,12 +20,12 @@ from soilpipe.config import load_project
 from soilpipe.ingest.arrivals import find_arrivals
 from soilpipe.ingest.scan import ingest_file
 from soilpipe.store import Store
-from tests.flow_fixtures import make_project, picture
+from tests.flow_fixtures import TinyProject, make_project, picture
 
 cli = CliRunner()
 COMMANDS = {
     "init", "run", "serve", "status", "counts", "quarantine", "verify", "rebuild", "train", "evaluate", "detect",
-    "models", "simulate", "demo", "refresh",
+    "models", "simulate", "demo", "refresh", "redetect",
 }  # fmt: skip
 
 
@@ -107,7 +107,105 @@ def test_a_dry_run_says_what_would_be_done_and_makes_no_scan(tmp_path: Path) -> 
     plan = json.loads(cli.invoke(app, ["run", "--dry-run", "--json", "--project", str(project.file)]).stdout)
 
     assert plan[0]["take_in"] == ["A_2026-03-06_00H00M.jpg"]
+    assert plan[0]["doubts"] == []
     assert not list(project.store.rglob("*A-2026*"))
+
+
+def taken_in(project: TinyProject) -> str:
+    """Take in the first file of the inbox; its scan id."""
+    loaded = load_project(project.file)
+    store, (scanner,), now = Store(loaded.store), loaded.scanners, datetime.now(UTC)
+    outcome = ingest_file(loaded, scanner, store, find_arrivals(loaded, scanner, store, now).ready[0], now)
+    assert outcome.kind == "accepted" and outcome.scan_id is not None
+    return outcome.scan_id
+
+
+def test_a_dry_run_says_what_would_be_refused_and_why_and_what_it_does_not_look_at(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.put_scan(0)
+    there = taken_in(project)
+    for name in ("A_2026-03-06_00H00M00S.jpg", "A_2026-13-45_99H00M.jpg", "A_2026-03-06_06H00M.png", "notes.txt"):
+        project.put(name, picture(1))
+    for name in ("A_2026-03-06_06H00M.jpg", "A_2026-03-06_12H00M.jpg"):
+        project.put(name, picture(2))
+    project.put("A_2026-03-06_18H00M.jpg", b"")
+    options = ["run", "--dry-run", "--project", str(project.file)]
+    before = project.bytes_of_store()
+
+    (plan,) = json.loads(cli.invoke(app, [*options, "--json"]).stdout)
+    shown = cli.invoke(app, options)
+
+    doubts = {doubt["name"]: doubt["why"] for doubt in plan["doubts"]}
+    assert "A_2026-03-06_12H00M.jpg" in plan["take_in"] and "A_2026-03-06_12H00M.jpg" not in doubts
+    assert there in doubts["A_2026-03-06_00H00M00S.jpg"] and "conflict" in doubts["A_2026-03-06_00H00M00S.jpg"]
+    assert "unless the file itself holds its time" in doubts["A_2026-13-45_99H00M.jpg"]
+    assert "another file" in doubts["A_2026-03-06_06H00M.png"] and "A_2026-03-06_06H00M.jpg" in doubts
+    assert "empty" in doubts["A_2026-03-06_18H00M.jpg"]
+    assert plan["strangers"] == ["notes.txt"] and plan["detect"] == [there]
+    assert all(f"A: {name} {why}" in shown.stdout for name, why in doubts.items())
+    assert "notes.txt" in shown.stdout and "No file was opened" in shown.stdout
+    assert project.bytes_of_store() == before
+
+
+def test_a_dry_run_goes_by_period_and_stage_as_the_run_does(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.put_scan(0)
+    there = taken_in(project)
+    for number in (1, 4):
+        project.put_scan(number)
+
+    def plan(*more: str) -> tuple[list[str], list[str]]:
+        shown = cli.invoke(app, ["run", "--dry-run", "--json", "--project", str(project.file), *more])
+        (row,) = json.loads(shown.stdout)
+        return row["take_in"], row["detect"]
+
+    second, fifth = "A_2026-03-06_06H00M.jpg", "A_2026-03-07_00H00M.jpg"
+    assert plan() == ([second, fifth], [there])
+    assert plan("--since", "2026-03-07") == ([fifth], [])
+    assert plan("--until", "2026-03-06") == ([second], [there])
+    assert plan("--only", "ingest") == ([second, fifth], [])
+    assert plan("--only", "detect") == ([], [there])
+    assert plan("--only", "series") == ([], [])
+
+
+def test_status_tells_a_scanner_that_was_taken_out_of_the_project_file(tmp_path: Path) -> None:
+    project = make_project(tmp_path, "A", "B")
+    project.put_scan(0, "B")
+    project.file.write_text(project.file.read_text().replace("id: A,", "id: C,"))
+    loaded = load_project(project.file)
+    store, now = Store(loaded.store), datetime.now(UTC)
+    scanner = loaded.scanner("B")
+    (arrival,) = find_arrivals(loaded, scanner, store, now).ready
+    assert ingest_file(loaded, scanner, store, arrival, now).kind == "accepted"
+    options = ["status", "--project", str(project.file)]
+    assert "no longer in the project file" not in cli.invoke(app, options).stdout
+
+    text = project.file.read_text()
+    project.file.write_text("".join(line for line in text.splitlines(keepends=True) if "id: B," not in line))
+    shown = cli.invoke(app, options)
+    rows = json.loads(cli.invoke(app, [*options, "--json"]).stdout)
+
+    assert "B: no longer in the project file; 1 scan is kept (2026-03-06 to 2026-03-06)" in shown.stdout
+    assert shown.exit_code == 0
+    assert [(row["scanner_id"], row["in_project_file"]) for row in rows] == [("C", True), ("B", False)]
+    assert rows[1]["scans"] == 1
+
+
+def test_a_taxon_that_does_not_exist_is_told_with_the_nearest_names_and_how_to_list_all(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+
+    def told(name: str) -> str:
+        return str(cli.invoke(app, ["counts", "--taxon", name, "--project", str(project.file)]).exception)
+
+    near = told("Colembola")
+    assert near.startswith("no taxon is called 'Colembola'; the nearest are Collembola") and "Acari" not in near
+    assert near.endswith(". `soilpipe counts --list-taxa` shows all") and len(near) < 160
+    assert told("Xyzzy") == "no taxon is called 'Xyzzy'; no name is like it. `soilpipe counts --list-taxa` shows all"
+    listed = cli.invoke(app, ["counts", "--list-taxa", "--project", str(project.file)]).stdout.splitlines()
+    assert any(line.strip().startswith("Collembola (class, also ") for line in listed)
+    assert any(line.startswith("  ") and "Symphypleona" in line for line in listed)
+    shown = cli.invoke(app, ["counts", "--list-taxa", "--json", "--project", str(project.file)])
+    assert "Enchytraeidae" in {row["taxon"] for row in json.loads(shown.stdout)}
 
 
 @pytest.mark.parametrize("command", [["counts"], ["quarantine", "list"], ["verify"], ["rebuild"], ["run", "--dry-run"]])

@@ -28,6 +28,7 @@ def test_a_store_on_s3_is_a_store(options: dict, bucket: str, tmp_path: Path) ->
     assert store.read_json("r/a.json") == {"a": 1}
     assert [(entry.key, entry.size) for entry in store.list("r")] == [("r/a.json", 12), ("r/b/c.txt", 3)]
     assert all(entry.version and entry.modified > 0 for entry in store.list("r"))
+    assert store.folders("r") == ["b"] and store.folders("q") == []
     assert not store.write_if_changed("r/b/c.txt", b"123") and store.write_if_changed("r/b/c.txt", b"1")
     (tmp_path / "large").write_bytes(os.urandom(1000) * 20_000)  # a multipart upload
     assert store.put_file(tmp_path / "large", "large") == store.sha256("large")
