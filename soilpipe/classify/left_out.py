@@ -12,6 +12,7 @@ from soilpipe.classify.prototypes import References
 from soilpipe.classify.space import Space, fit_space
 from soilpipe.classify.unknown import distances
 
+AT_ONCE = 2000  # crops: their cosines to 50,000 others are 0.8 GB
 LEAST_CROPS = 2  # of all: fewer make no space
 
 
@@ -35,8 +36,9 @@ def left_out_distances(examples: Examples, labels: np.ndarray, folds: Folds, cla
             continue
         space, references = place(examples.select(fitted), labels[fitted], classes)
         asked = asked[references.present[labels[asked]]]
-        directions = space.directions(examples.embeddings[asked], examples.sizes_mm[asked])
-        found[asked] = distances(directions, references)
+        for part in np.split(asked, range(AT_ONCE, len(asked), AT_ONCE)):
+            directions = space.directions(examples.embeddings[part], examples.sizes_mm[part])
+            found[part] = distances(directions, references)
     return found
 
 

@@ -105,21 +105,20 @@ def test_the_error_among_answers_stays_below_alpha_on_other_crops() -> None:
 def test_with_few_crops_most_are_answered_and_the_error_is_below_alpha_on_average(
     crops: int, least_answered: float
 ) -> None:
-    """The best threshold answers 74 % of these. Asked for a doubt of one in ten alone, 57 % were."""
-    rng = np.random.default_rng(7)
-    probabilities = rng.dirichlet(np.full(len(CLASSES), 0.08), 4000)
-    labels = (probabilities.cumsum(axis=1) > rng.random(4000)[:, None]).argmax(axis=1)
-    judged = slice(2000, None)
-    paths = TREE.paths(probabilities[judged])
-    truth = labels[judged]
+    """The best threshold answers 77 % of these. Where a doubt of one in ten was asked for, about 55 % were answered."""
     errors, answered = [], []
-    for _ in range(60):
-        few = rng.choice(2000, crops, replace=False)
-        chosen = choose_threshold(TREE, probabilities[few], labels[few], alpha=0.05)
-        nodes, _ = TREE.answers(paths, chosen.threshold)
-        said = nodes >= 0
-        answered.append(said.mean())
-        errors.append((~TREE.holds[nodes[said], truth[said]]).mean() if said.any() else 0.0)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        probabilities = rng.dirichlet(np.full(len(CLASSES), 0.08), 2000)
+        labels = (probabilities.cumsum(axis=1) > rng.random(2000)[:, None]).argmax(axis=1)
+        paths, truth = TREE.paths(probabilities[1000:]), labels[1000:]
+        for _ in range(20):
+            few = rng.choice(1000, crops, replace=False)
+            chosen = choose_threshold(TREE, probabilities[few], labels[few], alpha=0.05)
+            nodes, _ = TREE.answers(paths, chosen.threshold)
+            said = nodes >= 0
+            answered.append(said.mean())
+            errors.append((~TREE.holds[nodes[said], truth[said]]).mean() if said.any() else 0.0)
     print(f"{crops} crops: error among answers {np.mean(errors):.4f}, {np.mean(answered):.3f} answered")
     assert np.mean(errors) <= 0.05 + 0.005
     assert np.mean(answered) >= least_answered
