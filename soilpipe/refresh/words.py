@@ -116,7 +116,7 @@ def _week(figures: Mapping[str, Any]) -> list[str]:
         if max(new[taxon], before[taxon])
     ]
     told = f"## The last 7 days\n\nThe same detections on {week['scans']} scans, as they are named now and by the new."
-    return [told, "", "| | now | new |", "|---|---|---|", *rows, ""]
+    return ["", told, "", "| | now | new |", "|---|---|---|", *rows, ""]
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:
