@@ -3,11 +3,12 @@
     python benchmarks/make_shipped_detector.py simulate --folder build/seasons --workers 16
     python benchmarks/make_shipped_detector.py train --folder build/seasons --workers 16
 
-The defaults are those that the shipped detector was made with: about 3 minutes of simulating on two cores (`--workers
-2`), and on one core (`--workers 1`), beside other work, 18 of building samples and 76 of training. Scans are read at half
-their resolution: at full resolution, with 10,000 steps, AP50 on unseen ground was .50 instead of .65 (one training each,
-the same 349 animals). The two phases are apart because a machine with a GPU may be lent for minutes only. All seeds are fixed: the same arguments give the same scenes, and on one kind of CPU with as
-many threads the same weights. Needs numpy, OpenCV, torch and safetensors only.
+The defaults are those that the shipped detector was made with: about 3 minutes of simulating on two cores
+(`--workers 2`); on one core, beside other work, 18 of building samples and 76 of training. Scans are read at half their
+resolution: at full resolution, with 10,000 steps, AP50 on unseen ground was .50 instead of .65 (one training each, the
+same 349 animals). The two phases are apart because a machine with a GPU may be lent for minutes only. All seeds are
+fixed: the same arguments give the same scenes, and on one kind of CPU with as many threads the same weights. Needs
+numpy, OpenCV, torch and safetensors only.
 
 Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
 seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
