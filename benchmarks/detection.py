@@ -55,6 +55,7 @@ from soilpipe.tiles import open_image
 Works = dict[str, Callable[[], object]]
 TARGET_BARE, TARGET_REGISTERING, TARGET_IMAGES_S = 0.8, 0.4, 60.0
 TARGET_SAHI = {"": 30.0, ", bf16": 60.0}
+FULL_SCALE = 25_400 / 1200  # um/px of the mosaic and the photographs
 LABELLED_PER_IMAGE = 47  # animals on an annotated photograph of Sticky-Pi: 655 on 14
 
 
@@ -178,7 +179,9 @@ def main() -> None:
         parser.error(f"there are no photographs in {arguments.data / 'stickypi' / 'images'}")
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
-    detector = load_detector(arguments.detector, device="cpu")
+    detector = variant(
+        load_detector(arguments.detector, device="cpu"), um_per_px=FULL_SCALE
+    )  # its own may be a coarser one
     if not isinstance(detector, CentrePointDetector):
         parser.error(f"{arguments.detector}: not a centre-point detector")
     told, seconds = StandIns(), dict[str, list[float]]()
