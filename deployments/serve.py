@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments.prefect_home import RunningServer, use_project_home
 from deployments.prefect_server import prefect_server
 from soilpipe.errors import SoilpipeError
+from soilpipe.locks import HeldError, only_one
 
 if TYPE_CHECKING:
     from soilpipe.config import Project
@@ -92,16 +91,11 @@ def _stopped_by_signals() -> Iterator[None]:
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """Hold the project's lock; the system lets go of it however the process ends."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "serve.lock").open("a+") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
+            held.enter_context(only_one(home / "serve.lock"))
+        except HeldError as error:
             raise ServeError(
-                f"This project is served already, by process {lock.read().strip() or 'unknown'}. Stop that one first."
+                f"This project is served already, by process {error.process}. Stop that one first."
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
         yield

@@ -6,6 +6,7 @@ that no kill between two writes can leave a classifier on embeddings that it was
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,6 +115,19 @@ def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
         {},
         together={other: version for other, version in before.items() if other != role},
     )
+
+
+def permitted(verdict: Verdict, what: str, reason: str, force: bool, *, asked: str) -> dict[str, Any]:
+    """The figures of a promotion as its record will give them back. `what` is promoted; `asked`: what a reason is to
+    say. ModelError when the gate is shut and not forced, and when it is forced without a reason."""
+    if not verdict.passed and not force:
+        raise ModelError(
+            f"{what} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
+        )
+    if force and not reason.strip():
+        raise ModelError(f"forcing {what} needs a reason: say in a sentence {asked}")
+    figures: dict[str, Any] = json.loads(json.dumps({**verdict.figures, "verdict": verdict.words}))
+    return figures
 
 
 def decide(

@@ -13,13 +13,12 @@ Encoder and classifier are judged and promoted as one bundle: `bundles.promotion
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from soilpipe.decisions import Verdict
+from soilpipe.decisions import Verdict, permitted
 from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, evaluations, summary
 from soilpipe.models import (
     SHIPPED,
@@ -69,13 +68,7 @@ def promote(
     verdict = judge(store, role, version, present, taxonomy)
     if verdict.passed and last_week is not None:
         verdict = with_last_week(verdict, last_week(version, present))
-    if not verdict.passed and not force:
-        raise ModelError(
-            f"{version} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
-        )
-    if force and not reason.strip():
-        raise ModelError(f"forcing {version} needs a reason: say in a sentence why it should replace {present}")
-    figures = json.loads(json.dumps({**verdict.figures, "verdict": verdict.words}))  # as the record will give it back
+    figures = permitted(verdict, version, reason, force, asked=f"why it should replace {present}")
     return decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
 
 

@@ -8,7 +8,6 @@ takes both back, so a classifier is never used on embeddings of another encoder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from typing import Any
 
 from soilpipe.bundles.gate import compare, macro_f1
 from soilpipe.bundles.records import BundleRecord
-from soilpipe.decisions import NONE, Decision, Verdict, decide, decisions, in_use
+from soilpipe.decisions import NONE, Decision, Verdict, decide, decisions, in_use, permitted
 from soilpipe.models import card_of, check_loads, list_models, model_path
 from soilpipe.roles import CLASSIFIER, DETECTOR, ENCODER, ModelError, encoder_of
 from soilpipe.store import Store
@@ -129,13 +128,7 @@ def promote_bundle(
     check_bundle(store, bundle)
     if bundle == bundle_in_use(store):
         raise ModelError(f"{bundle} is in use already; there is nothing to promote")
-    if not verdict.passed and not force:
-        raise ModelError(
-            f"{bundle} is not promoted: {verdict.words}. To promote it all the same, use --force with a --reason"
-        )
-    if force and not reason.strip():
-        raise ModelError(f"forcing {bundle} needs a reason: say in a sentence why it should be used")
-    figures = json.loads(json.dumps({**verdict.figures, "verdict": verdict.words}))  # as the record will give it back
+    figures = permitted(verdict, str(bundle), reason, force, asked="why it should be used")
     forced = not verdict.passed
     if bundle.encoder.startswith(OF_DETECTOR):
         previous = in_use(store, CLASSIFIER) or NONE

@@ -8,12 +8,11 @@ last step, the decision, changes what is in use.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from soilpipe.atomic import write_atomically
 from soilpipe.config import FrozenModel, RefreshPlan
 from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
+from soilpipe.locks import HeldError, only_one
 from soilpipe.roles import DETECTOR, ENCODER
 from soilpipe.store import Store, canonical_json
 
@@ -97,19 +97,14 @@ def refresh_folder(root: str) -> Path:
 @contextmanager
 def alone_at_work(work: Path) -> Iterator[None]:
     """Hold the folder's lock. AtWorkError where another process does."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / LOCK).open("a+") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
+            held.enter_context(only_one(work / LOCK))
+        except HeldError as error:
             raise AtWorkError(
-                f"another refresh of this project is at work (process {lock.read().strip() or 'unknown'}); it takes "
-                "everything there is, so there is nothing to do here"
+                f"another refresh of this project is at work (process {error.process}); it takes everything there is, "
+                "so there is nothing to do here"
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
         yield
 
 
