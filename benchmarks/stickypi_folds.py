@@ -7,9 +7,10 @@ class, 655 boxes. For every device one detector is trained on the six others, fo
 nothing held back, and asked about the photographs of that device; the answers are judged together. No difference is
 used: the photographs of one device lie weeks apart.
 
-The threshold of a device is the best F1 on the photographs of the six others, each answered by the detector that had
-not seen that photograph's own device. (Those detectors have seen this device; its labels have no part in the choice
-otherwise. The best threshold for all photographs at once is told beside it, as what could have been had.)
+The threshold of a device is that which counts best among those of nearly the best F1 on the photographs of the six
+others (`best_threshold`), each answered by the detector that had not seen that photograph's own device. (Those
+detectors have seen this device; its labels have no part in the choice otherwise. The best threshold for all photographs
+at once is told beside it, as what could have been had.)
 Trained detectors are kept in the folder and not trained again.
 """
 
@@ -173,7 +174,7 @@ def main() -> None:
         "centre_f1": at_work.centre_f1,
         "count_error": error,
         "count_bias": float(claimed.sum() / truths.sum() - 1),
-        "best_f1_of_any_threshold": best_f1,
+        "f1_of_one_threshold": best_f1,
         "best_threshold": best,
         "thresholds": thresholds,
         "recipe": vars(recipe),
@@ -181,7 +182,7 @@ def main() -> None:
     }
     for key in ("ap50", "ap75", "ap", "precision", "recall", "f1", "centre_f1", "count_error", "count_bias"):
         print(f"{key:14s} {figures[key]:.3f}")
-    print(f"best F1 of any one threshold {best_f1:.3f} at {best:.2f}; 95 % of AP50: {figures['intervals']['ap50']}")
+    print(f"F1 of the best one threshold {best_f1:.3f} at {best:.2f}; 95 % of AP50: {figures['intervals']['ap50']}")
     for what, value, met in (
         ("AP50", figures["ap50"], figures["ap50"] >= AP50_TARGET),
         ("centre F1", figures["centre_f1"], figures["centre_f1"] >= CENTRE_F1_TARGET),

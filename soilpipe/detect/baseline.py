@@ -125,7 +125,7 @@ def _contrast(windows: ModelInput, um_per_px: float, settings: BlobSettings) -> 
 
 
 def tune_blobs(source: Source, training: Iterable[LabelledScan]) -> BlobDetector:
-    """The best settings of a grid for average precision at IoU 0.5 on labelled scans, and the threshold of best F1.
+    """The best settings of a grid for average precision at IoU 0.5 on labelled scans, and its best threshold.
 
     Polarity and contrast are tried together, then the other settings one after the other, then contrast once more.
     Of equally good ones the first is taken.

@@ -15,6 +15,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.decode import overlaps
 
 THRESHOLDS = np.round(np.arange(0.05, 0.955, 0.01), 2)
+NEARLY = 0.02  # F1 that may be given up for a number of detections that is right
 RECALLS = np.linspace(0, 1, 101)
 AT_ONCE = 4_000_000  # pairs of a detection and a label that are compared in one go: bounds the memory
 
@@ -161,14 +162,23 @@ def precision_recall_f1(matches: Matches, threshold: float) -> tuple[float, floa
 
 
 def best_threshold(matches: Matches) -> tuple[float, float]:
-    """The threshold of the best F1, and that F1; of equal ones the middle one of the first run."""
-    values = np.array([precision_recall_f1(matches, float(threshold))[2] for threshold in THRESHOLDS])
-    best = values.max()
-    first = int(values.argmax())
-    last = first
-    while last + 1 < len(values) and values[last + 1] == best:
+    """The threshold that counts best among those of nearly the best F1, and its F1.
+
+    F1 changes little over a wide range of thresholds in which the number of detections may double. So of all
+    thresholds whose F1 lies within `NEARLY` of the best, the one whose number of detections comes nearest to the number
+    of labels is taken; of equal ones the middle one of the first run.
+    """
+    counted = np.sort(matches.scores[~matches.ignored])
+    right = np.sort(matches.scores[~matches.ignored & matches.correct])
+    claims = len(counted) - np.searchsorted(counted, THRESHOLDS.astype(np.float32), side="left")
+    hits = len(right) - np.searchsorted(right, THRESHOLDS.astype(np.float32), side="left")
+    f1 = 2 * hits / np.maximum(1, claims + matches.truths)
+    wrong_by = np.where(f1 >= f1.max() - NEARLY, np.abs(claims - matches.truths), np.inf)
+    first = last = int(wrong_by.argmin())
+    while last + 1 < len(wrong_by) and wrong_by[last + 1] == wrong_by[first]:
         last += 1
-    return float(THRESHOLDS[(first + last) // 2]), float(best)
+    chosen = (first + last) // 2
+    return float(THRESHOLDS[chosen]), float(f1[chosen])
 
 
 def average_precision(matches: Matches) -> float:

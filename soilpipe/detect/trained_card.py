@@ -15,6 +15,7 @@ from soilpipe.detect.dataset import Sample
 from soilpipe.detect.figures import ENOUGH_OF_A_SIZE, FOUND
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.detect.learned_taxa import Learned
+from soilpipe.detect.scoring import NEARLY
 from soilpipe.detect.validation import ENOUGH, Judged
 
 DEFAULT_THRESHOLD = 0.3  # where no validation image says better
@@ -130,7 +131,7 @@ def _class_told(taxon: str, learned: Learned) -> str:
 
 def _threshold_told(told: str, judged: Judged) -> str:
     own = f"; of their own for taxa with {ENOUGH} validation animals or more" if judged.thresholds else ""
-    return f"best F1 on validation images ({told}){own}"
+    return f"best F1 on validation images to within {NEARLY}, and the count nearest to theirs ({told}){own}"
 
 
 def device_name(device: torch.device) -> str:

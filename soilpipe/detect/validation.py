@@ -26,7 +26,9 @@ Judge = Callable[[Sample, float], Detections]
 
 @dataclass(frozen=True)
 class Judged:
-    """The threshold of the best F1 (any taxon counts as a hit), those of taxa with enough animals, and figures."""
+    """The threshold that `best_threshold` chooses (any taxon counts as a hit), those of taxa with enough animals, and
+    figures.
+    """
 
     threshold: float
     figures: dict[str, Any]
@@ -98,7 +100,7 @@ def _count_error(parts: Sequence[Matches]) -> float:
 
 
 def _thresholds(samples: Sequence[Sample], found: Sequence[Detections]) -> dict[str, float]:
-    """The threshold of the best F1 of each taxon that has ENOUGH animals, where there are several taxa."""
+    """The threshold of each taxon that has ENOUGH animals, where there are several taxa."""
     taxa = found[0].taxa
     if len(taxa) < 2:
         return {}
