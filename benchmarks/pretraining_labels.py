@@ -10,7 +10,8 @@ supervised   a detector that begins from the encoder of the one that comes with 
 
 AP50 of any taxon on test scanners. A classifier is fitted on the same labels with the encoder of each: of the scratch
 detector once it is trained, the pretrained one as it is, and that of the package; macro-F1 on the same test scanners.
-Seconds a step are measured in this run, before anything is compared.
+Seconds a step are measured before anything is compared, once for a folder. What is finished stays in the folder: a run
+that was stopped goes on, and two may share the seeds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class Data:
 def seasons_of_peat(folder: Path, arguments: Namespace) -> Data:
     """Seasons of the second generator; the last two scanners test."""
     names = []
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(arguments.seasons + 2):
         spec = SeasonSpec(
             scanner_id=f"peat{number:03d}",
@@ -88,7 +90,8 @@ def seasons_of_peat(folder: Path, arguments: Namespace) -> Data:
             animals_per_100cm2=80.0,
             evenness=0.5,
         )
-        write_season(spec, folder / spec.scanner_id, extension="jpg", quality=92)
+        if not (folder / spec.scanner_id / "truth.json").exists():  # a season is complete when its truth is there
+            write_season(spec, folder / spec.scanner_id, extension="jpg", quality=92)
         names.append(spec.scanner_id)
     return Data(join_truths(folder, names), folder, frozenset(names[-2:]))
 
@@ -100,6 +103,7 @@ def sticky_pi(source: Path, folder: Path) -> Data:
     labels = json.loads((source / "stickypi/annotations.json").read_text())
     for image in labels["images"]:
         image["scanner_id"] = image["device"]
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "labels.json"
     path.write_text(json.dumps(labels))
     return Data(path, source / "stickypi/images", frozenset(HELD_OUT))
@@ -149,7 +153,10 @@ class Seconds:
 
 
 def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) -> Seconds:
-    """Time some steps of both."""
+    """Time some steps of both; what an earlier run measured in this folder stands."""
+    kept = folder / "seconds.json"
+    if kept.exists():
+        return Seconds(**json.loads(kept.read_text()))
     names = frozenset(data.training_names())
     took = []
     for steps in (arguments.timed, 3 * arguments.timed):
@@ -158,7 +165,9 @@ def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) ->
         took.append(time.perf_counter() - began)
     recipe = PretrainRecipe(batch=arguments.batch)
     rate = crops_per_second(crops, size=arguments.size, recipe=recipe, device=arguments.device, steps=arguments.timed)
-    return Seconds(max(1e-3, (took[1] - took[0]) / (2 * arguments.timed)), arguments.batch / rate)
+    seconds = Seconds(max(1e-3, (took[1] - took[0]) / (2 * arguments.timed)), arguments.batch / rate)
+    kept.write_text(json.dumps(asdict(seconds)) + "\n")
+    return seconds
 
 
 def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -175,33 +184,51 @@ def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     )
     # The detector of the package is of one size: what begins from its encoder must be of that too.
     arms = ARMS if arguments.size == MEDIUM else ARMS[:2]
-    for seed in range(arguments.seeds):
+    for seed in arguments.only_seeds or range(arguments.seeds):
         pretrained = folder / f"pretrained-{seed}"
-        recipe = PretrainRecipe(steps=pre_steps, batch=arguments.batch, seed=seed)
-        pretrain(crops, pretrained, size=arguments.size, recipe=recipe, um_per_px=UM_PER_PX, device=arguments.device)
+        if not (pretrained / "card.json").exists():
+            recipe = PretrainRecipe(steps=pre_steps, batch=arguments.batch, seed=seed)
+            size, device = arguments.size, arguments.device
+            pretrain(crops, pretrained, size=size, recipe=recipe, um_per_px=UM_PER_PX, device=device)
         names = data.training_names()
         order = np.random.default_rng([seed, 11]).permutation(len(names))
         for share in arguments.shares:
             count = max(2, round(share * len(names)))
             chosen = frozenset(names[row] for row in order[:count])
             for arm in arms:
-                out = folder / f"{arm}-{seed}-{share:g}"
-                steps = (
-                    arguments.detector_steps if arm != "pretrained" else round((1 - SHARE) * arguments.detector_steps)
-                )
-                backbone = {"scratch": None, "pretrained": pretrained, "supervised": SHIPPED}[arm]
-                _train(data, chosen, out, max(1, steps), seed, backbone, arguments)
-                found = evaluate_detector(
-                    load_detector(out, device=arguments.device), data.labels, data.images, where=data.is_test
-                )
-                yield {
-                    "seed": seed,
-                    "share": share,
-                    "images": count,
-                    "arm": arm,
-                    "ap50": found.any_taxon.ap50,
-                    "macro_f1": _classifiers_worth(data, chosen, _encoder(arm, out, pretrained, arguments), folder),
-                }
+                row = folder / f"{arm}-{seed}-{share:g}.json"
+                if not row.exists():
+                    figures = _worth(arm, seed, share, data, chosen, pretrained, folder, arguments)
+                    row.write_text(json.dumps(figures) + "\n")
+                yield json.loads(row.read_text())
+
+
+def _worth(
+    arm: str,
+    seed: int,
+    share: float,
+    data: Data,
+    chosen: frozenset[str],
+    pretrained: Path,
+    folder: Path,
+    arguments: Namespace,
+) -> dict[str, Any]:
+    """One detector and one classifier, trained on the chosen images and judged on the test scanners."""
+    out = folder / f"{arm}-{seed}-{share:g}"
+    steps = arguments.detector_steps if arm != "pretrained" else round((1 - SHARE) * arguments.detector_steps)
+    backbone = {"scratch": None, "pretrained": pretrained, "supervised": SHIPPED}[arm]
+    _train(data, chosen, out, max(1, steps), seed, backbone, arguments)
+    detector = load_detector(out, device=arguments.device)
+    found = evaluate_detector(detector, data.labels, data.images, where=data.is_test)
+    encoder = _encoder(arm, out, pretrained, arguments)
+    return {
+        "seed": seed,
+        "share": share,
+        "images": len(chosen),
+        "arm": arm,
+        "ap50": found.any_taxon.ap50,
+        "macro_f1": _classifiers_worth(data, chosen, encoder, folder / f"classifier-{arm}-{seed}-{share:g}"),
+    }
 
 
 def _train(
@@ -230,9 +257,8 @@ def _encoder(arm: str, detector: Path, pretrained: Path, arguments: Namespace) -
     return encoder_of_detector(detector if arm == "scratch" else SHIPPED, arguments.device)
 
 
-def _classifiers_worth(data: Data, names: frozenset[str], encoder: Encoder, folder: Path) -> float | None:
+def _classifiers_worth(data: Data, names: frozenset[str], encoder: Encoder, out: Path) -> float | None:
     """Macro-F1 on the test scanners; None where the labels are too few for a classifier, or of no known taxon."""
-    out = folder / "classifier"
     try:
         train_classifier(
             data.labels,

@@ -198,7 +198,7 @@ def _tile(scan_id: str, image: np.ndarray, week: int) -> Tile:
 def weeks(arguments: Namespace) -> Iterator[dict[str, Any]]:
     """One row a seed, week and arm."""
     plan = Plan.of(arguments)
-    for seed in range(arguments.seeds):
+    for seed in arguments.only_seeds or range(arguments.seeds):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             test = write_test(folder / "test", plan, seed)
