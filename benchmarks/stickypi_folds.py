@@ -83,6 +83,7 @@ def trained(device: str, labels: Path, images: Path, folder: Path, recipe: Recip
             difference=False,
             where=lambda image: image.scanner_id != device,
             where_told=f"all devices but {device}",
+            val_scanners=(),
             recipe=recipe,
             size=more["size"],
             progress=progress,
