@@ -22,6 +22,7 @@ TINY = {
     "speed_steps": 3,
     "sizes": ["resnet18"],
     "crop_side": 128,
+    "window": 128,
     "seeds": 1,
     "detector_steps": 6,
     "shares": [0.5],
@@ -54,7 +55,7 @@ def main() -> None:
         from pretraining_labels import report as report_labels
 
         with tempfile.TemporaryDirectory() as passing:
-            figures = told(labels(arguments, arguments.folder or Path(passing)))
+            figures = told(labels(arguments, arguments.folder or Path(passing) / "labels"))
         report_labels(figures)
     else:
         from pretraining_weeks import report as report_weeks
@@ -98,7 +99,11 @@ def read_arguments() -> argparse.Namespace:
     labels.add_argument("--folder", type=Path, default=None, help="keeps what is finished, so that a run can go on")
     labels.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of the labelled images")
     labels.add_argument("--detector-steps", type=int, default=1500, help="of training from scratch")
-    labels.add_argument("--seasons", type=int, default=6, help="scanners to learn from; two more test")
+    labels.add_argument("--seasons", type=int, default=6, help="scanners to learn from; two more validate, two test")
+    labels.add_argument(
+        "--judge-on", choices=("test", "validation"), default="test", help="validation while settings are tried out"
+    )
+    labels.add_argument("--window", type=int, default=128, help="of a crop without labels, px at the encoder's scale")
     labels.add_argument("--season-scans", type=int, default=20)
     labels.add_argument("--season-side", type=int, default=1280, help="px")
     labels.add_argument("--crops-a-scan", type=int, default=16)

@@ -2,16 +2,25 @@
 
 For each seed, and each share of the labelled images:
 
-scratch      a detector trained from nothing, for as many steps as were asked for
-pretrained   half of those seconds go into pretraining on all images without their labels, the other half into the
-             detector that begins from it
-supervised   a detector that begins from the encoder of the one that comes with the package, which was trained on
-             simulated labels; what that cost is not counted
+scratch                a detector trained from nothing, for as many steps as were asked for
+pretrained             half of those seconds go into pretraining on all images without their labels, the other half into
+                       the detector that begins from it
+supervised             a detector that begins from the encoder of the one that comes with the package, which was trained
+                       on simulated labels; what that cost is not counted
+supervised+pretrained  what a project's refresh does: pretraining goes on from that encoder, for the same half of the
+                       seconds, and the detector begins from what comes of it
 
-AP50 of any taxon on test scanners. A classifier is fitted on the same labels with the encoder of each: of the scratch
-detector once it is trained, the pretrained one as it is, and that of the package; macro-F1 on the same test scanners.
-Seconds a step are measured before anything is compared, once for a folder. What is finished stays in the folder: a run
-that was stopped goes on, and two may share the seeds.
+All of it at the µm/px of the detector that comes with the package: an encoder is worth little at a scale it never saw.
+AP50 of any taxon. A classifier is fitted on the same labels with the encoder of each: of the scratch detector once it
+is trained, of the package, or the pretrained one as it is; macro-F1 over the classes that are there (of Sticky-Pi they
+are two: insects and what is none).
+
+Seasons and scanners are others for each seed, so the spread over seeds is that of training and of what was drawn. Two
+scanners test (of Sticky-Pi's seven devices too), two others (one of Sticky-Pi) validate, and nobody learns from either
+kind, labels or not. Nothing is chosen within a run. What a person chooses (steps, batch, method) is to be chosen with
+`--judge-on validation`; the test scanners are for once, in the end. Seconds a step are measured before anything is
+compared, once for a folder. What is finished stays in the folder: a run that was stopped goes on, and two may share the
+seeds.
 """
 
 from __future__ import annotations
@@ -20,12 +29,12 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pretraining_data import UM_PER_PX, Data, ScanCrops, data_of
 
 from soilpipe.classify.evaluation import evaluate
 from soilpipe.classify.examples import ClassifierError
@@ -33,115 +42,25 @@ from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.training import train_classifier
 from soilpipe.classify.weights import load_classifier
 from soilpipe.detect.coco import only, read_labels
-from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluate import evaluate_detector
-from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet
+from soilpipe.detect.labelled import LabelError, Where
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import SHIPPED, load_detector
-from soilpipe.encoder.crops import window_of
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.encoder.weights import encoder_of_detector, load_encoder
 from soilpipe.pretrain.learning import crops_per_second, pretrain
 from soilpipe.pretrain.learning_recipe import PretrainRecipe
-from soilpipe.pretrain.source import draw_batch, place_id
-from soilpipe.simulate import SeasonSpec, join_truths, write_season
 from soilpipe.taxonomy import SOIL
 
-FIRST, SLOT = datetime(2025, 5, 1, tzinfo=UTC), timedelta(hours=6)
-ARMS = ("scratch", "pretrained", "supervised")
-UM_PER_PX = 21.17
+ARMS = ("scratch", "pretrained", "supervised", "supervised+pretrained")
+PRETRAINED = ("pretrained", "supervised+pretrained")
 SHARE = 0.5
 """Of the seconds, what goes into pretraining."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A COCO file with its images; the scanners that test are trained on by nobody."""
-
-    labels: Path
-    images: Path
-    test: frozenset[str]
-
-    def is_test(self, image: LabelledImage) -> bool:
-        """Whether an image belongs to a test scanner."""
-        return image.scanner_id in self.test
-
-    def training_names(self) -> list[str]:
-        """The labelled images that may be trained on."""
-        images = read_labels(self.labels, self.images).labelled
-        return sorted(image.file_name for image in images if not self.is_test(image))
-
-
-def seasons_of_peat(folder: Path, arguments: Namespace) -> Data:
-    """Seasons of the second generator; the last two scanners test."""
-    names = []
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(arguments.seasons + 2):
-        spec = SeasonSpec(
-            scanner_id=f"peat{number:03d}",
-            generator="peat",
-            seed=920_000 + number,
-            times=tuple(FIRST + SLOT * slot for slot in range(arguments.season_scans)),
-            height_px=arguments.season_side,
-            width_px=arguments.season_side,
-            dpi=1200.0,
-            animals_per_100cm2=80.0,
-            evenness=0.5,
-        )
-        if not (folder / spec.scanner_id / "truth.json").exists():  # a season is complete when its truth is there
-            write_season(spec, folder / spec.scanner_id, extension="jpg", quality=92)
-        names.append(spec.scanner_id)
-    return Data(join_truths(folder, names), folder, frozenset(names[-2:]))
-
-
-def sticky_pi(source: Path, folder: Path) -> Data:
-    """Sticky-Pi's photographs, those that nobody annotated included; the two devices of `stickypi.py` test."""
-    from stickypi import HELD_OUT
-
-    labels = json.loads((source / "stickypi/annotations.json").read_text())
-    for image in labels["images"]:
-        image["scanner_id"] = image["device"]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "labels.json"
-    path.write_text(json.dumps(labels))
-    return Data(path, source / "stickypi/images", frozenset(HELD_OUT))
-
-
-class ScanCrops:
-    """A `CropSource` in memory: windows on a lattice of every image that is not of a test scanner, labelled or not."""
-
-    def __init__(self, data: Data, side: int, a_scan: int, seed: int) -> None:
-        given = read_labels(data.labels, data.images)
-        shown = tuple(replace(image, labelled=not data.is_test(image)) for image in given.images)
-        rng = np.random.default_rng([seed, 7])
-        pixels, scanner, place = [], [], []
-        for scene in open_scenes(LabelSet(given.source, given.categories, shown, given.simulated)):
-            scale = scene.scan.um_per_px / UM_PER_PX
-            height, width = int(scene.image.height * scale), int(scene.image.width * scale)
-            cells = [(row, column) for row in range(height // side) for column in range(width // side)]
-            for row, column in (cells[at] for at in rng.permutation(len(cells))[:a_scan]):
-                window = window_of(
-                    scene.scan, scene.references, scene.registrations, row * side, column * side, side, UM_PER_PX
-                )
-                pixels.append(window)
-                scanner.append(str(scene.image.scanner_id))
-                place.append(place_id(scanner[-1], height, width, side, row, column))
-        self._pixels = np.stack(pixels)
-        self.scanner, self.place = np.array(scanner), np.array(place, np.int64)
-        self.is_new = np.ones(len(place), bool)
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def pixels(self, indices: np.ndarray) -> np.ndarray:
-        """As a `CropSource`."""
-        return np.asarray(self._pixels[indices])
-
-    def draw(self, rng: np.random.Generator, batch: int) -> np.ndarray:
-        """As a `CropSource`."""
-        return draw_batch(self.place, self.is_new, rng, batch)
+SETTINGS = "settings.json"
+THAT_MATTER = ("size", "detector_steps", "batch", "seasons", "season_scans", "season_side", "crops_a_scan", "window")
+"""What all rows of a folder must have in common."""
 
 
 @dataclass(frozen=True)
@@ -172,62 +91,96 @@ def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) ->
 
 def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """One row a seed, share of the labels and arm."""
-    data = sticky_pi(arguments.stickypi, folder) if arguments.stickypi else seasons_of_peat(folder, arguments)
-    crops = ScanCrops(data, arguments.crop_side, arguments.crops_a_scan, 0)
-    seconds = measure(data, crops, folder, arguments)
-    pre_steps = max(1, round(SHARE * arguments.detector_steps * seconds.detector / seconds.pretraining))
-    print(
-        f"{len(crops)} crops without labels; a step costs {seconds.detector:.3f} s of the detector, "
-        f"{seconds.pretraining:.3f} s of pretraining: {arguments.detector_steps} steps, or "
-        f"{round((1 - SHARE) * arguments.detector_steps)} after {pre_steps} of pretraining",
-        flush=True,
-    )
+    check_settings(folder, arguments)
     # The detector of the package is of one size: what begins from its encoder must be of that too.
     arms = ARMS if arguments.size == MEDIUM else ARMS[:2]
     for seed in arguments.only_seeds or range(arguments.seeds):
-        pretrained = folder / f"pretrained-{seed}"
-        if not (pretrained / "card.json").exists():
-            recipe = PretrainRecipe(steps=pre_steps, batch=arguments.batch, seed=seed)
-            size, device = arguments.size, arguments.device
-            pretrain(crops, pretrained, size=size, recipe=recipe, um_per_px=UM_PER_PX, device=device)
+        data = data_of(seed, folder, arguments)
+        crops = ScanCrops(data, arguments.window, arguments.crops_a_scan, seed)
+        seconds = measure(data, crops, folder, arguments)
+        pre_steps = max(1, round(SHARE * arguments.detector_steps * seconds.detector / seconds.pretraining))
+        print(
+            f"seed {seed}: {len(crops)} crops without labels; a step costs {seconds.detector:.3f} s of the detector, "
+            f"{seconds.pretraining:.3f} s of pretraining: {arguments.detector_steps} steps, or "
+            f"{detector_steps('pretrained', arguments)} after {pre_steps} of pretraining; test "
+            f"{', '.join(sorted(data.test))}, validation {', '.join(sorted(data.validation))}",
+            flush=True,
+        )
+        for arm in arms:
+            if arm in PRETRAINED:
+                _pretrain(arm, seed, crops, pre_steps, folder, arguments)
         names = data.training_names()
         order = np.random.default_rng([seed, 11]).permutation(len(names))
         for share in arguments.shares:
             count = max(2, round(share * len(names)))
             chosen = frozenset(names[row] for row in order[:count])
             for arm in arms:
-                row = folder / f"{arm}-{seed}-{share:g}.json"
+                row = folder / f"{arm}-{seed}-{share:g}-{arguments.judge_on}.json"
                 if not row.exists():
-                    figures = _worth(arm, seed, share, data, chosen, pretrained, folder, arguments)
+                    figures = worth(arm, seed, share, data, chosen, folder, arguments)
                     row.write_text(json.dumps(figures) + "\n")
                 yield json.loads(row.read_text())
 
 
-def _worth(
-    arm: str,
-    seed: int,
-    share: float,
-    data: Data,
-    chosen: frozenset[str],
-    pretrained: Path,
-    folder: Path,
-    arguments: Namespace,
+def check_settings(folder: Path, arguments: Namespace) -> None:
+    """Rows made with other settings, or at another scale, are not mixed with these."""
+    settings = {name: getattr(arguments, name) for name in THAT_MATTER}
+    settings |= {"um_per_px": UM_PER_PX, "stickypi": arguments.stickypi is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SETTINGS
+    if not path.exists():
+        if any(folder.glob("*.json")):
+            raise SystemExit(f"{folder} holds figures of an earlier release, at another scale. Take another --folder")
+        path.write_text(json.dumps(settings, indent=1) + "\n")
+    kept = json.loads(path.read_text())
+    if kept != settings:
+        others = ", ".join(
+            f"{name} {kept.get(name)} (now {value})" for name, value in settings.items() if kept.get(name) != value
+        )
+        raise SystemExit(f"{folder} was begun with {others}. Go on with the same, or take another --folder")
+
+
+def detector_steps(arm: str, arguments: Namespace) -> int:
+    """Steps of the detector of an arm: what pretraining took is taken off."""
+    return max(1, round((1 - SHARE if arm in PRETRAINED else 1) * arguments.detector_steps))
+
+
+def backbone_of(arm: str, seed: int, folder: Path) -> Path | None:
+    """What the detector of an arm begins from."""
+    return None if arm == "scratch" else SHIPPED if arm == "supervised" else folder / f"{arm}-{seed}"
+
+
+def _pretrain(arm: str, seed: int, crops: ScanCrops, steps: int, folder: Path, arguments: Namespace) -> None:
+    out = backbone_of(arm, seed, folder)
+    assert out is not None
+    if (out / "card.json").exists():
+        return
+    start = encoder_of_detector(SHIPPED, arguments.device) if arm == "supervised+pretrained" else None
+    recipe = PretrainRecipe(steps=steps, batch=arguments.batch, seed=seed)
+    size, device = arguments.size, arguments.device
+    pretrain(crops, out, size=size, start=start, recipe=recipe, um_per_px=UM_PER_PX, device=device)
+
+
+def worth(
+    arm: str, seed: int, share: float, data: Data, chosen: frozenset[str], folder: Path, arguments: Namespace
 ) -> dict[str, Any]:
-    """One detector and one classifier, trained on the chosen images and judged on the test scanners."""
+    """One detector and one classifier, trained on the chosen images and judged on the scanners that were asked for."""
     out = folder / f"{arm}-{seed}-{share:g}"
-    steps = arguments.detector_steps if arm != "pretrained" else round((1 - SHARE) * arguments.detector_steps)
-    backbone = {"scratch": None, "pretrained": pretrained, "supervised": SHIPPED}[arm]
-    _train(data, chosen, out, max(1, steps), seed, backbone, arguments)
-    detector = load_detector(out, device=arguments.device)
-    found = evaluate_detector(detector, data.labels, data.images, where=data.is_test)
-    encoder = _encoder(arm, out, pretrained, arguments)
+    if not (out / "card.json").exists():
+        _train(data, chosen, out, detector_steps(arm, arguments), seed, backbone_of(arm, seed, folder), arguments)
+    where = data.judges(arguments.judge_on)
+    found = evaluate_detector(load_detector(out, device=arguments.device), data.labels, data.images, where=where)
+    encoder = _encoder(arm, seed, out, folder, arguments)
+    of_classifier = folder / f"classifier-{arm}-{seed}-{share:g}"
     return {
         "seed": seed,
         "share": share,
         "images": len(chosen),
         "arm": arm,
+        "judged_on": arguments.judge_on,
+        "detector_steps": detector_steps(arm, arguments),
         "ap50": found.any_taxon.ap50,
-        "macro_f1": _classifiers_worth(data, chosen, encoder, folder / f"classifier-{arm}-{seed}-{share:g}"),
+        "macro_f1": _classifiers_worth(data, chosen, where, encoder, of_classifier),
     }
 
 
@@ -251,14 +204,14 @@ def _train(
     )
 
 
-def _encoder(arm: str, detector: Path, pretrained: Path, arguments: Namespace) -> Encoder:
-    if arm == "pretrained":
-        return load_encoder(pretrained, arguments.device)
+def _encoder(arm: str, seed: int, detector: Path, folder: Path, arguments: Namespace) -> Encoder:
+    if arm in PRETRAINED:
+        return load_encoder(folder / f"{arm}-{seed}", arguments.device)
     return encoder_of_detector(detector if arm == "scratch" else SHIPPED, arguments.device)
 
 
-def _classifiers_worth(data: Data, names: frozenset[str], encoder: Encoder, out: Path) -> float | None:
-    """Macro-F1 on the test scanners; None where the labels are too few for a classifier, or of no known taxon."""
+def _classifiers_worth(data: Data, names: frozenset[str], where: Where, encoder: Encoder, out: Path) -> float | None:
+    """Macro-F1 on the judging scanners; None where the labels are too few for a classifier, or of no known taxon."""
     try:
         train_classifier(
             data.labels,
@@ -268,8 +221,8 @@ def _classifiers_worth(data: Data, names: frozenset[str], encoder: Encoder, out:
             taxonomy=SOIL,
             where=lambda image: image.file_name in names,
         )
-        test = only(read_labels(data.labels, data.images), data.is_test)
-        figures = evaluate(load_classifier(out), labelled_crops(test, encoder, taxonomy=SOIL))
+        judging = only(read_labels(data.labels, data.images), where)
+        figures = evaluate(load_classifier(out), labelled_crops(judging, encoder, taxonomy=SOIL), SOIL)
     except (ClassifierError, LabelError) as error:
         print(f"no classifier: {error}", flush=True)
         return None
@@ -279,12 +232,13 @@ def _classifiers_worth(data: Data, names: frozenset[str], encoder: Encoder, out:
 def report(rows: list[dict[str, Any]]) -> None:
     """Means over seeds with their standard deviation."""
     for figure, head in (("ap50", "AP50 of the detector, any taxon"), ("macro_f1", "macro-F1 of the classifier")):
-        print(f"{head}, mean (sd) of {len({row['seed'] for row in rows})} seeds")
+        on = ", ".join(sorted({row["judged_on"] for row in rows}))
+        print(f"{head}, on {on} scanners, mean (sd) of {len({row['seed'] for row in rows})} seeds")
         shares = sorted({row["share"] for row in rows})
-        print(f"{'':14s}" + "".join(f"{f'{share:.0%} of the labels':>24s}" for share in shares))
+        print(f"{'':22s}" + "".join(f"{f'{share:.0%} of the labels':>24s}" for share in shares))
         for arm in ARMS:
             cells = [_cell([r[figure] for r in rows if r["arm"] == arm and r["share"] == share]) for share in shares]
-            print(f"{arm:14s}" + "".join(f"{cell:>24s}" for cell in cells))
+            print(f"{arm:22s}" + "".join(f"{cell:>24s}" for cell in cells))
 
 
 def _cell(values: list[float | None]) -> str:

@@ -1,0 +1,136 @@
+"""The benchmark of labels compares like with like: one scale, the same seconds, scanners that nobody learned from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from soilpipe.detect.weights import SHIPPED, load_detector
+
+ARGUMENTS = Namespace(
+    size="medium",
+    device="cpu",
+    batch=8,
+    seeds=2,
+    only_seeds=None,
+    shares=[0.5],
+    detector_steps=100,
+    seasons=1,
+    season_scans=2,
+    season_side=256,
+    crops_a_scan=3,
+    window=64,
+    timed=1,
+    judge_on="test",
+    stickypi=None,
+)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "benchmarks"), *sys.path])
+    import pretraining_data
+    import pretraining_labels
+
+    return pretraining_data, pretraining_labels
+
+
+def test_seasons_and_scanners_are_others_for_each_seed_and_nobody_learns_from_those_that_judge(
+    parts: tuple[Any, Any], tmp_path: Path
+) -> None:
+    data_parts, _ = parts
+    specs = [data_parts.season_specs(seed, ARGUMENTS) for seed in range(3)]
+    assert (
+        len({spec.seed for each in specs for spec in each}) == len({s.scanner_id for each in specs for s in each}) == 15
+    )
+    data = data_parts.data_of(1, tmp_path, ARGUMENTS)
+    assert (tmp_path / "seed-1" / "peat01-000" / "truth.json").exists()
+    assert len(data.test) == len(data.validation) == 2 and not data.test & data.validation
+    assert {name.split("/")[0] for name in data.training_names()} == {"peat01-000"}
+    crops = data_parts.ScanCrops(data, 64, 3, 0)
+    assert set(crops.scanner.tolist()) == {"peat01-000"} and crops.pixels(np.array([0])).shape == (1, 7, 64, 64)
+    assert len(crops) == 6  # 256 px at 1200 dpi are 128 at the scale of the encoder: four windows, three of each scan
+    judging = data.judges("validation")
+    assert not any(judging(SimpleNamespace(scanner_id=name)) for name in data.test)
+
+
+def test_sticky_pis_devices_are_dealt_by_the_seed(parts: tuple[Any, Any], tmp_path: Path) -> None:
+    (tmp_path / "stickypi" / "images").mkdir(parents=True)
+    for number in range(22):
+        cv2.imwrite(str(tmp_path / "stickypi" / "images" / f"{number}.jpg"), np.zeros((9, 9, 3), np.uint8))
+    images = [
+        {"id": n, "file_name": f"{n}.jpg", "width": 9, "height": 9, "device": f"d{n % 7}", "labelled": n < 14}
+        for n in range(22)
+    ]
+    labels = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "Insecta"}]}
+    (tmp_path / "stickypi" / "annotations.json").write_text(json.dumps(labels))
+    dealt = [parts[0].sticky_pi(tmp_path, tmp_path / f"{seed}", seed) for seed in range(5)]
+    assert len({data.test for data in dealt}) > 1
+    for data in dealt:
+        assert (len(data.test), len(data.validation)) == (2, 1) and not data.test & data.validation
+        assert len(data.training_names()) == 8
+
+
+def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretraining(
+    parts: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, labels = parts
+    shipped = load_detector(SHIPPED, device="cpu").info.um_per_px
+    trained: dict[str, tuple[Path | None, int, float]] = {}
+    begun: dict[str, Any] = {}
+
+    def pretrain(crops: Any, out: Path, *, start: Any, um_per_px: float, recipe: Any, **more: Any) -> None:
+        begun[out.name] = (None if start is None else start.info.version, um_per_px, recipe.steps)
+        out.mkdir(parents=True)
+        (out / "card.json").write_text("{}")
+
+    def train(
+        labels: Any, images: Any, out: Path, *, um_per_px: float, recipe: Any, backbone: Any, **more: Any
+    ) -> None:
+        trained[out.name] = (backbone, recipe.steps, um_per_px)
+        out.mkdir()
+        (out / "card.json").write_text("{}")
+
+    data = SimpleNamespace(
+        labels=tmp_path, images=tmp_path, test=frozenset("t"), validation=frozenset("v"),
+        training_names=lambda: ["a", "b", "c"], judges=lambda on: lambda image: image == on,
+    )  # fmt: skip
+    monkeypatch.setattr(labels, "data_of", lambda seed, folder, arguments: data)
+    monkeypatch.setattr(labels, "ScanCrops", lambda *given: [0] * 8)
+    monkeypatch.setattr(labels, "measure", lambda *given: labels.Seconds(detector=0.3, pretraining=0.1))
+    monkeypatch.setattr(labels, "pretrain", pretrain)
+    monkeypatch.setattr(labels, "train_detector", train)
+    monkeypatch.setattr(labels, "load_detector", lambda *given, **more: None)
+    found = SimpleNamespace(any_taxon=SimpleNamespace(ap50=0.5))
+    monkeypatch.setattr(labels, "evaluate_detector", lambda *given, where: found if where("test") else None)
+    monkeypatch.setattr(labels, "load_encoder", lambda folder, device: folder.name)
+    monkeypatch.setattr(labels, "_classifiers_worth", lambda *given: 0.25)
+    given = Namespace(**{**vars(ARGUMENTS), "only_seeds": [4]})
+    monkeypatch.setattr(labels, "_encoder", lambda *given: None)
+    rows = list(labels.labels(given, tmp_path / "kept"))
+    assert [row["arm"] for row in rows] == ["scratch", "pretrained", "supervised", "supervised+pretrained"]
+    warm = load_detector(SHIPPED, device="cpu").info.version
+    steps = 150  # of 0.1 s, for 50 of 0.3 s
+    assert begun == {
+        "pretrained-4": (None, shipped, steps),
+        "supervised+pretrained-4": (f"detector:{warm}", shipped, steps),
+    }
+    kept = tmp_path / "kept"
+    assert trained == {
+        "scratch-4-0.5": (None, 100, shipped),
+        "pretrained-4-0.5": (kept / "pretrained-4", 50, shipped),
+        "supervised-4-0.5": (SHIPPED, 100, shipped),
+        "supervised+pretrained-4-0.5": (kept / "supervised+pretrained-4", 50, shipped),
+    }
+    trained.clear(), begun.clear()
+    assert list(labels.labels(given, kept)) == rows and not trained and not begun  # it goes on, and does nothing twice
+    with pytest.raises(SystemExit, match="detector_steps 100"):
+        list(labels.labels(Namespace(**{**vars(given), "detector_steps": 200}), kept))
