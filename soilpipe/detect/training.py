@@ -24,6 +24,7 @@ from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Progress as StageProgress
 from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of, workers_that_pay
 from soilpipe.detect.energy import EnergyMeter
+from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import Look, fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
@@ -142,7 +143,7 @@ def train_detector(
                 progress=_stage(progress, stage),
             )
 
-        training = _with_difference(samples_of(learned.split.training, "training samples"))
+        training, aside = without_first_scans(samples_of(learned.split.training, "training samples"))
         validation = samples_of(learned.split.validation, "validation samples")
         scenes = None
         if recipe.scenes:
@@ -194,7 +195,7 @@ def train_detector(
         card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
         card["scenes"] = None if scenes is None else scenes.told()
         card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
-        card |= {"labels_taken": where_told or "all", "label_notes": list(given.notes)}
+        card |= {"labels_taken": where_told or "all", "label_notes": [*given.notes, *([aside] if aside else [])]}
         judged = judge(_detect(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"
@@ -270,22 +271,6 @@ def _fits(card: Mapping[str, Any], training: Sequence[Sample], validation: Seque
         "training_samples": fingerprint(training),
         "validation_samples": fingerprint(validation),
     }
-
-
-def _with_difference(samples: list[Sample]) -> list[Sample]:
-    """Where most samples have a difference, those alone: dropped differences stand for first scans, at a known rate.
-    All of them where a taxon would be left without an animal to learn from.
-
-    A quarter of the scans of short seasons are first ones. With them in, a third of all crops had no difference, and
-    on those no network can tell an animal from a static look-alike.
-    """
-    having = [sample for sample in samples if sample.references >= 2]
-    enough = 2 * len(having) >= len(samples) and _taxa_in(having) == _taxa_in(samples)
-    return having if enough else samples
-
-
-def _taxa_in(samples: Sequence[Sample]) -> set[int]:
-    return {int(label) for sample in samples for label in sample.image.labels[~sample.image.crowd]}
 
 
 def _resolution(labels: LabelSet, um_per_px: float | None, scale: float | None, dpi: float | None) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 import torch
 
 from soilpipe.detect.coco import LabelError, read_labels
-from soilpipe.detect.dataset import build_samples, workers_that_pay
+from soilpipe.detect.dataset import workers_that_pay
 from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.trained_card import trained_on
-from soilpipe.detect.training import Recipe, TrainingError, _with_difference, train_detector
+from soilpipe.detect.training import Recipe, TrainingError, train_detector
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
@@ -107,19 +105,6 @@ def test_a_taxon_of_crowds_alone_is_not_learned_and_background_alone_is_no_train
 
     with pytest.raises(LabelError, match="background"):
         train(labelled(change=roots), taxonomy=SOIL)
-
-
-def test_first_scans_are_left_out_only_where_that_loses_no_taxon(labelled: Labelled) -> None:
-    samples = build_samples(read_labels(path := labelled(images=4), path.parent), 21.17, difference=False)
-    first, *later = [replace(sample, references=min(number, 1) * 4) for number, sample in enumerate(samples)]
-
-    assert _with_difference([first, *later]) == later
-    mites = [replace(one, image=replace(one.image, labels=np.zeros_like(one.image.labels))) for one in later]
-    assert _with_difference([first, *mites]) == [first, *mites]
-    assert trained_on(read_labels(path, path.parent), later, ("mite", "springtail"))["animals"] == {
-        "mite": 9,
-        "springtail": 9,
-    }
 
 
 def test_half_the_resolution_of_the_images(labelled: Labelled) -> None:
