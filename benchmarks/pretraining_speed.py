@@ -25,6 +25,8 @@ from soilpipe.pretrain.learning_recipe import PretrainRecipe
 from soilpipe.pretrain.source import draw_batch
 
 torchvision = import_torchvision()
+BATCHES = 200  # of an epoch of lightly's loop, at least
+WARM_UP = 3  # steps that are not counted
 
 
 class MadeCrops:
@@ -88,25 +90,26 @@ class LightlyDenseCL(nn.Module):
 
 
 class Pictures(torch.utils.data.Dataset[Any]):
-    """The same crops as PIL images through lightly's transform."""
+    """The same crops as PIL images through lightly's transform, each as often as it takes to make an epoch of `length`:
+    between epochs the loader waits for its first batches, which no real data set lets it do every few steps."""
 
-    def __init__(self, crops: MadeCrops, side: int) -> None:
+    def __init__(self, crops: MadeCrops, side: int, length: int) -> None:
         from lightly.transforms import DenseCLTransform
 
-        self._crops, self._transform = crops, DenseCLTransform(input_size=side)
+        self._crops, self._length, self._transform = crops, length, DenseCLTransform(input_size=side)
 
     def __len__(self) -> int:
-        return len(self._crops)
+        return self._length
 
     def __getitem__(self, row: int) -> Any:
         from PIL import Image
 
-        pixels = self._crops.pixels(np.array([row]))[0, :3]
+        pixels = self._crops.pixels(np.array([row % len(self._crops)]))[0, :3]
         return self._transform(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
 
 
 def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int, device: str, steps: int) -> float:
-    """Images a second of lightly's loop, over `steps` steps after three that are not counted."""
+    """Images a second of lightly's loop, over `steps` steps after some that are not counted."""
     from lightly.loss import NTXentLoss
     from lightly.models.utils import select_most_similar
 
@@ -115,7 +118,7 @@ def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int
     optimiser = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.06)
     workers = os.cpu_count() or 1
     loader = torch.utils.data.DataLoader(
-        Pictures(crops, side),
+        Pictures(crops, side, max(BATCHES, steps + WARM_UP) * batch),
         batch_size=batch,
         shuffle=True,
         drop_last=True,
@@ -124,9 +127,9 @@ def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int
         persistent_workers=True,
     )
     began, done, images = 0.0, 0, 0
-    while done < steps + 3:
+    while done < steps + WARM_UP:
         for query, key in loader:
-            if done == 3:
+            if done == WARM_UP:
                 _finish(device)
                 began = time.perf_counter()
             model.follow(0.996)
@@ -140,9 +143,9 @@ def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-            images += len(query) if done >= 3 else 0
+            images += len(query) if done >= WARM_UP else 0
             done += 1
-            if done == steps + 3:
+            if done == steps + WARM_UP:
                 break
     _finish(device)
     return images / (time.perf_counter() - began)
