@@ -2,17 +2,23 @@
 
 The gate of the design. All changes are candidate less rival. Intervals come from drawing the scanner-days again, the
 same days for both (paired bootstrap): crops of one day of one scanner show the same ground and often the same animals.
+
+Two bundles need not tell the same taxa. They are compared by the classes of both, where a taxon that one of them cannot
+tell is wrong wherever it comes, and by those of the rival alone: so a coarse bundle is no match for a fine one, and
+being finer excuses nothing that the rival tells better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from soilpipe.bundles.records import BundleRecord, JudgedCrops
+from soilpipe.classify.backoff import lineage_of
 from soilpipe.classify.evaluation import expected_calibration_error
 from soilpipe.detect.claims import draws, interval
 from soilpipe.detect.evaluate import SEED
@@ -42,21 +48,80 @@ class Comparison:
 def compare(candidate: BundleRecord, rival: BundleRecord, taxonomy: Taxonomy) -> Comparison:
     """By the gate for bundles, on the crops that both were judged on and neither learned from."""
     new, old = _shared(candidate.crops, rival.crops)
-    truth = [_told_as(taxon, {*candidate.classes, *rival.classes}, taxonomy) for taxon in new.truth]
-    classes = sorted(name for name in set(truth) if truth.count(name) >= FEWEST_OF_A_CLASS)
-    days = sorted(set(new.days))
-    missing = _missing(len(new), len(days), len(classes), sum(candidate.crops.seen))
+    told, days = {*candidate.classes, *rival.classes}, sorted(set(new.days))
+    level = _Level.of(new, old, candidate, rival, told, days, taxonomy)
+    missing = _missing(len(new), len(days), len(level.classes), sum(candidate.crops.seen))
     if missing:
-        return Comparison(missing, (), {"crops": len(new), "days": len(days), "classes": len(classes)})
-    ours, theirs = (_tallies(crops, truth, classes, days) for crops in (new, old))
-    drawn = draws(len(days), seed=SEED)
-    worse: list[str] = []
-    allowed = LARGEST_LOSS if len(days) >= MANY_DAYS else LARGEST_LOSS_OF_FEW
-    change = interval(_macro(ours, drawn) - _macro(theirs, drawn))
+        return Comparison(missing, (), {"crops": len(new), "days": len(days), "classes": len(level.classes)})
+    macro, of_class, worse = _judged(level, days)
+    figures = {"crops": len(new), "days": len(days), "macro_f1": macro, "classes": of_class}
+    if told != set(rival.classes):
+        theirs = _Level.of(new, old, candidate, rival, set(rival.classes), days, taxonomy)
+        if theirs.classes:
+            figures["rivals_classes"], figures["of_rivals_classes"], lost = _judged(theirs, days)
+            worse += [one if one in worse else f"by the classes that the rival tells, {one}" for one in lost]
+    rank = {"rival": rival.effective_rank, "candidate": candidate.effective_rank}
+    if not candidate.effective_rank >= LEAST_RANK * rival.effective_rank:
+        worse.append(
+            f"effective rank of the embeddings {rank['rival']:.1f} -> {rank['candidate']:.1f}, below {LEAST_RANK:g} of "
+            "it: they use fewer directions, which is how a pretraining collapses"
+        )
+    calibration = calibration_of(candidate, taxonomy)
+    worse += _badly_calibrated(calibration)
+    return Comparison((), tuple(dict.fromkeys(worse)), {**figures, "effective_rank": rank, "calibration": calibration})
+
+
+def lead(one: BundleRecord, other: BundleRecord, taxonomy: Taxonomy) -> float | None:
+    """By how much the macro-F1 of one bundle is above another's, on the crops that both were judged on and neither
+    learned from, by the classes of both; None where these are too few."""
+    new, old = _shared(one.crops, other.crops)
+    days = sorted(set(new.days))
+    level = _Level.of(new, old, one, other, {*one.classes, *other.classes}, days, taxonomy)
+    if _missing(len(new), len(days), len(level.classes), 0):
+        return None
     whole = np.ones((1, len(days)), np.int64)
+    return float(_macro(level.ours, whole)[0] - _macro(level.theirs, whole)[0])
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What two bundles said of the same crops, told by some classes: those with enough crops, the class of each crop,
+    and the tallies of both."""
+
+    classes: list[str]
+    truth: list[str]
+    ours: np.ndarray
+    theirs: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        new: JudgedCrops,
+        old: JudgedCrops,
+        candidate: BundleRecord,
+        rival: BundleRecord,
+        told: set[str],
+        days: Sequence[str],
+        taxonomy: Taxonomy,
+    ) -> _Level:
+        truth = _all_told_as(new.truth, told, taxonomy)
+        classes = _common(truth, told)
+        both = (
+            _tallies(crops.days, truth, _answers(crops, truth, set(of.classes), told, taxonomy), classes, days)
+            for crops, of in ((new, candidate), (old, rival))
+        )
+        return cls(classes, truth, *both)
+
+
+def _judged(level: _Level, days: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Of macro-F1 and of each class the figures, and in words what is worse."""
+    worse: list[str] = []
+    drawn, whole = draws(len(days), seed=SEED), np.ones((1, len(days)), np.int64)
+    allowed = LARGEST_LOSS if len(days) >= MANY_DAYS else LARGEST_LOSS_OF_FEW
+    change = interval(_macro(level.ours, drawn) - _macro(level.theirs, drawn))
     macro = {
-        "rival": float(_macro(theirs, whole)[0]),
-        "candidate": float(_macro(ours, whole)[0]),
+        "rival": float(_macro(level.theirs, whole)[0]),
+        "candidate": float(_macro(level.ours, whole)[0]),
         "interval": change,
         "allowed": -allowed,
     }
@@ -66,44 +131,39 @@ def compare(candidate: BundleRecord, rival: BundleRecord, taxonomy: Taxonomy) ->
             f"macro-F1 {macro['rival']:.3f} -> {macro['candidate']:.3f} ({bounds}); the lower bound must not be below "
             f"-{allowed:g}"
         )
-    of_class = _classes(ours, theirs, truth, classes)
+    of_class = _classes(level.ours, level.theirs, level.truth, level.classes)
     worse += [
         f"F1 of {name} {one['rival']:.3f} -> {one['candidate']:.3f}, of which there are {one['examples']}"
         for name, one in of_class.items()
         if one["examples"] >= COMMON and one["candidate"] < one["rival"] - LARGEST_LOSS_OF_A_CLASS
     ]
-    rank = {"rival": rival.effective_rank, "candidate": candidate.effective_rank}
-    if not candidate.effective_rank >= LEAST_RANK * rival.effective_rank:
-        worse.append(
-            f"effective rank of the embeddings {rank['rival']:.1f} -> {rank['candidate']:.1f}, below {LEAST_RANK:g} of "
-            "it: they use fewer directions, which is how a pretraining collapses"
-        )
-    calibration = calibration_of(candidate)
-    worse += _badly_calibrated(calibration)
-    figures = {"crops": len(new), "days": len(days), "macro_f1": macro, "classes": of_class}
-    return Comparison((), tuple(worse), {**figures, "effective_rank": rank, "calibration": calibration})
+    return macro, of_class, worse
 
 
 def macro_f1(record: BundleRecord, taxonomy: Taxonomy) -> float:
-    """Mean F1 over the classes with enough examples, on all crops not learned from; NaN where there is none."""
+    """Mean F1 over its own classes with enough examples, on all crops not learned from; NaN where there is none. Of two
+    bundles with other classes it says nothing: for that, see `lead`."""
     crops, _ = _shared(record.crops, record.crops)
-    truth = [_told_as(taxon, set(record.classes), taxonomy) for taxon in crops.truth]
-    classes = sorted(name for name in set(truth) if truth.count(name) >= FEWEST_OF_A_CLASS)
+    told = set(record.classes)
+    truth = _all_told_as(crops.truth, told, taxonomy)
+    classes = _common(truth, {*told, *truth})
     if not classes:
         return float("nan")
-    tallies = _tallies(crops, truth, classes, sorted(set(crops.days)))
+    tallies = _tallies(crops.days, truth, crops.found, classes, sorted(set(crops.days)))
     return float(_macro(tallies, np.ones((1, tallies.shape[1]), np.int64))[0])
 
 
-def calibration_of(record: BundleRecord) -> dict[str, Any]:
+def calibration_of(record: BundleRecord, taxonomy: Taxonomy) -> dict[str, Any]:
     """Expected calibration error of the likeliest class, and how often the conformal set holds the truth.
 
-    Only crops as they come count: others were chosen for being rare or difficult.
+    Right is the class that stands for the taxon, as for F1 and for the sets: where the bundle tells Acari, a mite that
+    was labelled more exactly is one. Only crops as they come count: others were chosen for being rare or difficult.
     """
     crops, _ = _shared(record.crops, record.crops)
+    truth = _all_told_as(crops.truth, set(record.classes), taxonomy)
     kept = np.array(crops.as_it_comes, bool)
     told = np.array(crops.probability, float)[kept]
-    right = np.array([a == b for a, b in zip(crops.truth, crops.found, strict=True)], bool)[kept]
+    right = np.array([a == b for a, b in zip(truth, crops.found, strict=True)], bool)[kept]
     covered = np.array(crops.covered, bool)[kept]
     n = len(told)
     return {
@@ -153,19 +213,41 @@ def _rows(crops: JudgedCrops, rows: Sequence[int]) -> JudgedCrops:
     return JudgedCrops(**{name: tuple(getattr(crops, name)[row] for row in rows) for name in JudgedCrops.model_fields})
 
 
-def _told_as(taxon: str, classes: set[str], taxonomy: Taxonomy) -> str:
-    """The class that stands for a taxon: itself, else the nearest above it that one of the bundles tells."""
+def told_as(taxon: str, classes: Collection[str], taxonomy: Taxonomy) -> str:
+    """The class that stands for a taxon: itself, else the nearest above it, else the taxon. All that is no animal lies
+    below `background`, in any taxonomy."""
     if taxon in classes or taxon not in taxonomy:
         return taxon
-    above = (name for name in taxonomy.ancestors(taxonomy.find(taxon).name) if name in classes)
-    return next(above, taxon)
+    return next((name for name in lineage_of(taxon, taxonomy) if name in classes), taxon)
 
 
-def _tallies(crops: JudgedCrops, truth: Sequence[str], classes: Sequence[str], days: Sequence[str]) -> np.ndarray:
+def _all_told_as(taxa: Sequence[str], classes: Collection[str], taxonomy: Taxonomy) -> list[str]:
+    known = {taxon: told_as(taxon, classes, taxonomy) for taxon in set(taxa)}
+    return [known[taxon] for taxon in taxa]
+
+
+def _common(truth: Sequence[str], told: set[str]) -> list[str]:
+    """The classes, of those that are told, with enough crops."""
+    return sorted(name for name, count in Counter(truth).items() if name in told and count >= FEWEST_OF_A_CLASS)
+
+
+def _answers(crops: JudgedCrops, truth: Sequence[str], own: set[str], told: set[str], taxonomy: Taxonomy) -> list[str]:
+    """What a bundle with the classes `own` answered, by the classes `told`. Where it has no class for what was labelled
+    and answers with something in it, it is right: the label says no more."""
+    answers = _all_told_as(crops.found, told, taxonomy)
+    above = {name: lineage_of(name, taxonomy) if name in taxonomy else () for name in set(answers)}
+    return [
+        true if true not in own and true in above[found] else found for true, found in zip(truth, answers, strict=True)
+    ]
+
+
+def _tallies(
+    of_days: Sequence[str], truth: Sequence[str], answers: Sequence[str], classes: Sequence[str], days: Sequence[str]
+) -> np.ndarray:
     """(3, days, classes) int64: right, wrongly told to be of the class, and of the class but told otherwise."""
     tallies = np.zeros((3, len(days), len(classes)), np.int64)
     column, row = ({name: place for place, name in enumerate(names)} for names in (classes, days))
-    for day, true, found in zip(crops.days, truth, crops.found, strict=True):
+    for day, true, found in zip(of_days, truth, answers, strict=True):
         if true == found and true in column:
             tallies[0, row[day], column[true]] += 1
             continue

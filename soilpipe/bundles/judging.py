@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from soilpipe.bundles.gate import told_as
 from soilpipe.bundles.records import BundleRecord, JudgedCrops, keep, kept
 from soilpipe.config import Project
 from soilpipe.detect.ancestry import seen
 from soilpipe.detect.coco import only, read_labels
-from soilpipe.detect.holdout import LAST_SHARE, hold_out_of
+from soilpipe.detect.holdout import LAST_SHARE
 from soilpipe.detect.labelled import LabelSet
+from soilpipe.held_out import held_out
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store, canonical_json
 from soilpipe.taxonomy import Taxonomy
@@ -65,7 +67,7 @@ def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabe
     if path is None:
         return None
     labels, facts = read_labels(path, path.parent), image_facts(path)
-    hold_out = hold_out_of(labels.labelled)
+    hold_out = held_out(project, store)
     held = only(labels, hold_out.holds)
     whole = f"scanner {hold_out.scanner} whole, and " if hold_out.scanner else ""
     told = f"{len(held.labelled)} labelled tiles of the hold-out ({whole}the last {LAST_SHARE}th part in time of every "
@@ -107,7 +109,7 @@ def judge(
     examples = labelled_crops(on.labels, encoder, taxonomy=taxonomy, facts=on.facts, false_alarms=on.alarms)
     answers = classifier.classify(examples.embeddings, examples.sizes_mm)
     place = {name: column for column, name in enumerate(answers.classes)}
-    columns = [_column(taxon, place, taxonomy) for taxon in examples.taxa]
+    columns = [place.get(told_as(taxon, place, taxonomy)) for taxon in examples.taxa]
     crops = JudgedCrops(
         ids=tuple(f"{one.scan} {','.join(f'{side:g}' for side in one.box)}" for one in examples.sources),
         days=tuple(f"{one.scanner_id or one.scan} {(one.captured_at or '')[:10]}" for one in examples.sources),
@@ -136,13 +138,6 @@ def judge(
     )
     keep(store, record)
     return record
-
-
-def _column(taxon: str, place: Mapping[str, int], taxonomy: Taxonomy) -> int | None:
-    """The class that stands for a taxon; None where the classifier has none for it, whose sets then miss it."""
-    if taxon in place or taxon not in taxonomy:
-        return place.get(taxon)
-    return next((place[name] for name in taxonomy.ancestors(taxon) if name in place), None)
 
 
 def _digest(labels: LabelSet, alarms: Mapping[str, np.ndarray]) -> str:

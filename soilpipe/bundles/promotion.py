@@ -1,9 +1,9 @@
 """The gate of encoder and classifier: whether a bundle may be put to use, and the record of it.
 
-The candidate is compared with every bundle that was ever promoted, and with its own starting point where none was, on
-the same labelled crops of the hold-out (`gate`): it must be no worse than the best of them. With too few labels
-nothing is decided: it stays a candidate, and the words say what is missing. One record promotes both, and one roll-back
-takes both back, so a classifier is never used on embeddings of another encoder.
+The candidate is compared with the bundle in use and with the best of those that were ever promoted, or with its own
+starting point where none was, on the same labelled crops of the hold-out (`gate`): it must be no worse than either.
+With too few labels nothing is decided: it stays a candidate, and the words say what is missing. One record promotes
+both, and one roll-back takes both back, so a classifier is never used on embeddings of another encoder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from soilpipe.bundles.gate import compare, macro_f1
+from soilpipe.bundles.gate import Comparison, compare, lead, macro_f1
 from soilpipe.bundles.records import BundleRecord
 from soilpipe.decisions import NONE, Decision, Verdict, decide, decisions, in_use, permitted
 from soilpipe.models import card_of, check_loads, list_models, model_path
@@ -74,28 +74,59 @@ def classifiers_on(store: Store, encoder: str) -> list[str]:
     ]
 
 
-def verdict_on(candidate: BundleRecord, rivals: Sequence[BundleRecord], taxonomy: Taxonomy = SOIL) -> Verdict:
-    """By the gate, against the best of the rivals by macro-F1; all judged on the same hold-out."""
+def verdict_on(
+    candidate: BundleRecord, rivals: Sequence[BundleRecord], taxonomy: Taxonomy = SOIL, *, present: Bundle | None = None
+) -> Verdict:
+    """By the gate, against the bundle in use and the best of the rivals; all judged on the same hold-out.
+
+    present: the bundle in use; the last of the rivals if left out. The best is the one that leads by most in macro-F1,
+    on the crops that it shares with the candidate and by the classes of both: figures of other crops or classes say
+    nothing. Rivals that share too few crops with the candidate are left aside, but for the one in use.
+    """
     ours = told(candidate, taxonomy)
     if not rivals:
         missing = compare(candidate, candidate, taxonomy).missing
         words = "nothing that it could be compared with was judged on the hold-out"
         return Verdict(False, f"{words}; {_too_few(missing)}" if missing else words, {"candidate": ours}, True)
-    scores = [macro_f1(rival, taxonomy) for rival in rivals]
-    # Of equals, and where nothing can be told, the one that was in use last.
-    best = max(range(len(rivals)), key=lambda at: (scores[at] if scores[at] == scores[at] else -1.0, at))
-    rival = rivals[best]
-    compared = compare(candidate, rival, taxonomy)
+    against = [
+        (rival, compare(candidate, rival, taxonomy)) for rival in _that_count(candidate, rivals, taxonomy, present)
+    ]
+    # What shuts the gate is shown first, else what is too little to judge by, else the best of them.
+    rival, compared = min(against, key=lambda one: (not one[1].worse, not one[1].missing))
     figures = {"candidate": ours, "rival": told(rival, taxonomy), "comparison": dict(compared.figures)}
-    if compared.missing:
+    if len(against) > 1:
+        other, beside = next(one for one in against if one[0] is not rival)
+        figures["beside"] = {"rival": told(other, taxonomy), "comparison": dict(beside.figures)}
+    if compared.missing and not compared.worse:
         return Verdict(False, _too_few(compared.missing), figures, True)
-    against = f"against encoder {rival.encoder} with classifier {rival.classifier}, on {compared.figures['crops']} "
-    against += f"held-out crops of {compared.figures['days']} scanner-days"
     if compared.worse:
-        return Verdict(False, f"{against}, it is worse in this: {'; '.join(compared.worse)}", figures)
+        worse = [f"{_against(one, by)}, it is worse in this: {'; '.join(by.worse)}" for one, by in against if by.worse]
+        return Verdict(False, ". ".join(worse), figures)
     macro = compared.figures["macro_f1"]
-    words = f"macro-F1 {macro['rival']:.3f} -> {macro['candidate']:.3f} {against}, no worse in the rest"
+    words = (
+        f"macro-F1 {macro['rival']:.3f} -> {macro['candidate']:.3f} {_against(rival, compared)}, no worse in the rest"
+    )
+    if len(against) > 1:
+        words += f", nor against encoder {other.encoder} with classifier {other.classifier}"
     return Verdict(True, words, figures)
+
+
+def _that_count(
+    candidate: BundleRecord, rivals: Sequence[BundleRecord], taxonomy: Taxonomy, present: Bundle | None
+) -> list[BundleRecord]:
+    """The best first, then the one in use; one alone where it is both, or where nothing else can be compared."""
+    in_use_ = next((one for one in rivals if Bundle(one.encoder, one.classifier) == present), rivals[-1])
+    leads = [(lead(rival, candidate, taxonomy), at) for at, rival in enumerate(rivals)]
+    told_apart = [(by, at) for by, at in leads if by is not None]
+    best = rivals[max(told_apart)[1]] if told_apart else in_use_  # of equals the one that was in use last
+    return [best] if best is in_use_ else [best, in_use_]
+
+
+def _against(rival: BundleRecord, compared: Comparison) -> str:
+    return (
+        f"against encoder {rival.encoder} with classifier {rival.classifier}, on {compared.figures['crops']} held-out "
+        f"crops of {compared.figures['days']} scanner-days"
+    )
 
 
 def _too_few(missing: Sequence[str]) -> str:

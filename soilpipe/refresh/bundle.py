@@ -29,6 +29,7 @@ from soilpipe.bundles.promotion import (
     verdict_on,
 )
 from soilpipe.bundles.records import BundleRecord
+from soilpipe.bundles.rivals import rivals_of
 from soilpipe.config import Project
 from soilpipe.decisions import Decision, Verdict
 from soilpipe.encoders import encoder_at, trunk_in_use
@@ -111,7 +112,7 @@ def _fit(project: Project, store: Store, encoder: Encoder, out: Path, tell: Prog
 def judge_bundle(
     project: Project, store: Store, work: Path, *, device: str | None, now: datetime, tell: Progress
 ) -> RefreshState:
-    """Judge the new bundle and every one that was ever in use on the hold-out; the verdict."""
+    """Judge the new bundle and its rivals (`bundles.rivals`) on the hold-out; the verdict."""
     state = state_of(work)
     if JUDGE in state.done:
         return state
@@ -139,14 +140,14 @@ def _verdict(
         if on is None or not on.tiles:
             return Verdict(False, NO_HOLD_OUT, {}, True)
         own = Bundle(encoder_version(state), str(state.done[FIT]["classifier"]))
-        bundles = [own, *(one for one in ever_promoted(store) if one != own)]
+        bundles = [own, *rivals_of(store, own, project.taxonomy)]
         records = []
         for number, bundle in enumerate(bundles):
             tell(JUDGE, f"judging {bundle}", number, len(bundles))
             records.append(judged(project, store, bundle, on, now, device=device))
         if len(bundles) == 1 and (work / BASELINE / CARD).is_file():
             records.append(_judged_baseline(project, store, work / BASELINE, on, now, device))
-        verdict = verdict_on(records[0], records[1:], project.taxonomy)
+        verdict = verdict_on(records[0], records[1:], project.taxonomy, present=bundle_in_use(store))
     verdict = with_week(project, store, verdict, own, device=device, progress=partial(tell, JUDGE, LAST_WEEK))
     return Verdict(verdict.passed, verdict.words, {**verdict.figures, "on": on.told}, verdict.undecided)
 
@@ -275,12 +276,12 @@ def promote_by_hand(
         on = hold_out_labels(project, store, Path(folder))
         if on is None or not on.tiles:
             return promote_bundle(store, bundle, Verdict(False, NO_HOLD_OUT, {}, True), now, reason=reason, force=force)
-        rivals = [one for one in ever_promoted(store) if one != bundle]
+        rivals = rivals_of(store, bundle, project.taxonomy)
         records = [judged(project, store, one, on, now, device=device) for one in [bundle, *rivals]]
         out = Path(folder) / BASELINE
         if not rivals and _fit(project, store, encoder_at(store, trunk_in_use(store), device), out, _silent) is None:
             records.append(_judged_baseline(project, store, out, on, now, device))
-    verdict = verdict_on(records[0], records[1:], project.taxonomy)
+    verdict = verdict_on(records[0], records[1:], project.taxonomy, present=bundle_in_use(store))
     verdict = with_week(project, store, verdict, bundle, device=device)
     return promote_bundle(store, bundle, verdict, now, reason=reason, force=force)
 

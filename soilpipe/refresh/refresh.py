@@ -5,7 +5,7 @@ In steps, each kept on disk when it is done, so that a refresh that was killed g
 corpus      choose crops from the scans since the last refresh, and the replay memory
 pretrain    go on training the encoder on them, and register it
 classifier  fit the classifier on it again, on the labels outside the hold-out, and register it
-judge       both, and every bundle that was ever in use, on the hold-out: the verdict
+judge       both on the hold-out, beside the bundle in use and the best that ever were: the verdict
 decide      promote the bundle or leave it a candidate; the memory and the record follow
 
 Nothing before the last step changes what is in use, so a refresh that fails leaves the champion as it was.

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from soilpipe.bundles.gate import calibration_of, compare, macro_f1
-from soilpipe.bundles.promotion import verdict_on
-from soilpipe.taxonomy import SOIL
+from soilpipe.bundles.promotion import Bundle, verdict_on
+from soilpipe.bundles.records import BundleRecord
+from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
 from tests.bundles.records_made import CLASSES, judgement
 
 
@@ -72,7 +73,7 @@ def test_probabilities_and_sets_are_judged_from_five_hundred_crops_on() -> None:
 def test_only_crops_as_they_come_speak_of_calibration() -> None:
     record = judgement(crops=600)
     chosen = record.crops.model_copy(update={"as_it_comes": (False,) * 200 + (True,) * 400})
-    figures = calibration_of(record.model_copy(update={"crops": chosen}))
+    figures = calibration_of(record.model_copy(update={"crops": chosen}), SOIL)
     assert figures["crops"] == 400 and not figures["judged"]
 
 
@@ -112,6 +113,89 @@ def test_a_taxon_that_only_one_of_them_tells_counts_against_the_other() -> None:
     assert verdict_on(finer, [coarse_one]).passed
     assert "F1 of Oribatida 1.000 -> 0.000" in verdict_on(coarse_one, [finer]).words
     assert macro_f1(coarse_one, SOIL) == 1.0, "by itself it tells all that it knows"
+
+
+FINE = ("Oribatida", "Mesostigmata", "background")
+
+
+def mites(encoder: str, wrong: float, *, classes: tuple[str, ...] = FINE, animals_lost: float = 0.02) -> BundleRecord:
+    """A bundle that takes a share of the mites for the other kind of mite (all for Acari, where it tells no kinds), and
+    another share of them for background."""
+    truth = list(FINE) * 200
+    found, seen = list(truth), dict.fromkeys(FINE, 0)
+    for row, name in enumerate(truth):
+        if name == "background":
+            continue
+        seen[name] += 1
+        if seen[name] <= 200 * animals_lost:
+            found[row] = "background"
+        elif "Acari" in classes:
+            found[row] = "Acari"
+        elif seen[name] <= 200 * (animals_lost + wrong):
+            found[row] = FINE[1 - FINE.index(name)]
+    record = judgement(encoder, truth=truth, classes=classes, confidence=0.5)
+    crops = record.crops.model_copy(
+        update={"found": tuple(found), "as_it_comes": (False,) * len(truth)}  # so that only what is told apart counts
+    )
+    return record.model_copy(update={"crops": crops})
+
+
+COARSE = ("Acari", "background")
+
+
+def test_a_coarse_bundle_of_old_does_not_shield_one_that_is_worse_than_the_champion() -> None:
+    """By its own two classes the coarse one has the highest macro-F1 of all, and says nothing of the kinds."""
+    old, champion, worse = mites("coarse", 0.0, classes=COARSE), mites("fine", 0.08), mites("new", 0.35)
+    assert macro_f1(old, SOIL) > macro_f1(champion, SOIL) > macro_f1(worse, SOIL)
+    for rivals in ([old, champion], [champion, old]):
+        verdict = verdict_on(worse, rivals, present=Bundle("fine", "c1"))
+        assert not verdict.passed and not verdict.undecided and "against encoder fine" in verdict.words
+    assert verdict_on(mites("as good", 0.08), [old, champion], present=Bundle("fine", "c1")).passed
+
+
+def test_the_best_of_old_counts_beside_the_one_in_use() -> None:
+    best, forced = mites("best", 0.05), mites("coarse", 0.0, classes=COARSE)
+    verdict = verdict_on(mites("new", 0.35), [best, forced], present=Bundle("coarse", "c1"))
+    assert not verdict.passed and "against encoder best" in verdict.words
+    assert verdict.figures["beside"]["rival"]["encoder"] == "coarse"
+    verdict = verdict_on(mites("new", 0.05), [best, forced], present=Bundle("coarse", "c1"))
+    assert verdict.passed and "against encoder best" in verdict.words and "nor against encoder coarse" in verdict.words
+
+
+def test_telling_more_kinds_excuses_no_animal_that_is_lost() -> None:
+    coarse = mites("coarse", 0.0, classes=COARSE)
+    verdict = verdict_on(mites("finer", 0.0, animals_lost=0.3), [coarse])
+    comparison = verdict.figures["comparison"]
+    assert comparison["macro_f1"]["candidate"] > comparison["macro_f1"]["rival"], "the rival tells none of the kinds"
+    assert not verdict.passed and "by the classes that the rival tells, F1 of Acari 0.990 -> 0.824" in verdict.words
+    assert verdict_on(mites("finer", 0.1), [coarse]).passed
+
+
+def test_a_finer_answer_than_the_label_is_right() -> None:
+    truth = ["Acari", "background"] * 300
+    rival = judgement(truth=truth, wrong=0.0, classes=COARSE)
+    finer = rival.crops.model_copy(update={"found": ("Oribatida", "background") * 300})
+    new = rival.model_copy(update={"encoder": "new", "crops": finer, "classes": FINE})
+    assert compare(new, rival, SOIL).figures["classes"]["Acari"]["candidate"] == 1.0
+
+
+def test_a_rival_that_learned_from_the_hold_out_is_left_aside_unless_it_is_in_use() -> None:
+    knows, other = judgement("knows", wrong=0.0, seen=600), judgement("other", wrong=0.2)
+    assert verdict_on(judgement("new", wrong=0.1), [other, knows], present=Bundle("other", "c1")).passed
+    verdict = verdict_on(judgement("new", wrong=0.1), [other, knows], present=Bundle("knows", "c1"))
+    assert not verdict.passed and verdict.undecided and "0 of 50 labelled crops" in verdict.words
+
+
+def test_calibration_counts_the_class_that_stands_for_a_taxon() -> None:
+    """A bundle that is always right by what it tells, and says so: its probabilities are no lie."""
+    truth = ["Acari"] * 200 + ["Trombidiformes"] * 60 + ["stone"] * 40 + ["background"] * 300
+    taxonomy = Taxonomy([*SOIL, Taxon("stone", "informal", None, background=True)])
+    record = judgement("rolled", truth=truth, wrong=0.0, classes=COARSE, confidence=0.99)
+    found = tuple("background" if name in ("background", "stone") else "Acari" for name in truth)
+    record = record.model_copy(update={"crops": record.crops.model_copy(update={"found": found})})
+    assert calibration_of(record, taxonomy)["expected_calibration_error"] == pytest.approx(0.01)
+    assert verdict_on(record, [record.model_copy(update={"encoder": "same"})], taxonomy).passed
+    assert macro_f1(record, taxonomy) == 1.0
 
 
 def test_of_what_only_stands_in_one_judgement_nothing_is_compared() -> None:
