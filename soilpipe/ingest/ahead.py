@@ -23,6 +23,7 @@ class ReadAhead:
         self._decoding = decoding
         self._opening = decoding.submit(open_file)
         self._bands: Iterator[np.ndarray] | None = None
+        self._given = False
         self._coming: Future[np.ndarray | None] = decoding.submit(self._next)
 
     @property
@@ -31,7 +32,10 @@ class ReadAhead:
         return self._opening.result()
 
     def bands(self) -> Generator[np.ndarray]:
-        """(r, W, 3) uint8 from top to bottom, ``r = SHARD`` but for the last. May be called once."""
+        """(r, W, 3) uint8 from top to bottom, ``r = SHARD`` but for the last. Gone through once, by one caller."""
+        if self._given:
+            raise RuntimeError("a file is read once: its bands have been given out")
+        self._given = True
         while (band := self._coming.result()) is not None:
             self._coming = self._decoding.submit(self._next)
             yield band

@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 
 from soilpipe import layout
 from soilpipe.config import Scanner
+from soilpipe.ingest.ahead import ReadAhead
 from soilpipe.ingest.clock import scan_times
 from soilpipe.ingest.quarantine import SAME_CONTENT, SAME_TIME, superseded_scans
-from soilpipe.ingest.readers import Reader
 from soilpipe.ingest.receipts import list_scan_ids, read_receipt
-from soilpipe.ingest.zarr_writer import SHARD
 from soilpipe.store import Store
 
 
@@ -49,11 +48,12 @@ class AcceptedScans:
 
 
 def check_conflicts(
-    scanner: Scanner, store: Store, sha256: str, captured_at: datetime, reader: Reader, accepted: AcceptedScans
+    scanner: Scanner, store: Store, sha256: str, captured_at: datetime, ahead: ReadAhead, accepted: AcceptedScans
 ) -> None:
     """Raises Conflict when an accepted scan has the same content at another time, or the same time but other content.
 
-    The file is first read to its end: a broken copy of a good scan is refused as broken, and contradicts nothing.
+    The file is first read to its end: a broken copy of a good scan is refused as broken, and contradicts nothing. That
+    takes the bands of ``ahead``, which are those of a file that nobody wants any more.
     """
     same_time = set(_taken_at(scanner, store, captured_at, accepted.ids))
     alike = {scan_id for scan_id in accepted.ids if scan_id.endswith(f"-{sha256[:8]}")}
@@ -64,7 +64,7 @@ def check_conflicts(
             continue  # taken away since it was listed
         if not (scan_id in same_time or same_content):
             continue
-        for _ in reader.bands(SHARD):
+        for _ in ahead.bands():
             pass
         if same_content:
             raise Conflict(

@@ -110,7 +110,7 @@ def _examine(
             time_from = candidate.time_from
         if not candidate.accepted:
             at = to_utc(time, scanner, candidate.entry.modified)
-            check_conflicts(scanner, store, candidate.sha256, at, ahead.reader, accepted)
+            check_conflicts(scanner, store, candidate.sha256, at, ahead, accepted)
         outcome = _take(project, scanner, store, candidate, ahead, time, time_from, inbox)
         if outcome.kind == "accepted" and not candidate.accepted:
             scan_id = layout.make_scan_id(scanner.id, time, candidate.sha256)

@@ -48,6 +48,13 @@ def test_bands_come_whole_and_in_order_and_the_file_is_closed() -> None:
         assert reader.closed
 
 
+def test_nobody_goes_through_the_bands_twice() -> None:
+    with reading_ahead(told(lambda: numbered(3, []))) as ahead:
+        assert len(list(ahead.bands())) == 3
+        with pytest.raises(RuntimeError, match="read once"):
+            next(ahead.bands())
+
+
 def test_the_first_band_is_read_before_anybody_asks_and_one_more_while_it_is_in_hand() -> None:
     read: list[int] = []
     reached = {number: threading.Event() for number in range(5)}
