@@ -38,12 +38,13 @@ MORE_MEMORY = 1_000_000_000
 """Address space that a worker may take beyond what it has after its imports."""
 
 GOOD = ("right pixels", "refused", "undetectable")
-BAD = ("WRONG PIXELS", "refused though good", "no reason", "crash", "hang", "memory")
+BAD = ("WRONG PIXELS", "refused though good", "no reason", "unforeseen", "crash", "hang", "memory")
 
 
 def work() -> None:
     """The worker: a path and a name a line in, what came of it a line out."""
     from soilpipe.ingest.readers import Refused, open_reader
+    from soilpipe.ingest.readers.base import UNFORESEEN
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not get between the answers
@@ -62,9 +63,8 @@ def work() -> None:
                     rows += len(band)
                 answer = ["pixels", digest.hexdigest() if rows == reader.height else "rows are missing"]
         except Refused as refused:
-            answer = ["refused", refused.reason]
-        except MemoryError:
-            answer = ["memory", "MemoryError"]
+            unforeseen = "unforeseen" if UNFORESEEN in refused.reason else "refused"
+            answer = ["memory" if isinstance(refused.__cause__, MemoryError) else unforeseen, refused.reason]
         except Exception as error:
             answer = ["crash", f"{type(error).__name__}: {error}"]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

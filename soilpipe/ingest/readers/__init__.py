@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from soilpipe.ingest.readers import jpeg, jpeg2000, png, tiff
-from soilpipe.ingest.readers.base import Limits, Reader, Refused
+from soilpipe.ingest.readers.base import Limits, Reader, Refused, refusing_the_unforeseen
 
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "Limits", "Reader", "Refused", "open_reader"]
 
@@ -60,7 +60,8 @@ def open_reader(
                     f"The file is {one.name} but is called {suffix or 'without an extension'}.",
                     f"Rename it to end in {min(one.suffixes, key=len)}, or accept it as it is.",
                 )
-            return one.open(path, Limits(int(max_pixels), int(max_memory)))
+            with refusing_the_unforeseen(one.name):
+                return one.open(path, Limits(int(max_pixels), int(max_memory)))
     if not start.strip(b"\0") or len(start) < 4:
         raise Refused("damaged", "The file begins with zeros, not with an image.", "Copy it again from the scanner.")
     known = ", ".join(one.name for one in FORMATS)

@@ -9,7 +9,10 @@ them where the project asks for it).
 
 from __future__ import annotations
 
+import logging
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
@@ -18,6 +21,7 @@ import numpy as np
 
 from soilpipe.errors import SoilpipeError
 
+_LOGGER = logging.getLogger(__name__)
 LOWEST_DPI = 150.0
 """Below this a resolution in a file is a program's default (72, 96, 100, 25.4, 1), not a scanner's: it is unknown.
 
@@ -58,6 +62,33 @@ def unsupported(format_name: str, what: str) -> Refused:
         f"The {format_name} file holds {what}, which soilpipe does not read.",
         "Set the scanner to write 8-bit or 16-bit grey or RGB.",
     )
+
+
+UNFORESEEN = "something that soilpipe did not foresee"
+"""In the reason of what was refused by `refusing_the_unforeseen`, so that a fuzzer finds it."""
+
+
+@contextmanager
+def refusing_the_unforeseen(format_name: str) -> Iterator[None]:
+    """What goes wrong in a parser or decoder without a Refused of its own is told of the file all the same.
+
+    Else a file that is broken in a new way would stop each run anew. The log has the traceback. An OSError passes:
+    a disk or a network that fails is no fault of the file.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        _LOGGER.warning("out of memory while a %s file was read", format_name, exc_info=error)
+        raise Refused(
+            "needs_memory",
+            f"Memory ran out while the {format_name} file was read.",
+            "Close other programs or take a machine with more memory and retry it; if other scans of its size can be "
+            "read, copy it again from the scanner.",
+        ) from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+        _LOGGER.warning("unforeseen error in a %s file", format_name, exc_info=error)
+        what = (str(error).splitlines() or [""])[0][:160]
+        raise damaged(format_name, f"it holds {UNFORESEEN} ({type(error).__name__}: {what})") from error
 
 
 @dataclass(frozen=True)

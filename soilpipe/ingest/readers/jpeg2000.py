@@ -16,7 +16,7 @@ from typing import Self
 import imagecodecs
 import numpy as np
 
-from soilpipe.ingest.readers.base import Limits, cut, damaged, rgb8
+from soilpipe.ingest.readers.base import Limits, cut, damaged, refusing_the_unforeseen, rgb8
 from soilpipe.ingest.readers.jpeg2000_boxes import BOX_MAGIC, Boxes, walk_boxes
 from soilpipe.ingest.readers.jpeg2000_marks import NAME, STREAM_MAGIC, Codestream, Grid, read_grid, walk
 
@@ -76,7 +76,8 @@ class Jpeg2000Reader:
         blocks = self._whole() if self.whole else self._rows_of_tiles()
         shift = 16 - self._grid.bits if self._grid.bits > 8 else 0  # samples of 9 to 15 bits stand low in 16
         pieces = (rgb8(piece << shift if shift else piece) for block in blocks for piece in cut(iter([block]), rows))
-        yield from cut(pieces, rows)
+        with refusing_the_unforeseen(NAME):
+            yield from cut(pieces, rows)
 
     def _whole(self) -> Iterator[np.ndarray]:
         self._file.seek(self._place[0])

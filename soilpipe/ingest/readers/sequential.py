@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 import numpy as np
 import pyvips
 
-from soilpipe.ingest.readers.base import cut, damaged, rgb8, unsupported
+from soilpipe.ingest.readers.base import cut, damaged, refusing_the_unforeseen, rgb8, unsupported
 from soilpipe.ingest.readers.sources import STEP, source_of
 
 pyvips.cache_set_max(0)  # its cache goes by file name: a file delivered again would give the old pixels
@@ -80,7 +80,8 @@ class SequentialReader:
         # Fetched by a few rows, since libvips holds what is fetched about ten times.
         row_bytes = self.width * self._image.bands * (2 if self._image.format == "ushort" else 1)
         few = max(_FEWEST_ROWS, _BYTES_AT_ONCE // row_bytes)
-        yield from cut(map(rgb8, self.samples(min(rows, few))), rows)
+        with refusing_the_unforeseen(self.format):
+            yield from cut(map(rgb8, self.samples(min(rows, few))), rows)
 
     def samples(self, rows: int) -> Iterator[np.ndarray]:
         """(r, width, 1..4) uint8 or uint16 as the file holds them, otherwise like bands."""

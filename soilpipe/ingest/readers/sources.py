@@ -48,11 +48,20 @@ def source_of(file: BinaryIO, counted: bool) -> Counted:
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size < _PIPED_FROM:
+    if size < _PIPED_FROM or not _has_descriptor(file):
         return CalledSource(file, size)
     if not counted:
         return PlainSource(file, size)
     return PipedSource(file) if hasattr(os, "splice") else CalledSource(file, size)  # Linux has it
+
+
+def _has_descriptor(file: BinaryIO) -> bool:
+    """Whether the operating system knows the file; what lies in memory, as a strip of a TIFF does, it doesn't."""
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True
 
 
 class PlainSource:

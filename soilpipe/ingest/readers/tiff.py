@@ -9,7 +9,16 @@ from typing import Self
 
 import numpy as np
 
-from soilpipe.ingest.readers.base import Limits, Refused, cut, damaged, rgb8, truncated, unsupported
+from soilpipe.ingest.readers.base import (
+    Limits,
+    Refused,
+    cut,
+    damaged,
+    refusing_the_unforeseen,
+    rgb8,
+    truncated,
+    unsupported,
+)
 from soilpipe.ingest.readers.exif import exif_time, orientation, resolution
 from soilpipe.ingest.readers.tiff_codecs import JPEG, NAMES, NONE, Layout, unpack, unpack_jpeg
 from soilpipe.ingest.readers.tiff_tags import Directory, TiffTags
@@ -167,7 +176,8 @@ class TiffReader:
         blocks = self._plain_rows(rows) if self._by_offset else self._decoded_rows()
         rows = min(rows, self.height)
         white_is_zero = self._photometric == _GREY_WHITE_IS_ZERO
-        yield from cut((rgb8(block, white_is_zero=white_is_zero) for block in blocks), rows)
+        with refusing_the_unforeseen(NAME):
+            yield from cut((rgb8(block, white_is_zero=white_is_zero) for block in blocks), rows)
 
     @property
     def _by_offset(self) -> bool:
