@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +22,28 @@ ALGORITHM = "centre-point-2"  # what is not in the weights: scales, ownership, d
 COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/px
 
 
+class Tolerance(NamedTuple):
+    """By how much two answers for one animal may differ. score: 0..1; box: of a side, in its longer sides."""
+
+    score: float
+    box: float
+
+
+GPU_TOLERANCE = Tolerance(score=1e-4, box=5e-4)
+"""Of a GPU's answer in float32 from a CPU's, whatever the tiles. It adds up in another order, which on a CPU with other
+kernels moves scores by less than 1e-6 and sides by less than 2e-5; bf16 moves them by some 5e-3. An animal whose score
+lies within it of the threshold may be found by one of them alone."""
+
+
 class CentrePointDetector:
     """A trained centre-point network with its card: a `Detector`.
 
     `device`: where it computes; by default a GPU when there is one. On a CPU the answer is exact in the sense of
-    `soilpipe.detect.tiled`; on a GPU the trunk runs in bf16 (heads in float32), and answers agree within rounding.
-    A card may say `precision`: float32 or bf16. It then holds on every device, and is part of the analysis: bf16 moves
-    scores by some hundredths and so a few detections across the threshold, and whether a machine is fast with it must
-    not decide what is counted. CPUs with matrix tiles (AMX) are about twice as fast in bf16, others slower.
+    `soilpipe.detect.tiled`; a GPU's agrees with it within GPU_TOLERANCE. Both compute in float32 (IEEE, no TF32) unless
+    the card says `precision` bf16: then the trunk is bf16 on every device, the heads float32, and the analysis is
+    another one. bf16 moves scores by some thousandths and so a few detections across the threshold, and whether a
+    machine is fast with it must not decide what is counted. CPUs with matrix tiles (AMX) are about twice as fast in
+    bf16, others slower.
     `core`: the side of the tiles, px of the model's scale; None chooses by the size of the image.
     """
 
@@ -48,7 +62,7 @@ class CentrePointDetector:
         self.network = network
         self.card = dict(card)
         self.core = core
-        self.bf16 = card.get("precision", "bf16" if self.device.type == "cuda" else "float32") == "bf16"
+        self.bf16 = card.get("precision", "float32") == "bf16"
         folded = network.folded()
         self._folded = (folded.in_bf16() if self.bf16 else folded).to(self.device)
         self.info = DetectorInfo(

@@ -13,16 +13,16 @@ they move inwards), go through in batches, while the next are read into pinned m
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from soilpipe.detect import decode
+from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head
 from soilpipe.detect.pixel_rows import RowsAhead
 from soilpipe.detect.strips import Cells, answer_parts
@@ -54,23 +54,6 @@ class InputWindows(Protocol):
     @property
     def factor(self) -> float: ...
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray: ...
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Float32 means float32 within: whatever reduced precision the program has asked for elsewhere is put back."""
-    wanted = torch.get_float32_matmul_precision()
-    convolution: Any = getattr(torch.backends.mkldnn, "conv", None)
-    before = getattr(convolution, "fp32_precision", None)
-    torch.set_float32_matmul_precision("highest")
-    if before is not None:
-        convolution.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(wanted)
-        if before is not None:
-            convolution.fp32_precision = before
 
 
 def columns_of(height: int, width: int, halo: int, smallest: int, threads: int = 1) -> list[Tile]:

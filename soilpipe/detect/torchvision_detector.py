@@ -17,9 +17,10 @@ import torch
 
 from soilpipe.detect.base import Detections, DetectorInfo
 from soilpipe.detect.decode import MAX_DETECTIONS
+from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import Head
 from soilpipe.detect.thresholds import least_scores, own_thresholds
-from soilpipe.detect.tiled import InputWindows, full_precision
+from soilpipe.detect.tiled import InputWindows
 from soilpipe.detect.torchvision_family import TorchvisionNetwork
 from soilpipe.detect.torchvision_here import nms
 from soilpipe.tiles import Tile, tile_grid
@@ -37,7 +38,7 @@ LOWEST = 0.001  # score: what is below is not even asked for
 class TorchvisionDetector:
     """A trained Faster R-CNN or FCOS with its card: a `Detector`. It sees the picture alone, never a difference.
 
-    `device`: where it computes; by default a GPU when there is one. Float32 everywhere.
+    `device`: where it computes; by default a GPU when there is one. Float32 (IEEE, no TF32) on every device.
     """
 
     def __init__(

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import CHANNELS, TOTAL_STRIDE, CentrePointNetwork
 from soilpipe.detect.sizes import encoder_size_of
-from soilpipe.detect.tiled import full_precision
 from soilpipe.encoder.trunk import widths_of
 
 EMBEDDING = "means-8-16-32"

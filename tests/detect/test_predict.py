@@ -16,7 +16,6 @@ from soilpipe.detect import decode, tiled
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
-from soilpipe.detect.tiled import full_precision
 from soilpipe.tiles import image_from_array
 
 CARD = {
@@ -242,17 +241,6 @@ def test_detect_reads_a_scan_at_both_scales_and_answers_in_its_pixels(network: C
     assert detections.boxes[:, 2].max() > 600  # px of the scan, not of the half-size level that the network saw
     assert (np.diff(detections.scores) <= 0).all()
     assert len(detector.detect(image_from_array(array, 10.58), [], [], threshold=1.0)) == 0
-
-
-def test_no_other_setting_of_precision_leaks_in_or_out() -> None:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with full_precision():
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def test_a_core_too_small_for_exactness_is_refused(folded: CentrePointNetwork) -> None:
