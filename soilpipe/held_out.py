@@ -1,75 +1,73 @@
-"""The scans that pretraining must not see: those of the hold-out, which judges candidates and serves nothing else.
+"""The hold-out of a project: which of its labelled scans judge candidates and serve nothing else.
 
-The hold-out itself is told in `detect.holdout`, from labelled images. Here it is told from the label records alone,
-without cutting a pixel, for who chooses among unlabelled scans.
+What it is, is told in `detect.holdout`. Here it is told of a project, from its label records alone: their scans, and
+when they were imported. No pixel is cut, and no setting of the project has a part in it, so two machines with the same
+labels agree, and a clock that is put right, or a scanner that leaves the project file, moves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-import numpy as np
-
-from soilpipe import layout
 from soilpipe.config import ConfigError, Project
 from soilpipe.detect.holdout import hold_out_of
 from soilpipe.detect.labelled import LabelledImage
 from soilpipe.ingest.clock import scan_times
-from soilpipe.labels.taken import newest_by_place
+from soilpipe.labels.taken import looked_at_since
+from soilpipe.layout import parse_scan_id
 from soilpipe.store import Store
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """scanner: held out whole, all of its scans, None with too few labelled scanners; since: by scanner, the first time
-    (UTC) whose labels are held out; scans: those with a labelled tile of the hold-out."""
+    """scanner: held out whole, all of its scans, None with too few labelled scanners; scans: those with a labelled tile
+    of the hold-out; times: their scanners and times (UTC, by the present project file)."""
 
     scanner: str | None
-    since: Mapping[str, datetime]
     scans: frozenset[str]
+    times: frozenset[tuple[str, datetime]]
 
     def holds_scan(self, scanner_id: str, scan_id: str) -> bool:
         """Whether nothing of this scan may be learned from, labelled or not."""
         return scanner_id == self.scanner or scan_id in self.scans
 
+    def holds(self, image: LabelledImage) -> bool:
+        """Whether a labelled image of the project is of the hold-out."""
+        if image.scanner_id is None:
+            return False
+        known = image.captured_at is not None and (image.scanner_id, image.captured_at) in self.times
+        return image.scanner_id == self.scanner or known
+
 
 def held_out(project: Project, store: Store) -> HeldOut:
-    """By the labels that the store has now.
+    """By the labels that the store has now, in the order in which they were imported.
 
-    Of scanners with labels up to their last fifth in time, only the scans with held-out tiles are kept away: all later
-    scans too would be every new one until somebody labels again.
+    Times are those of the devices' clocks, which stand in the ids of the scans. Of scanners with labels up to their
+    last fifth in time, only the scans with held-out tiles are kept away: all later scans too would be every new one
+    until somebody labels again.
     """
-    scans = sorted({tile.scan_id for tile, _ in newest_by_place(store)})
-    times: dict[str, datetime] = {}
-    for scanner_id in sorted({layout.parse_scan_id(scan).scanner_id for scan in scans}):
+    imports: dict[datetime, list[str]] = defaultdict(list)
+    for scan_id, at in looked_at_since(store).items():
+        imports[at].append(scan_id)
+    hold_out = hold_out_of([_taken(scan_id) for scan_id in imports[at]] for at in sorted(imports))
+    of_scanner: dict[str, list[str]] = defaultdict(list)
+    for scan_id in sorted(scan_id for scans in imports.values() for scan_id in scans):
+        if hold_out.holds(*_taken(scan_id)):
+            of_scanner[_taken(scan_id)[0]].append(scan_id)
+    scans: set[str] = set()
+    times: set[tuple[str, datetime]] = set()
+    for scanner_id, held in of_scanner.items():
         try:
             scanner = project.scanner(scanner_id)
         except ConfigError:
-            continue  # no longer in the project file: training and judging have no time for it either
-        own = [scan for scan in scans if layout.parse_scan_id(scan).scanner_id == scanner_id]
-        times |= scan_times(store, scanner, own)
-    images = {scan: _looked_at(scan, at) for scan, at in times.items()}
-    hold_out = hold_out_of(images.values())
-    held = frozenset(scan for scan, image in images.items() if hold_out.holds(image))
-    return HeldOut(hold_out.scanner, hold_out.since, held)
+            continue  # no longer in the project file: nothing reads its scans
+        scans.update(held)
+        times |= {(scanner_id, at) for at in scan_times(store, scanner, held).values()}
+    return HeldOut(hold_out.scanner, frozenset(scans), frozenset(times))
 
 
-def _looked_at(scan_id: str, captured_at: datetime) -> LabelledImage:
-    none = np.zeros(0, np.int64)
-    return LabelledImage(
-        file_name=scan_id,
-        path=Path(scan_id),
-        width=0,
-        height=0,
-        dpi=None,
-        scanner_id=layout.parse_scan_id(scan_id).scanner_id,
-        captured_at=captured_at,
-        labelled=True,
-        boxes=np.zeros((0, 4), np.float32),
-        labels=none,
-        crowd=none.astype(bool),
-        scans_present=none,
-    )
+def _taken(scan_id: str) -> tuple[str, datetime]:
+    parts = parse_scan_id(scan_id)
+    return parts.scanner_id, parts.device_time

@@ -18,11 +18,12 @@ from soilpipe.config import Project
 from soilpipe.detect.base import Detector
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.evaluation import Evaluation
-from soilpipe.detect.holdout import LAST_SHARE, hold_out_of
+from soilpipe.detect.holdout import LAST_SHARE
 from soilpipe.detect.kept_matches import record_of
 from soilpipe.detect.labelled import LabelledImage, Where
 from soilpipe.errors import SoilpipeError
 from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, Sample, keep
+from soilpipe.held_out import held_out
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 
@@ -73,7 +74,7 @@ def own_labels(project: Project, store: Store, folder: Path) -> JudgedOn:
             "at some of the random half of a draw as well"
         )
     images = read_labels(path, path.parent).labelled
-    hold_out = hold_out_of(images)
+    hold_out = held_out(project, store)
     held = {image.file_name for image in images if image.file_name in at_random and hold_out.holds(image)}
     enough = len(held) >= ENOUGH_TILES
     left_out = data.get("info", {}).get("left_out") or ()

@@ -9,11 +9,11 @@ from soilpipe.config import Project
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import Progress as StageProgress
 from soilpipe.detect.dataset import Sample
-from soilpipe.detect.holdout import hold_out_of
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet, Where
 from soilpipe.detect.scenes_store import grounds_of_store
 from soilpipe.detect.split import NEIGHBOURING, neighbours
 from soilpipe.detect.training import Grounds
+from soilpipe.held_out import held_out
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 
@@ -42,7 +42,7 @@ def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
             "`soilpipe label draw`, mark the animals in them and bring them back with `soilpipe label import`; or name "
             "labels of your own with --labels and --images"
         )
-    taken, told = outside_hold_out(read_labels(path, path.parent))
+    taken, told = outside_hold_out(read_labels(path, path.parent), held_out(project, store).holds)
 
     def grounds(
         labels: LabelSet, trained_on: LabelSet, um_per_px: float, progress: StageProgress | None
@@ -52,15 +52,15 @@ def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
     return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told, grounds)
 
 
-def outside_hold_out(labels: LabelSet) -> tuple[frozenset[str], str]:
-    """The file names of the labelled images to train on, and in words what was left out.
+def outside_hold_out(labels: LabelSet, holds: Where) -> tuple[frozenset[str], str]:
+    """The file names of the labelled images to train on, and in words what was left out. `holds`: whether an image is
+    of the hold-out.
 
     Images of the hold-out are left out, and those that neighbour one of them (`split.NEIGHBOURING`) unless that would
     leave less than half of the others. LabelError where the hold-out is all there is.
     """
     images = labels.labelled
-    hold_out = hold_out_of(images)
-    held = frozenset(image.file_name for image in images if hold_out.holds(image))
+    held = frozenset(image.file_name for image in images if holds(image))
     near = neighbours(images, held)
     rest = frozenset(image.file_name for image in images) - held
     hours = NEIGHBOURING.total_seconds() / 3600

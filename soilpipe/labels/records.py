@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -170,14 +170,18 @@ def write_label_file(store: Store, file: LabelFile) -> str:
     return key
 
 
+def read_label_files(store: Store) -> Iterator[LabelFile]:
+    """What every import brought, in the order of the keys."""
+    return (_read(store, key, LabelFile) for key in store.keys(layout.label_files_prefix(), ".json"))
+
+
 def newest_labels(store: Store) -> dict[tuple[str, str], TileLabel]:
     """What each person last said about each tile, by (tile id, who); persons are kept apart.
 
     Newest by the time of the annotation, then by the time of the import.
     """
     newest: dict[tuple[str, str], tuple[datetime, datetime, TileLabel]] = {}
-    for key in store.keys(layout.label_files_prefix(), ".json"):
-        file = _read(store, key, LabelFile)
+    for file in read_label_files(store):
         for label in file.labels:
             entry = (label.at, file.imported_at, label)
             before = newest.get((label.tile_id, label.by))

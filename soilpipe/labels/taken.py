@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,16 @@ from soilpipe.config import Project
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.clock import at_present
 from soilpipe.ingest.receipts import Receipt, read_receipt
-from soilpipe.labels.records import LabellingError, Place, Tile, TileLabel, all_tiles, newest_labels, read_draws
+from soilpipe.labels.records import (
+    LabellingError,
+    Place,
+    Tile,
+    TileLabel,
+    all_tiles,
+    newest_labels,
+    read_draws,
+    read_label_files,
+)
 from soilpipe.store import Store
 from soilpipe.taxonomy import Taxonomy
 from soilpipe.tiles import open_image
@@ -49,6 +59,18 @@ def newest_by_place(store: Store, which: Which = "all") -> list[tuple[Tile, Tile
         if tile.place not in looked_at_as or tile.how == "random":
             looked_at_as[tile.place] = tile
     return [(looked_at_as[place], newest[place]) for place in sorted(newest)]
+
+
+def looked_at_since(store: Store) -> dict[str, datetime]:
+    """The scans of which somebody has looked at a tile, with the time (UTC) at which the first label was imported."""
+    tiles = all_tiles(read_draws(store).values())
+    since: dict[str, datetime] = {}
+    for file in read_label_files(store):
+        for label in file.labels:
+            tile = tiles.get(label.tile_id)
+            if tile is not None:
+                since[tile.scan_id] = min(file.imported_at, since.get(tile.scan_id, file.imported_at))
+    return since
 
 
 def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from soilpipe.detect.coco import read_labels
-from soilpipe.detect.holdout import hold_out_of
 from soilpipe.errors import SoilpipeError
+from soilpipe.held_out import held_out
 from soilpipe.labels.draw import draw_tiles
 from soilpipe.labels.taken import write_coco
 from tests.labels.test_taken import mark
@@ -57,7 +57,8 @@ def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_it
     path = write_coco(season.project, season.store, tmp_path / "all")
     assert path is not None
     images = read_labels(path, path.parent).labelled
-    held = {image.file_name for image in images if hold_out_of(images).holds(image)}
+    holds = held_out(season.project, season.store).holds
+    held = {image.file_name for image in images if holds(image)}
     made = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
     card = made["card"]
     assert held and not held & set(card["trained_on"]["image_names"])
