@@ -178,6 +178,27 @@ def test_a_png_of_another_height_than_its_header_says_is_refused(height: int, dr
         read(data[:12] + body + struct.pack(">I", zlib.crc32(body)) + data[33:], ".png")
 
 
+@pytest.mark.parametrize("left_out", [1, 2, 3, 5])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_jpeg_whose_scan_header_is_too_short_is_refused(grey: bool, left_out: int, draw, read) -> None:
+    image = draw(240, 320)
+    data = pil(np.ascontiguousarray(image[:, :, 0]) if grey else image, "JPEG")
+    scan = data.index(b"\xff\xda")
+    (length,) = struct.unpack_from(">H", data, scan + 2)
+    assert length == (8 if grey else 12)
+    shorter = length - left_out
+    wrong = (
+        data[: scan + 2] + struct.pack(">H", shorter) + data[scan + 4 : scan + 2 + shorter] + data[scan + 2 + length :]
+    )
+    with pytest.raises(Refused, match="its segment 0xDA is too short"):
+        read(wrong, ".jpg")
+    strip = tiff(image[:, :, 0] if grey else image, compression="jpeg", rowsperstrip=240)
+    with tifffile.TiffFile(io.BytesIO(strip)) as file:
+        at = strip.index(b"\xff\xda", file.pages[0].dataoffsets[0])
+    with pytest.raises(Refused, match=r"bad in strip 1 of 1: .*its segment 0xDA is too short"):
+        read(strip[: at + 2] + struct.pack(">H", shorter) + strip[at + 4 :], ".tif")
+
+
 def test_a_progressive_jpeg_without_its_last_scans_is_refused(draw, read) -> None:
     """Such a file is well formed: it is a coarse picture of the whole."""
     data = pil(draw(240, 320), "JPEG", progressive=True)

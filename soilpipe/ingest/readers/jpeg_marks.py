@@ -171,7 +171,7 @@ def _pass_scan(data: bytes | mmap.mmap, start: int, header: JpegHeader, body: by
 def _read_scan(header: JpegHeader, body: bytes) -> _Scan:
     count = body[0]
     parts = tuple((body[1 + 2 * i], body[2 + 2 * i] >> 4, body[2 + 2 * i] & 15) for i in range(count))
-    first, last, precision = body[1 + 2 * count : 4 + 2 * count]
+    first, last, precision = struct.unpack_from("3B", body, 1 + 2 * count)
     scan = _Scan(parts, first, last, precision >> 4, precision & 15)
     if not header.progressive:  # some writers leave these blank, and decoders do not look at them
         scan = _Scan(parts, 0, 63, 0, 0)
