@@ -19,7 +19,6 @@ from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.holdout import LAST_SHARE
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.held_out import held_out
-from soilpipe.held_out import held_out
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store, canonical_json
 from soilpipe.taxonomy import Taxonomy
