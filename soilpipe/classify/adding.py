@@ -20,7 +20,7 @@ from soilpipe.classify.classifier import Classifier
 from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples, joined
 from soilpipe.classify.head import Head
 from soilpipe.classify.label_facts import image_facts
-from soilpipe.classify.labelled_crops import labelled_crops
+from soilpipe.classify.labelled_crops import cut_labels, labelled_crops
 from soilpipe.classify.training import Progress, trained_on
 from soilpipe.classify.unknown import fit_limits_of_added
 from soilpipe.classify.weights import load_classifier, save_classifier
@@ -132,6 +132,7 @@ def add_to_version(
         "added_to": classifier.version,
         "calibrated_on": f"{before.get('calibrated_on', 'unknown')} (of {classifier.version}, before adding)",
         "label_notes": list(given.notes),
+        "cut_by_edge": before.get("cut_by_edge", 0) + cut_labels(given),
     }
     save_classifier(out, added.classifier, card)
     return dict(load_classifier(out).card)

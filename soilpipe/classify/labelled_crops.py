@@ -22,6 +22,7 @@ BACKGROUND_PER_ANIMAL = 1.0
 TRIES = 30  # places tried for a window without an animal
 CLEARANCE = 0.5  # of the longer side, px kept between such a window and any label
 BARE_MM = (0.5, 1.0, 2.0, 4.0)  # sizes of windows where no label gives one
+EDGE_PX = 1.0  # a box that ends so near to the edge of a tile, or nearer, is taken to go on behind it
 THUMBNAIL_QUALITY = 88
 
 Progress = Callable[[int, int], None]  # images done, of
@@ -43,10 +44,11 @@ def labelled_crops(
     """The labelled crops of the labelled images, read with their difference as a run reads them, and embedded.
 
     `taxa` of the result are the names of the taxonomy, stages taken off. Regions of animals not told apart (crowds) are
-    left out. Windows without an animal are as large as the labels, one an animal by default (`background_per_animal`),
-    at least one an image, where there is room; they depend on `seed` and the image's name alone. `false_alarms`: for
-    the images of which they are known what a detector took for animals, (n, 4), px of the image: background too. How
-    frequent background is, those images then tell by them, and not by the windows.
+    left out, and so is what the edge of a tile cuts (`cut_by_edge`). Windows without an animal are as large as the
+    labels, one an animal by default (`background_per_animal`), at least one an image, where there is room; they depend
+    on `seed` and the image's name alone. `false_alarms`: for the images of which they are known what a detector took
+    for animals, (n, 4), px of the image: background too. How frequent background is, those images then tell by them,
+    and not by the windows.
 
     LabelError names the categories that the taxonomy does not have.
     """
@@ -82,6 +84,27 @@ def taxon_names(labels: LabelSet, taxonomy: Taxonomy) -> Mapping[int, str]:
     return found
 
 
+def cut_by_edge(image: LabelledImage, boxes: np.ndarray) -> np.ndarray:
+    """(n,) bool: which boxes (n, 4), px of the image, end at an edge of a tile that is none of its scan.
+
+    A run sees such an animal whole. Its label is a piece: too small, in the middle of the wrong place, and beside it
+    nothing where the scan has soil. Of a whole scan nothing is cut that a run would see. How far the scan goes on to
+    the right and below a tile its labels do not say: there it is taken to.
+    """
+    if image.origin is None or not len(boxes):
+        return np.zeros(len(boxes), bool)
+    x0, y0 = image.origin
+    left, top = (boxes[:, 0] <= EDGE_PX) & (x0 > 0), (boxes[:, 1] <= EDGE_PX) & (y0 > 0)
+    return np.asarray(
+        left | top | (boxes[:, 2] >= image.width - EDGE_PX) | (boxes[:, 3] >= image.height - EDGE_PX), bool
+    )
+
+
+def cut_labels(labels: LabelSet) -> int:
+    """How many single labels are left out since a tile's edge cuts them."""
+    return sum(int(cut_by_edge(image, image.boxes[~image.crowd]).sum()) for image in labels.labelled)
+
+
 class _Wanted(NamedTuple):
     """The boxes of one image to embed, (n, 4) float64, px; their taxa; counts (n,) bool: those that come as in the
     field."""
@@ -101,16 +124,22 @@ def _wanted(
 ) -> _Wanted:
     """What is labelled, then false alarms, then bare windows."""
     image = scene.image
-    single = np.flatnonzero(~image.crowd)
+    single = _whole(image)
     taxa = [names[label] for label in image.labels[single].tolist()]
     count = max(1, round(background_per_animal * len(single))) if background_per_animal > 0 else 0
     bare = _bare_windows(image, sizes_mm * 1000 / scene.scan.um_per_px, count, seed)
-    known = np.zeros((0, 4)) if alarms is None else alarms
+    # Of false alarms too: what is background is as often cut as what is none, so the frequencies stay what they are.
+    known = np.zeros((0, 4)) if alarms is None else alarms[~cut_by_edge(image, alarms)]
     return _Wanted(
         np.concatenate([image.boxes[single].astype(np.float64), known, bare]),
         taxa + [BACKGROUND] * (len(known) + len(bare)),
         np.repeat([True, alarms is None], [len(single) + len(known), len(bare)]),
     )
+
+
+def _whole(image: LabelledImage) -> np.ndarray:
+    """The indices of the labels of single animals, or things, that are seen whole."""
+    return np.flatnonzero(~image.crowd & ~cut_by_edge(image, image.boxes))
 
 
 def _bare_windows(image: LabelledImage, sides_px: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -143,7 +172,7 @@ def _touches(box: np.ndarray, margin: float, others: np.ndarray) -> bool:
 def _all_sizes_mm(labels: LabelSet, dpi: float | None) -> np.ndarray:
     """The longer sides of all single labels, mm; some usual ones where there is none."""
     found = [
-        longer_sides(image.boxes[~image.crowd]) * um_per_px_of(image, dpi) / 1000
+        longer_sides(image.boxes[_whole(image)]) * um_per_px_of(image, dpi) / 1000
         for image in labels.labelled
         if len(image.boxes)
     ]

@@ -15,7 +15,7 @@ from soilpipe.classify.embedding import CROPS
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import ImageFacts, image_facts
-from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, labelled_crops
+from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, cut_labels, labelled_crops
 from soilpipe.classify.weights import load_classifier, save_classifier
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.labelled import LabelError, LabelSet, Where, only
@@ -98,6 +98,7 @@ def train_classifier(
         "trained_on": trained_on(given, classifier.examples),
         "rolled_up": rolled_up,
         "left_out": left_out,
+        "cut_by_edge": cut_labels(given),
         "labels_taken": where_told or "all",
         "label_notes": [*given.notes, *_empty_classes(given, crops, taxonomy)],
         "background_per_animal": background_per_animal,

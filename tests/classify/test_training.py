@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from soilpipe.classify.adding import add_to_version
-from soilpipe.classify.examples import BACKGROUND, ClassifierError
+from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples, Source
 from soilpipe.classify.label_facts import image_facts
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.training import train_classifier
@@ -20,7 +20,7 @@ from soilpipe.detect.coco import read_labels
 from soilpipe.detect.labelled import LabelError
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
-from tests.classify.drawn_labels import draw_labels, tiny_encoder
+from tests.classify.drawn_labels import SIDE, draw_labels, tiny_encoder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,35 @@ def test_crops_look_like_their_animals(labels: Path, encoder: Encoder) -> None:
     assert shown.shape == (96, 96, 3)
     np.testing.assert_allclose(shown[48, 48, ::-1], (230, 90, 70), atol=25)
     assert crops.sizes_mm[first] == pytest.approx(16 * 25.4 / 1200, rel=1e-5)
+
+
+def test_animals_that_a_tiles_edge_cuts_teach_nothing_and_judge_nothing(encoder: Encoder, tmp_path: Path) -> None:
+    whole = draw_labels(tmp_path / "labels", {"Acari": 3, "Collembola": 3}, scans=2)
+    told = json.loads(whole.read_text())
+    cut = told["annotations"][0]
+    cut["bbox"] = [SIDE - 9, 40, 9, 16]  # the left half of a mite
+    at_top = told["annotations"][1]
+    at_top["bbox"] = [100, 1, 16, 16]
+    whole.write_text(json.dumps(told))
+    given = read_labels(whole, whole.parent)
+    assert len(_animals(labelled_crops(given, encoder, taxonomy=SOIL))) == 36  # a scan's own edge cuts for a run too
+    for image in told["images"]:
+        image["origin"] = [500, 0]  # tiles at the upper edge of their scan
+    whole.write_text(json.dumps(told))
+    given = read_labels(whole, whole.parent)
+    name = told["images"][0]["file_name"]
+    alarms = {name: np.array([[0.0, 60, 9, 70], [60, 60, 75, 75]])}
+    crops = labelled_crops(given, encoder, taxonomy=SOIL, false_alarms=alarms)
+    boxes = [source.box for source in _animals(crops)]
+    assert len(boxes) == 35 and not any(box[2] == 500 + SIDE for box in boxes)
+    assert (600.0, 1.0, 616.0, 17.0) in boxes
+    alarmed = [s.box for s, t in zip(crops.sources, crops.taxa, strict=True) if t == BACKGROUND and s.as_it_comes]
+    assert [box for box in alarmed if box[0] == 500.0] == [] and (560.0, 60.0, 575.0, 75.0) in alarmed
+    assert train(whole, tmp_path / "out", encoder)["cut_by_edge"] == 1
+
+
+def _animals(crops: Examples) -> list[Source]:
+    return [source for source, taxon in zip(crops.sources, crops.taxa, strict=True) if taxon != BACKGROUND]
 
 
 def test_stages_and_synonyms_count_as_their_taxon(encoder: Encoder, tmp_path: Path) -> None:
