@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from soilpipe.store import Store
 
 Dpi = Annotated[float | None, typer.Option(help="Resolution of images that say none; 1200 if left out.")]
-Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the detector's own.")]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="For every taxon, instead of the detector's own.")]
 Files = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
 Format = Annotated[Literal["coco", "csv"], typer.Option("--format", "-f", help="How to write the detections.")]
@@ -42,6 +42,7 @@ def detect(
 ) -> None:
     """Detections for loose images, by what they look like alone: no project needed, no earlier scans used."""
     from soilpipe.detect.loose import coco_text, csv_text, detect_file
+    from soilpipe.detect.thresholds import in_words
     from soilpipe.errors import SoilpipeError
 
     if detector == "change":
@@ -71,6 +72,7 @@ def detect(
         write_whole(output, text.encode())
     from soilpipe.counts.query import VALIDATION_IN_WORDS
 
+    typer.echo(f"From score {in_words(chosen.info, threshold)} on.", err=True)
     typer.echo(f"Validation {chosen.info.validation}: {VALIDATION_IN_WORDS[chosen.info.validation]}.", err=True)
     if refused:
         raise typer.Exit(1)

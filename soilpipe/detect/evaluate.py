@@ -45,7 +45,7 @@ from soilpipe.detect.tally import (
     judge_image,
     lengths_of,
 )
-from soilpipe.detect.thresholds import least_scores
+from soilpipe.detect.thresholds import least_scores, thresholds_used
 from soilpipe.taxonomy import SOIL, Taxonomy
 
 __all__ = ["Evaluation", "JudgedScene", "Meeting", "Precisions", "evaluate_detector"]
@@ -90,8 +90,7 @@ def evaluate_detector(
     if not given.labelled:
         raise LabelError(f"{given.source}: no labelled image is left to judge on")
     least = least_scores(detector.info, threshold)
-    thresholds = dict(detector.info.settings.get("thresholds", {})) if threshold is None else {}
-    threshold = detector.info.threshold if threshold is None else threshold
+    threshold, thresholds = thresholds_used(detector.info, threshold)
     difference = difference and detector.info.uses_difference
     meeting = Meeting.of(given.categories, detector.info.taxa, taxonomy)
     answers: list[ImageAnswer] = []

@@ -14,12 +14,14 @@ import numpy as np
 
 from soilpipe.detect.base import Detections, Detector, DetectorInfo
 from soilpipe.detect.dataset import DEFAULT_DPI, MAX_MEMORY, MAX_PIXELS, MM_PER_INCH
+from soilpipe.detect.thresholds import least_scores, thresholds_used
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.readers import open_reader
 from soilpipe.ingest.readers.base import Refused
 from soilpipe.tiles import image_from_array
 
-CSV_COLUMNS = ("file", "taxon", "score", "x_min", "y_min", "x_max", "y_max", "dpi", "dpi_from", "validation")
+CSV_BOX = ("x_min", "y_min", "x_max", "y_max")
+CSV_COLUMNS = ("file", "taxon", "score", *CSV_BOX, "dpi", "dpi_from", "validation", "threshold")
 
 
 class LooseImageError(SoilpipeError):
@@ -31,7 +33,7 @@ class LooseResult:
     """What was found in one file.
 
     picture: (H, W, 3) uint8 RGB, for an overlay. dpi_from: `file`, `argument` or `default`. threshold: from which score
-    on detections were taken.
+    on detections of any taxon were taken; None: from the detector's own, which a taxon may have for itself.
     """
 
     path: Path
@@ -39,7 +41,7 @@ class LooseResult:
     dpi: float
     dpi_from: str
     detections: Detections
-    threshold: float
+    threshold: float | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,7 +54,8 @@ def detect_files(
 ) -> Iterator[LooseResult]:
     """Detect on each file in turn; only one picture is held at a time.
 
-    The scale is `dpi`, else what the file says, else 1200. LooseImageError names the file that cannot be read; a
+    The scale is `dpi`, else what the file says, else 1200. `threshold` replaces the detector's own, and those that
+    single taxa have. LooseImageError names the file that cannot be read; a
     caller that wants the rest goes on with `detect_file`.
     """
     for path in paths:
@@ -79,12 +82,12 @@ def detect_file(
     used, origin = (dpi, "argument") if dpi else (told, "file") if told else (DEFAULT_DPI, "default")
     assert used is not None
     scan = image_from_array(picture, 1000 * MM_PER_INCH / used, path.stem)
-    threshold = detector.info.threshold if threshold is None else threshold
     return LooseResult(path, picture, used, origin, detector.detect(scan, [], [], threshold=threshold), threshold)
 
 
 def coco_of(results: Sequence[LooseResult], info: DetectorInfo) -> dict[str, Any]:
-    """The results as one COCO object; scores stand in the annotations, the detector in `info`."""
+    """The results as one COCO object; scores stand in the annotations, the detector and its thresholds in `info`."""
+    common, own = thresholds_used(info, results[0].threshold if results else None)
     annotations: list[dict[str, Any]] = []
     for image, result in enumerate(results, start=1):
         found = result.detections
@@ -106,7 +109,8 @@ def coco_of(results: Sequence[LooseResult], info: DetectorInfo) -> dict[str, Any
             "description": "detections by soilpipe",
             "detector": info.name,
             "version": info.version,
-            "threshold": results[0].threshold if results else info.threshold,
+            "threshold": common,
+            "thresholds": own,
             "validation": info.validation,
         },
         "images": [
@@ -131,12 +135,13 @@ def coco_text(results: Sequence[LooseResult], info: DetectorInfo) -> str:
 
 
 def csv_text(results: Sequence[LooseResult], info: DetectorInfo) -> str:
-    """One line a detection; boxes in px of the file, half-open. A file without detections has no line."""
+    """One line a detection; boxes in px of the file, half-open; threshold: from which its taxon was taken. A file
+    without detections has no line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for result in results:
-        found = result.detections
+        found, least = result.detections, least_scores(info, result.threshold)
         for index, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True)):
             corners = [f"{value:.2f}" for value in box]
             writer.writerow(
@@ -148,6 +153,7 @@ def csv_text(results: Sequence[LooseResult], info: DetectorInfo) -> str:
                     f"{result.dpi:g}",
                     result.dpi_from,
                     info.validation,
+                    f"{least[found.labels[index]]:g}",
                 )
             )
     return text.getvalue()

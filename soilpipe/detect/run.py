@@ -15,6 +15,7 @@ from soilpipe.background import Registration, choose_references, register_all
 from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detections, Detector, Identifies, Identities
 from soilpipe.detect.measure import measure
+from soilpipe.detect.thresholds import thresholds_used
 from soilpipe.detections import (
     DamagedDetectionsError,
     detection_table,
@@ -87,7 +88,7 @@ def detect_scan(
         width_mm=sizes.width_mm,
         area_mm2=sizes.area_mm2,
     )
-    metadata = _metadata(receipt, detector, analysis, references, registrations, scale)
+    metadata = _metadata(receipt, detector, threshold, references, registrations, scale)
     key = write_detection_file(store, analysis.id, receipt.scan_id, table, metadata)
     return DetectedScan(
         scan_id=receipt.scan_id,
@@ -188,13 +189,14 @@ def _name(project: Project, label: str | None) -> tuple[str | None, str | None, 
 def _metadata(
     receipt: Receipt,
     detector: Detector,
-    analysis: Analysis,
+    threshold: float | None,
     references: Sequence[ScanImage],
     registrations: Sequence[Registration],
     um_per_px: float,
 ) -> dict[str, Any]:
     """What made the file; numbers rounded to what they are known to, so that equal runs write equal bytes."""
     usable = sum(registration.ok for registration in registrations)
+    common, own = thresholds_used(detector.info, threshold)
     if not detector.info.uses_difference:
         difference = "none: this detector looks at the picture alone"
     elif usable >= 2:
@@ -203,7 +205,8 @@ def _metadata(
         difference = f"none: a background needs two usable earlier scans, and there is {'one' if usable else 'none'}"
     return {
         "detector": detector.info.version,
-        "threshold": analysis.threshold,
+        "threshold": common,
+        "thresholds": own,
         "width_px": receipt.width_px,
         "height_px": receipt.height_px,
         "um_per_px": round(um_per_px, 6),

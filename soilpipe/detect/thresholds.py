@@ -24,10 +24,22 @@ def own_thresholds(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def least_scores(info: DetectorInfo, threshold: float | None) -> np.ndarray:
     """(taxa,) float64: from which score on a detection of each taxon counts; `threshold` replaces all of them."""
+    common, own = thresholds_used(info, threshold)
+    return np.array([own.get(taxon, common) for taxon in info.taxa], np.float64)
+
+
+def thresholds_used(info: DetectorInfo, threshold: float | None) -> tuple[float, dict[str, float]]:
+    """The threshold of all taxa, and of those that have one of their own; none have where one number was given."""
     if threshold is not None:
-        return np.full(len(info.taxa), threshold)
-    own = info.settings.get("thresholds", {})
-    return np.array([own.get(taxon, info.threshold) for taxon in info.taxa], np.float64)
+        return threshold, {}
+    return info.threshold, {taxon: float(value) for taxon, value in info.settings.get("thresholds", {}).items()}
+
+
+def in_words(info: DetectorInfo, threshold: float | None) -> str:
+    """The same for people: `0.50 (Enchytraeidae 0.28)`."""
+    common, own = thresholds_used(info, threshold)
+    told = ", ".join(f"{taxon} {value:.2f}" for taxon, value in own.items())
+    return f"{common:.2f}" + (f" ({told})" if told else "")
 
 
 def threshold_problems(card: Mapping[str, Any]) -> list[str]:

@@ -92,6 +92,7 @@ def test_pictures_of_images_with_the_same_name_do_not_overwrite_each_other(
     assert sorted(file.name for file in (tmp_path / "overlay").iterdir()) == ["scan-2.png", "scan.png"]
     assert cv2.imread(str(tmp_path / "overlay" / "scan.png")) is not None
     assert json.loads(output.read_text())["info"]["threshold"] == 0.9, "the one that was used"
+    assert "From score 0.90 on." in shown.stderr
 
 
 def test_an_unreadable_image_among_good_ones_is_told_and_the_others_are_written(

@@ -14,6 +14,7 @@ import pytest
 
 from soilpipe.detect.base import Detections, DetectorInfo
 from soilpipe.detect.loose import LooseImageError, coco_of, csv_text, detect_file, detect_files
+from soilpipe.detect.thresholds import in_words, least_scores
 
 
 class Everything:
@@ -60,6 +61,30 @@ def test_the_scale_is_told_by_the_user_the_file_or_a_default(image: Path) -> Non
     assert detector.scales == [21.17, 42.33]
     with pytest.raises(LooseImageError, match="dpi is a number above 0"):
         detect_file(detector, image, dpi=-1)
+
+
+class Choosy(Everything):
+    """Sure of the springtail at 0.75, and asks 0.8 of springtails."""
+
+    info = DetectorInfo(
+        "choosy", "1", ("Acari", "Collembola"), 21.17, 0.5, "simulated", settings={"thresholds": {"Collembola": 0.8}}
+    )
+
+    def detect(self, scan: Any, references: Sequence[Any], registrations: Any, *, threshold: Any = None) -> Detections:
+        found = super().detect(scan, references, registrations)
+        return found.select(found.scores >= least_scores(self.info, threshold)[found.labels])
+
+
+def test_a_taxon_with_a_threshold_of_its_own_is_taken_from_that_on_and_a_given_one_replaces_all(image: Path) -> None:
+    own, given = detect_file(Choosy(), image), detect_file(Choosy(), image, threshold=0.6)
+    assert (len(own.detections), len(given.detections)) == (0, 1)
+    told = [coco_of([result], Choosy.info)["info"] for result in (own, given)]
+    assert [(info["threshold"], info["thresholds"]) for info in told] == [(0.5, {"Collembola": 0.8}), (0.6, {})]
+    (row,) = csv.DictReader(io.StringIO(csv_text([given], Choosy.info)))
+    assert row["threshold"] == "0.6"
+    (row,) = csv.DictReader(io.StringIO(csv_text([detect_file(Everything(), image)], Choosy.info)))
+    assert row["threshold"] == "0.8", "that of its taxon"
+    assert [in_words(Choosy.info, None), in_words(Choosy.info, 0.6)] == ["0.50 (Collembola 0.80)", "0.60"]
 
 
 def test_a_file_that_cannot_be_read_is_named(image: Path) -> None:

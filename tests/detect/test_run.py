@@ -224,6 +224,21 @@ def test_without_a_resolution_the_detectors_scale_is_taken_and_nothing_is_measur
     assert file.table["length_mm"].null_count == file.table.num_rows == 2
 
 
+def test_the_thresholds_of_single_taxa_are_used_and_named_in_the_file(project, store) -> None:
+    scan = accept(store, 0, picture(9))
+    detector = FixedDetector()
+    detector.info = replace(detector.info, settings={"thresholds": {"Collembola": 0.3}})
+    own = analysis(detector)
+    one_number = own.model_copy(update={"threshold": 0.7})  # an analysis whose number replaces them
+    told = []
+    for used in (own, one_number):
+        done = detect_scan(project, store, scan, detector, used)
+        metadata = read_detection_file(store, done.analysis_id, scan.scan_id).metadata
+        told.append((metadata["threshold"], metadata["thresholds"]))
+    assert told == [(0.5, {"Collembola": 0.3}), (0.7, {})]
+    assert [threshold for _, _, threshold in detector.shown] == [None, 0.7]
+
+
 def test_taxa_are_named_by_the_projects_taxonomy_with_rank_and_stage(project, store) -> None:
     scan = accept(store, 0, picture(9, animal=True))
     detector = FixedDetector()
