@@ -14,6 +14,7 @@ from soilpipe.classify.calibration import Calibration, Experts
 from soilpipe.classify.conformal import sets
 from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples, Source
 from soilpipe.classify.head import Head
+from soilpipe.classify.learned_from import knows
 from soilpipe.classify.prototypes import References, cosines, nearest, votes
 from soilpipe.classify.space import Space
 from soilpipe.classify.unknown import distances, farness
@@ -137,6 +138,11 @@ class Classifier:
                 "say to each other. Use that encoder, or train a classifier on this one (`soilpipe train classifier "
                 f"--encoder {encoder.version}`)"
             )
+
+    def knows(self, sources: Sequence[Source]) -> np.ndarray:
+        """(n,) bool: which crops are of a scan that it learned from or was calibrated on, so that they cannot judge
+        it."""
+        return knows(self.card, self.examples.sources, sources)
 
     def experts(self, embeddings: np.ndarray, sizes_mm: np.ndarray) -> Experts:
         """What head, prototypes and neighbours say, before calibration."""

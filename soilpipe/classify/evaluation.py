@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ BINS = 15  # of expected calibration error, equally wide
 
 @dataclass(frozen=True)
 class ClassifierFigures:
-    """Figures on n crops whose taxon is one of the classes; `left_out`: crops of other taxa.
+    """Figures on n crops whose taxon is one of the classes; `left_out`: crops of other taxa; `seen`: of scans that it
+    learned from, which judge nothing.
 
     macro_f1: mean over the classes that have a crop, background among them, of the likeliest class. by_class: F1 and
     crops. expected_calibration_error: of the likeliest class's probability. coverage: share of sets that hold the true
@@ -39,15 +40,19 @@ class ClassifierFigures:
     error_among_answers: float
     full_depth: float
     unknown_among_known: float
+    seen: int = 0
 
 
 def evaluate(classifier: Classifier, examples: Examples, taxonomy: Taxonomy) -> ClassifierFigures:
     """Judge on labelled crops of the classifier's encoder. A crop of a taxon that is no class counts as the nearest
-    class above it, else it is left out."""
+    class above it, else it is left out; so is one of a scan that it learned from: its nearest neighbour is itself."""
+    familiar = classifier.knows(examples.sources)
+    examples = examples.select(~familiar)
     true = true_classes(examples.taxa, classifier.classes, taxonomy)
     kept = examples.select(true >= 0)
     answers = classifier.classify(kept.embeddings, kept.sizes_mm)
-    return figures_of(classifier, answers, true[true >= 0], int((true < 0).sum()))
+    figures = figures_of(classifier, answers, true[true >= 0], int((true < 0).sum()))
+    return replace(figures, seen=int(familiar.sum()))
 
 
 def true_classes(taxa: Sequence[str], classes: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import ImageFacts, image_facts
 from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, cut_labels, labelled_crops
+from soilpipe.classify.learned_from import CALIBRATION, told_of
 from soilpipe.classify.weights import load_classifier, save_classifier
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.labelled import LabelError, LabelSet, Where, only
@@ -26,7 +26,6 @@ from soilpipe.taxonomy import Taxonomy
 ALPHA = 0.05
 LEAST_EXAMPLES = 5
 """Animals of a taxon from which it is a class of its own: prototypes of fewer are those of single animals."""
-MOST_NAMES = 1000
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures."""
@@ -96,6 +95,7 @@ def train_classifier(
         **encoder_told(encoder),
         **fitted.told,
         "trained_on": trained_on(given, classifier.examples),
+        "served": _served(crops, calibrate),
         "rolled_up": rolled_up,
         "left_out": left_out,
         "cut_by_edge": cut_labels(given),
@@ -140,18 +140,22 @@ def rolled(
 
 
 def trained_on(labels: LabelSet, examples: Examples) -> dict[str, Any]:
-    """File name, counts and names of images, no paths. Names stand there up to MOST_NAMES, their hash always."""
-    names = sorted({source.image for source in examples.sources})
+    """File name, counts, and the images, scans and times that it was fitted on, no paths."""
     return {
         "labels": labels.source,
         "simulated": labels.simulated,
-        "images": len(names),
         "scanners": len({source.scanner_id for source in examples.sources if source.scanner_id is not None}),
         "crops": examples.counts(),
         "drawn_as_it_comes": int(np.sum([source.as_it_comes for source in examples.sources])),
-        "image_names": names if len(names) <= MOST_NAMES else None,
-        "image_names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        **told_of(examples.sources),
     }
+
+
+def _served(crops: Examples, calibrate: Sequence[str] | None) -> dict[str, Any]:
+    """What was not fitted on and calibrated it all the same: nothing new judges it."""
+    if not calibrate:
+        return {}
+    return {CALIBRATION: told_of([one for one in crops.sources if (one.scanner_id or one.scan) in set(calibrate)])}
 
 
 def _empty_classes(labels: LabelSet, crops: Examples, taxonomy: Taxonomy) -> list[str]:
