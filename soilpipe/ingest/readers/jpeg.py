@@ -6,14 +6,11 @@ import mmap
 from pathlib import Path
 
 from soilpipe.ingest.readers.base import Limits, unsupported
-from soilpipe.ingest.readers.jpeg_marks import NAME, walk
+from soilpipe.ingest.readers.jpeg_marks import BYTES_PER_PIXEL_WHOLE, NAME, walk
 from soilpipe.ingest.readers.sequential import Facts, SequentialReader
 
 MAGIC = b"\xff\xd8\xff"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-BYTES_PER_PIXEL_WHOLE = 8
-"""Memory of taking in what libjpeg can only decode whole: 6 for its coefficients and 1 for working on them, and what
-the bands under way need. 557 MPix took 4.44 GB (`benchmarks/ingest.py --dpi 2400 --formats "jpeg progressive"`)."""
 
 
 def open_jpeg(path: Path, limits: Limits) -> SequentialReader:

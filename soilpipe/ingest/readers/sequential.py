@@ -77,11 +77,14 @@ class SequentialReader:
 
     def bands(self, rows: int) -> Iterator[np.ndarray]:
         rows = min(rows, self.height)
-        # Fetched by a few rows, since libvips holds what is fetched about ten times.
-        row_bytes = self.width * self._image.bands * (2 if self._image.format == "ushort" else 1)
-        few = max(_FEWEST_ROWS, _BYTES_AT_ONCE // row_bytes)
         with refusing_the_unforeseen(self.format):
-            yield from cut(map(rgb8, self.samples(min(rows, few))), rows)
+            yield from cut(map(rgb8, self.samples(min(rows, self.few_rows))), rows)
+
+    @property
+    def few_rows(self) -> int:
+        """How many to fetch at once, since libvips holds what is fetched about ten times."""
+        row_bytes = self.width * self._image.bands * (2 if self._image.format == "ushort" else 1)
+        return min(self.height, max(_FEWEST_ROWS, _BYTES_AT_ONCE // row_bytes))
 
     def samples(self, rows: int) -> Iterator[np.ndarray]:
         """(r, width, 1..4) uint8 or uint16 as the file holds them, otherwise like bands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,8 @@ from soilpipe.ingest.readers.base import (
     unsupported,
 )
 from soilpipe.ingest.readers.exif import exif_time, orientation, resolution
-from soilpipe.ingest.readers.tiff_codecs import JPEG, NAMES, NONE, Layout, unpack, unpack_jpeg
+from soilpipe.ingest.readers.tiff_codecs import JPEG, NAMES, NONE, JpegTags, Layout, check_zeros, rows_of_jpeg, unpack
+from soilpipe.ingest.readers.tiff_streams import STREAMED, STREAMED_FROM, rows_of_stream
 from soilpipe.ingest.readers.tiff_tags import Directory, TiffTags
 
 NAME = "TIFF"
@@ -52,7 +54,8 @@ class TiffReader:
             self._check_other_images(directories[1:])
             self._offsets, self._counts = self._read_ranges()
             self._check_memory(limits)
-            self._jpeg_tables = main.bytes(347, _MOST_BYTES)
+            self._limits = limits
+            self._jpeg = JpegTags(main.bytes(347, _MOST_BYTES), self._photometric == _YCBCR)
             self.dpi = resolution(main.fraction(282), main.fraction(283), main.integer(296, 2))
             self.captured = self._captured()
             self.exif_orientation = orientation(main.integer(274, 1))
@@ -154,10 +157,14 @@ class TiffReader:
         return offsets.astype(np.int64), counts.astype(np.int64)
 
     def _check_memory(self, limits: Limits) -> None:
-        layout = self._layout
-        if self._by_offset:
-            return
-        need = 3 * layout.rows * layout.row_bytes * self._across + 2 * int(self._counts.max())
+        """The bands aside: what is held of a strip, or of a row of tiles, that cannot be had in pieces."""
+        layout, coded = self._layout, int(self._counts.max())
+        one = layout.rows * layout.row_bytes
+        need = one * self._across if self._tiled else 0
+        if layout.compression == JPEG:
+            need += 2 * coded
+        elif not (self._by_offset or self._by_stream):
+            need += 3 * one + 2 * coded
         limits.check_memory(NAME, need, "its strips or tiles are that large")
 
     def _captured(self) -> datetime | None:
@@ -177,11 +184,18 @@ class TiffReader:
         rows = min(rows, self.height)
         white_is_zero = self._photometric == _GREY_WHITE_IS_ZERO
         with refusing_the_unforeseen(NAME):
-            yield from cut((rgb8(block, white_is_zero=white_is_zero) for block in blocks), rows)
+            pieces = (piece for block in blocks for piece in cut(iter([block]), rows))
+            yield from cut((rgb8(piece, white_is_zero=white_is_zero) for piece in pieces), rows)
 
     @property
     def _by_offset(self) -> bool:
         return self._layout.compression == NONE and not self._tiled
+
+    @property
+    def _by_stream(self) -> bool:
+        layout = self._layout
+        large = layout.rows * layout.row_bytes >= STREAMED_FROM
+        return large and layout.compression in STREAMED and not self._tiled
 
     def _plain_rows(self, rows: int) -> Iterator[np.ndarray]:
         """Uncompressed strips by offset, a piece at a time: one strip may well be the whole image."""
@@ -197,20 +211,35 @@ class TiffReader:
 
     def _decoded_rows(self) -> Iterator[np.ndarray]:
         """Compressed strips, or rows of tiles put together."""
-        across = self._across
+        if not self._tiled:
+            for index in range(len(self._offsets)):
+                yield from self._segment(index)
+            return
+        layout, across = self._layout, self._across
+        shape = layout.rows, across * layout.width, layout.samples
         for first in range(0, len(self._offsets), across):
-            top = first // across * self._layout.rows
-            row = [self._segment(index) for index in range(first, first + across)]
-            block = row[0] if across == 1 else np.concatenate(row, axis=1)
+            top = first // across * layout.rows
+            block = np.empty(shape, layout.dtype.newbyteorder("="))
+            for column in range(across):
+                at = 0
+                for rows in self._segment(first + column):
+                    block[at : at + len(rows), column * layout.width : (column + 1) * layout.width] = rows
+                    at += len(rows)
             yield block[: self.height - top, : self.width]
 
-    def _segment(self, index: int) -> np.ndarray:
-        data = self._read(int(self._offsets[index]), int(self._counts[index]), index)
+    def _segment(self, index: int) -> Iterator[np.ndarray]:
+        """(r, width, samples) of a strip or tile, together exactly its rows."""
+        start, length = int(self._offsets[index]), int(self._counts[index])
         rows, where = self._rows_of(index), self._name(index)
-        if self._layout.compression == JPEG:
-            ycbcr = self._photometric == _YCBCR
-            return unpack_jpeg(data, self._jpeg_tables, self._layout, rows, ycbcr, where)
-        return unpack(data, self._layout, rows, where)
+        if self._by_stream:
+            with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                check_zeros(mapped, start, start + length, self._layout, where)
+            yield from rows_of_stream(self._file, start, start + length, self._layout, rows, where)
+        elif self._layout.compression == JPEG:
+            data = self._read(start, length, index)
+            yield from rows_of_jpeg(data, self._jpeg, self._layout, rows, where, self._limits)
+        else:
+            yield unpack(self._read(start, length, index), self._layout, rows, where)
 
     def _read(self, offset: int, length: int, index: int) -> bytes:
         self._file.seek(offset)

@@ -7,15 +7,17 @@ and zstd as TIFF writers use them have no checksum: single bytes changed in them
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
 
-from soilpipe.ingest.readers.base import Refused, damaged, truncated
-from soilpipe.ingest.readers.jpeg_marks import walk
+from soilpipe.ingest.readers.base import Limits, Refused, damaged, truncated
+from soilpipe.ingest.readers.jpeg_marks import BYTES_PER_PIXEL_WHOLE, walk
 from soilpipe.ingest.readers.sequential import Facts, SequentialReader
 from soilpipe.ingest.readers.zeros import CODED, zero_run
 
@@ -71,49 +73,85 @@ def unpack(data: bytes | bytearray, layout: Layout, rows: int, where: str) -> np
     """
     wanted, full = rows * layout.row_bytes, layout.rows * layout.row_bytes
     if layout.compression != NONE:
-        _check_zeros(data, layout, where)
+        check_zeros(data, 0, len(data), layout, where)
         try:
             # One byte more than there may be, so that too much is seen, and a bomb is not unpacked.
             data = _DECODERS[layout.compression](data, out=full + 1)
+        except MemoryError:
+            raise
         except Exception as error:  # each codec of imagecodecs has an error class of its own
             raise damaged(NAME, f"{where} cannot be decoded ({_told(error)})") from error
     if len(data) not in (wanted, full):
         kind = truncated if len(data) < wanted else damaged
         raise kind(NAME, f"{where} holds {len(data) if len(data) <= full else 'more'} bytes, not {wanted}")
-    samples = np.frombuffer(data, layout.dtype, wanted // layout.dtype.itemsize)
-    samples = samples.reshape(rows, layout.width, layout.samples).astype(layout.dtype.newbyteorder("="), copy=False)
+    return as_samples(memoryview(data)[:wanted], layout)
+
+
+def as_samples(data: bytes | bytearray | memoryview, layout: Layout) -> np.ndarray:
+    """Unpacked rows → (r, width, samples) in native byte order, the predictor undone."""
+    samples = np.frombuffer(data, layout.dtype).reshape(-1, layout.width, layout.samples)
+    samples = samples.astype(layout.dtype.newbyteorder("="), copy=False)
     return imagecodecs.delta_decode(samples, axis=-2) if layout.predictor == 2 else samples
 
 
-def unpack_jpeg(data: bytes, tables: bytes | None, layout: Layout, rows: int, ycbcr: bool, where: str) -> np.ndarray:
-    """Like unpack, for a strip or tile that is a JPEG stream, its tables kept apart or not."""
-    try:
-        stream = b"\xff\xd8" + _adobe(ycbcr) + _segments(tables or b"") + _segments(data)
+@dataclass(frozen=True)
+class JpegTags:
+    """What a TIFF tells of all its JPEG strips or tiles: their tables, if kept apart, and whether they are YCbCr."""
+
+    tables: bytes | None
+    ycbcr: bool
+
+
+def rows_of_jpeg(
+    data: bytes, tags: JpegTags, layout: Layout, rows: int, where: str, limits: Limits
+) -> Iterator[np.ndarray]:
+    """Like unpack, for a strip or tile that is a JPEG stream: (r, width, samples), a few rows at a time."""
+    with _told_of(where):
+        coded = memoryview(data)
+        stream = b"".join(
+            [b"\xff\xd8", _adobe(tags.ycbcr), *_segments(memoryview(tags.tables or b"")), *_segments(coded)]
+        )
+        del data, coded
         header = walk(stream)
         if header.components != layout.samples or header.width != layout.width:
             raise damaged("JPEG", f"it is {header.width} px wide, of {header.components} samples")
         if not rows <= header.height <= layout.rows:
             raise damaged("JPEG", f"it has {header.height} rows, not {rows}")
-        size = header.width, header.height
-        with SequentialReader(io.BytesIO(stream), "JPEG", size, Facts(), header.coded_end) as reader:
-            (samples,) = reader.samples(header.height)
-        if samples.shape[2] != layout.samples:
-            raise damaged("JPEG", f"it has {samples.shape[2]} samples a pixel")
+    if header.whole:
+        need = header.width * header.height * BYTES_PER_PIXEL_WHOLE
+        limits.check_memory(NAME, need, f"{where} is a JPEG, and {header.why}")
+    size = header.width, header.height
+    left = rows
+    with _told_of(where), SequentialReader(io.BytesIO(stream), "JPEG", size, Facts(), header.coded_end) as reader:
+        for samples in reader.samples(reader.few_rows):
+            if samples.shape[2] != layout.samples:
+                raise damaged("JPEG", f"it has {samples.shape[2]} samples a pixel")
+            if left > 0:
+                yield samples[:left]
+            left -= len(samples)
+
+
+@contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """A refusal of the JPEG inside is one of the TIFF, at that strip or tile."""
+    try:
+        yield
     except struct.error as error:
         raise truncated(NAME, f"{where} is a JPEG that ends inside its header") from error
     except Refused as refusal:
         raise Refused(refusal.code, f"The {NAME} file is bad in {where}: {refusal.reason}", refusal.remedy) from None
-    return samples[:rows]
 
 
-def _check_zeros(data: bytes | bytearray, layout: Layout, where: str) -> None:
+def check_zeros(data: bytes | bytearray | mmap.mmap, start: int, stop: int, layout: Layout, where: str) -> None:
+    """Refuse a strip or tile, [start, stop) of ``data``, with zeros that its encoder does not write."""
     length = _ZEROS.get(layout.compression)
     if length is None or (layout.compression == PACKBITS and layout.row_bytes < 3):
         return
-    hole = zero_run(data, 0, len(data), min(length, max(len(data), 1)))
+    hole = zero_run(data, start, stop, min(length, max(stop - start, 1)))
     if hole is not None:
-        raise damaged(NAME, f"{where} has a hole of zeros at its byte {hole}")
-    tail = len(data) - len(data.rstrip(b"\0"))
+        raise damaged(NAME, f"{where} has a hole of zeros at its byte {hole - start}")
+    last = data[max(start, stop - length) : stop]
+    tail = len(last) - len(last.rstrip(b"\0"))
     if tail > _MOST_ZEROS_AT_THE_END.get(layout.compression, tail):
         raise truncated(NAME, f"{where} ends in {tail} zeros, without its end")
 
@@ -123,14 +161,10 @@ def _adobe(ycbcr: bool) -> bytes:
     return b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes([ycbcr])
 
 
-def _segments(stream: bytes) -> bytes:
+def _segments(stream: memoryview) -> Iterator[memoryview]:
     """A stream without its SOI, without EOI if it is tables only, and without marks about colour or applications."""
     if stream and stream[:2] != b"\xff\xd8":
         raise damaged("JPEG", "it does not begin with SOI")
-    return b"".join(_each_segment(stream))
-
-
-def _each_segment(stream: bytes) -> Iterator[bytes]:
     at = 2
     while at + 2 <= len(stream) and stream[at : at + 2] != b"\xff\xd9":
         marker = stream[at + 1]
