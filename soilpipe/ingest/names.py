@@ -47,7 +47,8 @@ def parse_name(name: str, pattern: str) -> NameParts:
     """Read a file name by a preset or an expression with the groups year month day hour minute second scanner.
 
     An expression must match the whole name, with or without its extension. One without any time group leaves the
-    time to the file. Raises NameError_ when it does not match, or when the time does not exist.
+    time to the file, and so do names in which none of them is found. Raises NameError_ when it does not match, when
+    only a part of the time is found (`(?P<hour>...)?` allows that), or when the time does not exist.
     """
     match = _match(name, pattern)
     return NameParts(match.groupdict().get("scanner"), _time(match, name))
@@ -80,19 +81,22 @@ def _match(name: str, pattern: str) -> re.Match[str]:
 
 def _time(match: re.Match[str], name: str) -> datetime | None:
     groups = match.groupdict()
-    if not any(group in groups for group in _TIME_GROUPS):
+    found = {group: groups[group] for group in _TIME_GROUPS if groups.get(group) is not None}
+    if not found:
         return None
-    year = int(groups["year"])
+    if missing := [group for group in _TIME_GROUPS if group not in found]:
+        raise NameError_(f"the name {name!r} follows its pattern, but leaves out the {', '.join(missing)}")
     try:
+        year = int(found["year"])
         return datetime(  # noqa: DTZ001 - the device's own clock
-            year + 2000 if len(groups["year"]) == 2 else year,
-            int(groups["month"]),
-            int(groups["day"]),
-            int(groups["hour"]),
-            int(groups["minute"]),
+            year + 2000 if len(found["year"]) == 2 else year,
+            int(found["month"]),
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
             int(groups.get("second") or 0),
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise NameError_(f"the name {name!r} holds a time that does not exist ({error})") from error
 
 

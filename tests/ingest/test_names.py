@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from soilpipe.config.places import PRESETS_NAME_THE_SCANNER
+from soilpipe.ingest.arrivals import find_arrivals
 from soilpipe.ingest.names import PRESETS, NameError_, NameParts, parse_name
 
 
@@ -48,6 +49,39 @@ def test_a_name_without_a_time_is_told_with_name_and_pattern(name: str, told: st
     with pytest.raises(NameError_, match=told) as raised:
         parse_name(name, "soil_scan")
     assert name in str(raised.value)
+
+
+OPTIONAL = r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)-?(?P<hour>\d\d)?(?P<minute>\d\d)?"
+LOOSE = r"(?P<year>\w+)-(?P<month>\w+)-(?P<day>\w+)-(?P<hour>\w+)-(?P<minute>\w+)"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "told"),
+    [
+        ("20240306.tif", OPTIONAL, "leaves out the hour, minute"),
+        ("20240306-06.tif", OPTIONAL, "leaves out the minute"),
+        ("spring-03-06-06-00.tif", LOOSE, "does not exist"),
+        ("2024-march-06-06-00.tif", LOOSE, "does not exist"),
+        ("99999999999999999999-03-06-06-00.tif", LOOSE, "does not exist"),
+    ],
+)
+def test_an_expression_that_allows_what_is_no_time_stops_nobody(name: str, pattern: str, told: str, make_bench) -> None:
+    with pytest.raises(NameError_, match=told):
+        parse_name(name, pattern)
+    bench = make_bench(filename=pattern, settle=timedelta(0))
+    bench.deliver(name, b"no picture")
+    bench.deliver("20240307-0600.tif" if pattern == OPTIONAL else "2024-03-07-06-00.tif", b"no picture")
+    ready = find_arrivals(bench.project, bench.scanner, bench.store, bench.now).ready
+    assert [(one.name, one.device_time) for one in ready][1] == (name, None)
+    assert ready[0].device_time == datetime(2024, 3, 7, 6)
+    assert told in (ready[1].name_problem or "")
+    assert [one.kind for one in bench.run()] == ["refused", "refused"]
+
+
+def test_where_a_whole_time_is_optional_the_file_is_asked() -> None:
+    whole = r"scan(?:-(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)(?P<minute>\d\d))?"
+    assert parse_name("scan-202403060600.tif", whole).time == datetime(2024, 3, 6, 6)
+    assert parse_name("scan.tif", whole).time is None
 
 
 def test_an_expression_that_is_half_a_time_is_told() -> None:
