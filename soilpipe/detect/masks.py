@@ -13,14 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from soilpipe.detect.label_values import Box, LabelValueError, is_whole, shown
 from soilpipe.detect.labelled import Outline
 
 FINER = 2  # an outline is traced on pixels halved, so that it runs a quarter of a pixel inside their edge, not half
+MOST_DRAWN = 200_000_000  # px of the columns that a mask covers; a larger one, of a crowd, is its box alone
+BEYOND = 1  # sides of the image that a polygon may reach beyond it
 
-Box = tuple[float, float, float, float]
 
-
-class MaskError(ValueError):
+class MaskError(LabelValueError):
     """A mask that cannot be meant; the message says what is wrong with it."""
 
 
@@ -29,18 +30,26 @@ def outline_of(segmentation: Any, width: int, height: int) -> tuple[Outline, Box
 
     () and None where the annotation has no mask; rings of polygons that are none are passed over, as tools write them
     for boxes. Run lengths give the outer outline of every part; holes are filled. MaskError where run lengths are not
-    those of an image of this size.
+    those of an image of this size, and where polygons lie far outside it.
     """
+    if not segmentation and segmentation in (None, "", [], {}):
+        return (), None
     if isinstance(segmentation, Mapping):
         return _of_runs(segmentation, width, height)
+    if not isinstance(segmentation, list):
+        raise MaskError(f"segmentation {shown(segmentation)} is neither a list of polygons nor run lengths")
     rings: list[np.ndarray] = []
-    for ring in segmentation if isinstance(segmentation, list) else ():
+    size = np.array([width, height])
+    for ring in segmentation:
         try:
-            points = np.array(ring, np.float32).reshape(-1, 2)
-        except (TypeError, ValueError):
+            points = np.array(ring, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError):
             continue
-        if len(points) >= 3 and np.isfinite(points).all():
-            rings.append(points)
+        if len(points) < 3 or not np.isfinite(points).all():
+            continue
+        if (points < -BEYOND * size).any() or (points > (1 + BEYOND) * size).any():
+            raise MaskError(f"its polygon {shown(ring)} lies far outside the image of {width} x {height} px")
+        rings.append(points.astype(np.float32))
     if not rings:
         return (), None
     joined = np.concatenate(rings).astype(float)
@@ -49,17 +58,18 @@ def outline_of(segmentation: Any, width: int, height: int) -> tuple[Outline, Box
 
 
 def _of_runs(told: Mapping[str, Any], width: int, height: int) -> tuple[Outline, Box | None]:
-    if list(told.get("size", ())) != [height, width]:
-        raise MaskError(f"its mask is of an image of {told.get('size')!r} (height, width), not {height} x {width} px")
-    edges = np.cumsum(_counts(told.get("counts")))
-    if not len(edges) or edges[-1] != width * height:
-        raise MaskError(f"the run lengths of its mask are of {int(edges[-1]) if len(edges) else 0} px, not "
-                        f"{width * height}")  # fmt: skip
+    if told.get("size") != [height, width]:
+        raise MaskError(
+            f"its mask is of an image of {shown(told.get('size'))} (height, width), not {height} x {width} px"
+        )
+    edges = np.cumsum(_counts(told.get("counts"), width * height))
     begins, ends = edges[0:-1:2], edges[1::2]  # of what is inside, half-open, counted down the columns
     begins, ends = begins[ends > begins], ends[ends > begins]
     if not len(begins):
         raise MaskError("its mask is empty")
     left, right = int(begins[0] // height), int((ends[-1] - 1) // height) + 1
+    if (right - left) * height > MOST_DRAWN:
+        return (), _box_of_runs(begins, ends, left, right, height)
     steps = np.zeros((right - left) * height + 1, np.int8)
     np.add.at(steps, begins - left * height, 1)
     np.add.at(steps, ends - left * height, -1)
@@ -82,17 +92,24 @@ def _of_runs(told: Mapping[str, Any], width: int, height: int) -> tuple[Outline,
     return outline, (float(left), float(top), float(right - left), float(bottom - top))
 
 
-def _counts(counts: Any) -> np.ndarray:
-    """(n,) int64 run lengths, from the list or the compressed string."""
-    if isinstance(counts, str):
-        counts = _uncompressed(counts)
-    try:
-        runs = np.array(counts, np.int64).reshape(-1)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise MaskError("the run lengths of its mask are not whole numbers") from error
-    if (runs < 0).any():
+def _box_of_runs(begins: np.ndarray, ends: np.ndarray, left: int, right: int, height: int) -> Box:
+    """The box around a mask that is not drawn: a run that goes on in the next column covers both to their ends."""
+    whole = begins // height != (ends - 1) // height
+    top = 0 if whole.any() else int((begins % height).min())
+    bottom = height if whole.any() else int(((ends - 1) % height).max()) + 1
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def _counts(counts: Any, pixels: int) -> np.ndarray:
+    """(n,) int64 run lengths, from the list or the compressed string; together they are so many pixels."""
+    runs = _uncompressed(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(is_whole(run, -(2**63), 2**63) for run in runs):
+        raise MaskError("the run lengths of its mask are not whole numbers")
+    if any(run < 0 for run in runs):
         raise MaskError("the run lengths of its mask are below 0")
-    return runs
+    if sum(runs) != pixels:
+        raise MaskError(f"the run lengths of its mask are of {sum(runs)} px, not {pixels}")
+    return np.array(runs, np.int64)
 
 
 def _uncompressed(text: str) -> list[int]:

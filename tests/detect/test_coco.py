@@ -49,6 +49,15 @@ def test_a_box_that_reaches_beyond_the_image_is_clipped(labelled: Labelled) -> N
         ([500, 5, 10, 10], "lies outside the image of 224 x 160 px"),
         ([5, 5, 10], "is not x, y, width, height"),
         (None, "is not x, y, width, height"),
+        ("1234", "is not x, y, width, height: a list of four numbers"),
+        ({"x": 5}, "is not x, y, width, height"),
+        (0, "is not x, y, width, height"),
+        ([5, 5, True, 10], "not numbers"),
+        ([5, 5, "9", 10], "not numbers"),
+        ([5, 5, 10**400, 10], "not numbers"),
+        ([223.9999, 5, 10, 10], "has no area: 0.0001 x 10 px of it lie in the image of 224 x 160 px"),
+        ([5, -10, 10, 10.009], "has no area: 10 x 0.009 px"),
+        ([5, 5, 1e-9, 10], "has no area"),
     ],
 )
 def test_a_box_that_cannot_be_meant_is_refused_with_its_annotation(labelled: Labelled, bbox: Any, told: str) -> None:
@@ -60,6 +69,97 @@ def test_a_mask_without_a_box_gets_the_box_around_it(labelled: Labelled) -> None
     mask = [[10, 20, 30, 20, 30, 44], [12, 18, 14, 18, 14, 19]]
     image = read(labelled(change=edit(bbox=None, segmentation=mask))).images[0]
     assert image.boxes[0].tolist() == [10, 18, 30, 44]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"iscrowd": "0"}, "iscrowd '0' is not 0, 1, true or false"),
+        ({"iscrowd": 2}, "iscrowd 2 is not"),
+        ({"iscrowd": None}, "iscrowd None is not"),
+        ({"scans_present": 10**400}, "scans_present 1000.* is not a whole number"),
+        ({"scans_present": "2"}, "scans_present '2' is not a whole number"),
+        ({"category_id": [1]}, r"unknown category \[1\]; the file declares 1, 2"),
+        ({"category_id": True}, "unknown category True"),
+        ({"segmentation": 7}, "segmentation 7 is neither a list of polygons nor run lengths"),
+    ],
+)
+def test_other_values_of_an_annotation_that_cannot_be_meant_are_refused_too(
+    labelled: Labelled, values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(LabelError, match=rf"labels\.json: annotation 1 \(image_0\.png\): {told}.* Mend these entries"):
+        read(labelled(change=edit(**values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"width": 224.5}, "width 224.5 and height 160 must be whole numbers of px"),
+        ({"height": True}, "height True must be whole"),
+        ({"width": 10**400}, "must be whole numbers of px"),
+        ({"width": 10**6, "height": 10**6}, "more than the 1.2e.09 px that are read"),
+        ({"dpi": 10**400}, "dpi 1000.* is not a number above 0"),
+        ({"dpi": "1200"}, "dpi '1200' is not a number"),
+        ({"dpi": 1e-300}, "dpi 1e-300 is not a number above 0, from 1 to 1000000"),
+        ({"inclusion_probability": 10**400}, "inclusion_probability 1000.* is not a number above 0"),
+        ({"labelled": "false"}, "labelled 'false' is not true or false"),
+        ({"origin": [5]}, r"origin \[5\] is not \[x, y\] in whole px"),
+        ({"origin": [10**400, 0]}, "origin .* in whole px"),
+        ({"scanner_id": {}}, "scanner_id {} is not a text"),
+        ({"scanner_id": "A", "date_captured": 20240306}, "date_captured 20240306 is not an ISO time"),
+        ({"scanner_id": "A", "date_captured": "9999-12-31T23:59:59-12:00"}, "date_captured .* is not an ISO time"),
+    ],
+)
+def test_values_of_an_image_that_cannot_be_meant_are_refused(
+    labelled: Labelled, values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(LabelError, match=rf"labels\.json: image image_0\.png: .*{told}.* Mend these entries"):
+        read(labelled(change=lambda data: data["images"][0].update(values)))
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "told"),
+    [
+        ("images", {"id": [1]}, r"image image_0\.png: its id \[1\] is neither a whole number nor a text"),
+        ("images", {"id": 2}, r"images image_0\.png and image_1\.png share the id 2"),
+        ("images", {"file_name": 5}, "image 1: file_name 5 is not the name of a file"),
+        ("images", {"file_name": "x" * 5000}, "1 of 3 images are not in"),
+        ("images", {"file_name": "\ud800"}, r"image 1: file_name '\\ud800' is not the name"),
+        ("annotations", {"image_id": {}}, "annotation 1: no image has the id {}"),
+        ("categories", {"id": None}, "category 'mite': its id None is neither"),
+        ("categories", {"name": 3}, "category 1 has no name that is a text, but 3"),
+    ],
+)
+def test_ids_and_names_that_are_none_are_refused(
+    labelled: Labelled, key: str, values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(LabelError, match=told):
+        read(labelled(change=lambda data: data[key][0].update(values)))
+
+
+@pytest.mark.parametrize("info", [7, "mine", {"simulated": "false"}])
+def test_an_info_that_cannot_be_meant_is_refused(labelled: Labelled, info: Any) -> None:
+    with pytest.raises(LabelError, match=r"info .* must be an object, and what it says of `simulated` true or false"):
+        read(labelled(change=lambda data: data.update(info=info)))
+
+
+def test_ids_as_texts_and_as_tables_write_them_are_ids(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["categories"][0]["id"] = "mite"
+        for one in data["annotations"]:
+            one.update(image_id=float(one["image_id"]), category_id={1: "mite", 2: 2.0}[one["category_id"]])
+
+    labels = read(labelled(change=change))
+    assert [len(image.boxes) for image in labels.images] == [6, 6, 6] and labels.images[0].labels.tolist()[:2] == [0, 1]
+
+
+def test_a_scanner_may_be_called_0(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for entry in data["images"]:
+            entry["scanner_id"] = 0
+
+    image = read(labelled(scanners={"A": 1}, change=change)).images[0]
+    assert image.scanner_id == "0" and image.captured_at == datetime(2024, 3, 6, tzinfo=UTC)
 
 
 def test_missing_images_are_named(labelled: Labelled) -> None:

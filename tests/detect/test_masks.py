@@ -72,6 +72,29 @@ def test_a_mask_in_a_whole_scan_is_drawn_only_where_it_is() -> None:
     assert box == (width // 2, 700, 2, 30)
 
 
+def test_a_mask_too_large_to_draw_is_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = np.zeros((30, 40), np.uint8)
+        for _ in range(3):
+            y, x = int(rng.integers(26)), int(rng.integers(36))
+            mask[y : y + rng.integers(1, 30), x : x + rng.integers(1, 9)] = 1
+        told = {"size": [30, 40], "counts": runs_of(mask)}
+        drawn_box = outline_of(told, 40, 30)[1]
+        with monkeypatch.context() as patched:
+            patched.setattr("soilpipe.detect.masks.MOST_DRAWN", 0)
+            assert outline_of(told, 40, 30) == ((), drawn_box)
+
+
+def test_rings_that_are_none_and_empty_masks_are_passed_over() -> None:
+    ring = [10, 20, 30, 20, 30, 44]
+    odd: list[Any] = [None, 7, "1234", [10**400] * 6, [float("nan")] * 6, [1, 2, 3], {}, [[1], [2, 3]]]
+    outline, box = outline_of([*odd, ring], 50, 50)
+    assert [points.tolist() for points in outline] == [[[10, 20], [30, 20], [30, 44]]] and box == (10, 20, 20, 24)
+    nothings: list[Any] = [None, [], {}, ""]
+    assert [outline_of(nothing, 50, 50) for nothing in nothings] == [((), None)] * 4
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
@@ -83,9 +106,18 @@ def test_a_mask_in_a_whole_scan_is_drawn_only_where_it_is() -> None:
         ({"size": [40, 50], "counts": "P"}, "break off"),
         ({"size": [40, 50], "counts": None}, "whole numbers|of 0 px"),
         ({"size": [40, 50], "counts": ["a"]}, "not whole numbers"),
+        ({"size": [40, 50], "counts": ["900", "10", "1090"]}, "not whole numbers"),
+        ({"size": [40, 50], "counts": [900.5, 9.5, 1090]}, "not whole numbers"),
+        ({"size": [40, 50], "counts": {}}, "not whole numbers"),
+        ({"size": [40, 50], "counts": [2**63 - 1, 2**63 - 1, 2002]}, "px, not 2000"),
+        ({"size": 2000, "counts": [900, 10, 1090]}, "of an image of 2000"),
+        ({"size": None}, "of an image of None"),
+        ("mask", "segmentation 'mask' is neither a list of polygons nor run lengths"),
+        (True, "segmentation True is neither"),
+        ([[1, 1, 9, 1, 9, 1e30]], "far outside the image of 50 x 40 px"),
     ],
 )
-def test_run_lengths_that_cannot_be_meant_are_told(told: dict[str, Any], words: str) -> None:
+def test_masks_that_cannot_be_meant_are_told(told: Any, words: str) -> None:
     with pytest.raises(MaskError, match=words):
         outline_of(told, 50, 40)
 
