@@ -51,7 +51,7 @@ class Run:
         """The time of the earliest file whose turn is still to come.
 
         A file that was tried and failed for a reason of its own does not hold up the others for ever, and neither do
-        those that `since` and `until` leave out.
+        those that `since` and `until` leave out, or that have been growing for so long that their slot is given up.
         """
         waiting = (*self.ready[self.tried :], *self.growing)
         return min((file.captured_at for file in waiting if file.captured_at is not None), default=None)

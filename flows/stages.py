@@ -29,6 +29,9 @@ def look_into_inbox(run: Run) -> None:
         run.tell("ingest", "looked at what is recent and, in turn, at a part of the older files in the inbox")
     for file in arrivals.growing:
         run.tell("ingest", f"{file.name} is still growing; a later run takes it")
+    for late in arrivals.overdue:
+        run.problems.note(late.name, late.sentence)
+        run.tell("ingest", late.sentence, "error")
     for name in arrivals.strangers:
         run.tell("ingest", f"{name} in this inbox is of no scanner that the project file declares", "warning")
     run.growing = tuple(arrivals.growing)

@@ -97,6 +97,8 @@ def _print_plans(plans: list[Plan], as_json: bool) -> None:
             typer.echo(
                 f"{plan.scanner_id}: {name} in quarantine contradicts nothing any more, and would be tried again"
             )
+        for sentence in plan.overdue:
+            typer.echo(f"{plan.scanner_id}: {sentence}")
         for name in plan.strangers:
             typer.echo(f"{plan.scanner_id}: {name} in its inbox is of no declared scanner, and would be left there")
     typer.echo(f"Nothing was done. Files that are taken in are then detected. {NOT_LOOKED_AT}")

@@ -41,6 +41,7 @@ class Plan:
     try_again  files in quarantine that contradict nothing any more
     detect     accepted scans without (whole) detections; what is taken in is detected besides
     problem    why the inbox could not be looked at
+    overdue    sentences on files that have been growing for longer than a scan is waited for
     """
 
     scanner_id: str
@@ -51,6 +52,7 @@ class Plan:
     try_again: tuple[str, ...]
     detect: tuple[str, ...]
     problem: str | None = None
+    overdue: tuple[str, ...] = ()
 
 
 def plan_of(
@@ -92,6 +94,7 @@ def plan_of(
         strangers=arrivals.strangers,
         try_again=again,
         detect=detect,
+        overdue=tuple(late.sentence for late in arrivals.overdue),
     )
 
 

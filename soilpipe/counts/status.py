@@ -75,6 +75,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
     try:
         arrivals = find_arrivals(project, scanner, store, now)
         ready, growing, strangers = arrivals.ready, arrivals.growing, arrivals.strangers
+        needs += [late.sentence for late in arrivals.overdue]
     except SoilpipeError as error:
         needs.append(str(error))
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -11,12 +11,13 @@ from pathlib import PurePosixPath
 from soilpipe import layout
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.clock import to_utc
-from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_look, sighted
+from soilpipe.ingest.index import Index, KnownFile, Sighting, load_index, save_look
 from soilpipe.ingest.look import look_into
 from soilpipe.ingest.names import NameError_, NameParts, begin_and_time, parse_name
 from soilpipe.ingest.quarantine import list_contents
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.ingest.receipts import list_scan_ids
+from soilpipe.ingest.rest import Overdue, Rest, overdue
 from soilpipe.store import Entry, Store
 
 _LEFT = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".sha256", ".md5", ".done", "~")
@@ -40,6 +41,7 @@ class Arrival:
 @dataclass(frozen=True)
 class Arrivals:
     """``ready``: oldest first, those without a time last. ``growing``: too young to be trusted to be whole.
+    ``overdue``: growing for so long that they hold nothing up any more, and need a person.
 
     ``repeats``: files known to be a second copy. ``known``: files dealt with before, repeats among them.
     ``strangers``: names of files that belong to no declared scanner or are no scans; each is told by the first
@@ -52,6 +54,7 @@ class Arrivals:
     known: int
     strangers: tuple[str, ...]
     is_whole: bool = True
+    overdue: tuple[Overdue, ...] = ()
 
 
 def find_arrivals(
@@ -80,7 +83,7 @@ def find_arrivals(
     files = [(printable(entry.key), entry) for entry in look.entries]
     unchanged = {name: index.files[name] for name, entry in files if _is_known(index, name, entry)}
     settled = (_settled if look.is_whole else _settled_of)(store, scanner, unchanged)
-    rest = _Rest(scanner, index, look.entries, now)
+    rest = Rest(scanner, index, look.entries, now)
     ready, growing, strangers, repeats, known = [], [], [], 0, 0
     sightings: dict[str, Sighting] = {}
     for name, entry in files:
@@ -109,8 +112,15 @@ def find_arrivals(
     round_ = look.round_after(arrival.name for arrival in ready + growing)
     if sightings != index.growing or round_ != index.round:
         save_look(store, scanner.id, sightings, round_)
+    late = {name: found for name, seen in sightings.items() if (found := overdue(scanner, name, seen, now))}
     return Arrivals(
-        _oldest_first(ready), _oldest_first(growing), repeats, known, tuple(strangers), is_whole=look.is_whole
+        _oldest_first(ready),
+        _oldest_first([arrival for arrival in growing if arrival.name not in late]),
+        repeats,
+        known,
+        tuple(strangers),
+        is_whole=look.is_whole,
+        overdue=tuple(late[arrival.name] for arrival in _oldest_first(growing) if arrival.name in late),
     )
 
 
@@ -151,34 +161,6 @@ def _settled_of(store: Store, scanner: Scanner, known: Mapping[str, KnownFile]) 
     found = {keys[key] for keys in (receipts, refusals) for key in store.present(keys)}
     others = {name: file for name, file in known.items() if file.sha256[:8] not in found}
     return frozenset(found | _settled(store, scanner, others))
-
-
-class _Rest:
-    """Whether a file has come to rest, or may still be growing: being there proves nothing."""
-
-    def __init__(self, scanner: Scanner, index: Index, listed: Iterable[Entry], now: datetime) -> None:
-        self._settle_s = scanner.settle.total_seconds()
-        self._marker = scanner.done_marker
-        self._index = index
-        self._now = now
-        marker = scanner.done_marker
-        self._marked = {e.key.removesuffix(marker): e for e in listed if e.key.endswith(marker)} if marker else {}
-
-    def sighting(self, name: str, entry: Entry) -> Sighting:
-        """When it was first listed as it is."""
-        earlier = self._index.growing.get(name)
-        return earlier if earlier is not None and earlier.is_still(entry) else sighted(entry, self._now)
-
-    def reached(self, name: str, entry: Entry) -> bool:
-        marker = self._marked.get(entry.key)
-        if self._marker is not None:
-            if marker is None:
-                return False
-            # A marker is of the file that it came after. One left from an earlier file of this name says nothing.
-            if name not in self._index.files or marker.modified >= entry.modified:
-                return True
-        listed_for = (self._now - self.sighting(name, entry).first_seen).total_seconds()
-        return max(self._now.timestamp() - entry.modified, listed_for) >= self._settle_s
 
 
 def waiting(project: Project, scanner: Scanner, store: Store, now: datetime) -> datetime | None:

@@ -44,16 +44,25 @@ class KnownFile(FrozenModel):
 
 
 class Sighting(FrozenModel):
-    """A file that may still be growing, and when it was first listed as it is."""
+    """A file that may still be growing, and when it was first listed as it is.
+
+    ``waits_since``: when it was first listed at all, where it has changed since.
+    """
 
     size: int
     modified: float
     version: str
     first_seen: datetime
+    waits_since: datetime | None = None
 
     def is_still(self, entry: Entry) -> bool:
         """Whether the inbox lists it unchanged."""
         return self.size == entry.size and self.modified == entry.modified and self.version == entry.version
+
+    @property
+    def waiting_since(self) -> datetime:
+        """When a file of this name, not taken yet, was first listed."""
+        return self.waits_since or self.first_seen
 
 
 class Round(FrozenModel):
@@ -116,9 +125,17 @@ def save_look(store: Store, scanner_id: str, growing: dict[str, Sighting], round
     _save_notes(store, scanner_id, Index(files=_notes(store, scanner_id).files, growing=growing, round=round_))
 
 
-def sighted(entry: Entry, now: datetime) -> Sighting:
-    """A first look at a file that may still grow."""
-    return Sighting(size=entry.size, modified=entry.modified, version=entry.version, first_seen=now.astimezone(UTC))
+def sighted(entry: Entry, now: datetime, earlier: Sighting | None = None) -> Sighting:
+    """A file that may still grow. ``earlier``: what the look before noted of it; None at the first one."""
+    if earlier is not None and earlier.is_still(entry):
+        return earlier
+    return Sighting(
+        size=entry.size,
+        modified=entry.modified,
+        version=entry.version,
+        first_seen=now.astimezone(UTC),
+        waits_since=earlier.waiting_since if earlier else None,
+    )
 
 
 def _known(store: Store, scanner_id: str) -> Index:

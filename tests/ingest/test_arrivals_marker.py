@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from soilpipe.ingest import scan as scan_module
-from soilpipe.ingest.arrivals import Arrivals, find_arrivals
+from soilpipe.ingest.arrivals import Arrivals, find_arrivals, waiting
 
 SIX = "A20_2024-03-06_06H00M.png"
 
@@ -85,3 +85,17 @@ def test_a_file_still_written_to_under_an_old_time_is_not_taken(bench, draw, enc
     monkeypatch.undo()
     assert [outcome.kind for outcome in bench.run()] == ["accepted"]
     assert Path(bench.project.store).is_dir()
+
+
+def test_how_long_a_file_has_waited_counts_from_its_first_sight_however_often_it_changed(make_bench) -> None:
+    bench = make_bench(done_marker=".done")
+    for hours in (0, 12, 24):
+        bench.deliver(SIX, b"a" * (hours + 1))
+        found = look(bench, 3600 * hours)
+        assert (names(found.growing), found.overdue) == ([SIX], ())
+    found = look(bench, 86_401)
+    assert (found.growing, [late.name for late in found.overdue]) == ((), [SIX])
+    assert f"marker {SIX}.done since 2024-04-01 12:00 UTC" in found.overdue[0].sentence
+    assert waiting(bench.project, bench.scanner, bench.store, bench.now + timedelta(days=2)) is None
+    bench.deliver(f"{SIX}.done", b"")
+    assert (names(look(bench, 86_402).ready), look(bench, 86_402).overdue) == ([SIX], ())

@@ -159,7 +159,7 @@ def test_one_too_young_in_the_round_is_looked_at_again_by_the_next_run(years) ->
 
 
 def test_what_waits_elsewhere_still_waits_and_its_marker_is_found(years) -> None:
-    scanner = years.scanner.model_copy(update={"done_marker": ".done"})
+    scanner = years.scanner.model_copy(update={"done_marker": ".done", "missing_after": timedelta(days=99)})
     years.project = years.project.model_copy(update={"scanners": (scanner,)})
     late = scan(-100)
     years.deliver(late, b"x")
