@@ -120,7 +120,12 @@ def train_detector(
     given = only(everything, where)
     check_labels(given)
     split = split_labels(
-        given, val_scanners=val_scanners, val_images=val_images, val_from=val_from, val_until=val_until
+        given,
+        val_scanners=val_scanners,
+        val_images=val_images,
+        val_from=val_from,
+        val_until=val_until,
+        taxonomy=taxonomy,
     )
     split = mix(split, [read_simulated(folder) for folder in simulated])
     learned = learned_taxa(split, taxonomy, taxa, single_class, least_examples)
@@ -195,7 +200,8 @@ def train_detector(
         card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
         card["scenes"] = None if scenes is None else scenes.told()
         card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
-        card |= {"labels_taken": where_told or "all", "label_notes": [*given.notes, *([aside] if aside else [])]}
+        notes = [*given.notes, *split.notes, *([aside] if aside else [])]
+        card |= {"labels_taken": where_told or "all", "label_notes": notes}
         judged = judge(_detect(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"

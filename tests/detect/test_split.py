@@ -11,6 +11,7 @@ import pytest
 
 from soilpipe.detect.coco import LabelSet, read_labels
 from soilpipe.detect.split import SplitError, split_labels
+from soilpipe.taxonomy import SOIL
 
 Labelled = Callable[..., Path]
 
@@ -61,13 +62,16 @@ def test_one_scanner_alone_is_not_split(labelled: Labelled) -> None:
     assert not split.validation.labelled and split.told == "no images held back"
 
 
-def dated(labelled: Labelled, days: dict[str, list[float]]) -> LabelSet:
+def dated(
+    labelled: Labelled, days: dict[str, list[float]], also: Callable[[dict[str, Any]], None] = lambda data: None
+) -> LabelSet:
     """Scanners with scans at so many days after 2024-03-01."""
 
     def change(data: dict[str, Any]) -> None:
         times = [day for scans in days.values() for day in scans]
         for entry, day in zip(data["images"], times, strict=True):
             entry["date_captured"] = (datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=day)).isoformat()
+        also(data)
 
     return labels(labelled, scanners={scanner: len(scans) for scanner, scans in days.items()}, change=change)
 
@@ -127,3 +131,75 @@ def test_the_last_fifth_in_time_of_a_single_scanner_is_held_back_where_enough_is
     assert "last fifth in time" in split.told
     dense = dated(labelled, {"A": [0.25 * n for n in range(10)]})
     assert not split_labels(dense).validation.labelled
+
+
+def without_animals(*without: str, category: str | None = None) -> Callable[[dict[str, Any]], None]:
+    """No label on images whose names begin so; or, instead, one of a category."""
+
+    def change(data: dict[str, Any]) -> None:
+        bare = {entry["id"] for entry in data["images"] if entry["file_name"].startswith(without)}
+        if category is None:
+            data["annotations"] = [one for one in data["annotations"] if one["image_id"] not in bare]
+            return
+        data["categories"].append({"id": 9, "name": category})
+        for one in data["annotations"]:
+            one["category_id"] = 9 if one["image_id"] in bare else 1
+
+    return change
+
+
+def test_the_last_scanner_that_holds_animals_is_held_back_and_that_is_told(labelled: Labelled) -> None:
+    change = without_animals("D", "C")
+    split = split_labels(labels(labelled, scanners={"A": 1, "B": 1, "C": 1, "D": 2}, change=change))
+    assert names(split.validation) == {"B_0.png"}
+    assert names(split.training) == {"A_0.png", "C_0.png", "D_0.png", "D_1.png"}, "bare ground is learned from"
+    assert split.told == "the last scanners in order of id that hold animals: B"
+    assert split.notes == ("the last scanners in order of id hold no animal: held back instead is B",)
+
+
+def test_crowds_and_background_are_no_animals_to_judge_by(labelled: Labelled) -> None:
+    given = labels(labelled, scanners={"A": 1, "B": 1, "C": 1}, change=without_animals("C", category="root"))
+    assert names(split_labels(given, taxonomy=SOIL).validation) == {"B_0.png"}
+    assert names(split_labels(given).validation) == {"C_0.png"}, "no taxonomy says that it is background"
+
+    def crowds(data: dict[str, Any]) -> None:
+        data["annotations"][-1]["iscrowd"] = 1
+
+    given = labels(labelled, scanners={"A": 1, "B": 1, "C": 1}, change=crowds)
+    assert names(split_labels(given).validation) == {"B_0.png"}
+
+
+def test_where_one_scanner_alone_holds_animals_its_last_time_is_held_back_or_it_is_told_what_comes_of_none(
+    labelled: Labelled,
+) -> None:
+    for bare, other in (("A", "B"), ("B", "A")):  # were B held back, nothing would be left to train on
+        change = without_animals(bare)
+        split = split_labels(labels(labelled, scanners={"A": 2, "B": 2}, change=change))
+        assert not split.validation.labelled and len(split.training.labelled) == 4
+        (told,) = split.notes
+        assert told.startswith(f"of {other}, the only scanner with animals, no block of time can be held")
+        assert "the threshold is the default one, the training takes all its steps, and there are no figures" in told
+    long = dated(labelled, {"A": [float(4 * n) for n in range(10)], "B": [0]}, without_animals("B"))
+    split = split_labels(long)
+    assert names(split.validation) == {"A_8.png", "A_9.png"} and not split.notes
+    assert split.told.startswith("the last fifth in time of A, the only scanner with animals, from 2024-04-02")
+
+
+def test_the_last_fifth_in_time_is_not_held_back_where_it_holds_no_animal(labelled: Labelled) -> None:
+    days = {"A": [float(4 * n) for n in range(10)]}
+    for bare in (("A_8", "A_9"), tuple(f"A_{n}" for n in range(8))):
+        split = split_labels(dated(labelled, days, without_animals(*bare)))
+        assert not split.validation.labelled and len(split.notes) == 1
+
+
+def test_of_images_without_scanners_the_last_that_hold_animals_are_held_back(labelled: Labelled) -> None:
+    split = split_labels(labels(labelled, images=10, change=without_animals("image_9", "image_8")))
+    assert names(split.validation) == {"image_7.png"} and split.told.startswith("the last 1 images by name that hold")
+    alone = labels(labelled, images=10, change=without_animals(*(f"image_{n}" for n in range(9))))
+    assert not split_labels(alone).validation.labelled, "the only one with animals is trained on"
+
+
+def test_named_scanners_without_animals_are_held_back_and_it_is_told_what_comes_of_it(labelled: Labelled) -> None:
+    split = split_labels(labels(labelled, scanners={"A": 1, "B": 1}, change=without_animals("B")), val_scanners=["B"])
+    assert names(split.validation) == {"B_0.png"}
+    assert split.notes[0].startswith("no animal is marked on the images that are held back, so the threshold is the")

@@ -107,6 +107,15 @@ def test_a_taxon_of_crowds_alone_is_not_learned_and_background_alone_is_no_train
         train(labelled(change=roots), taxonomy=SOIL)
 
 
+def test_a_validation_scanner_holds_animals_and_another_choice_is_told(labelled: Labelled) -> None:
+    def bare(data: dict[str, Any]) -> None:
+        data["annotations"] = [one for one in data["annotations"] if one["image_id"] != 3]
+
+    card = train(labelled(scanners={"A": 1, "B": 1, "C": 1}, change=bare))
+    assert card["figures"]["split"] == "the last scanners in order of id that hold animals: B"
+    assert card["label_notes"] == ["the last scanners in order of id hold no animal: held back instead is B"]
+
+
 def test_half_the_resolution_of_the_images(labelled: Labelled) -> None:
     path = labelled(images=2, change=lambda data: [image.update(dpi=600) for image in data["images"]])
     assert train(path, scale=0.5)["um_per_px"] == pytest.approx(84.667)
