@@ -104,6 +104,11 @@ ENCODERS = {
     "TIFF JPEG tables": (".tif", lambda i: pil(i, "TIFF", compression="jpeg", quality=90)),
     "JPEG 2000": (".jp2", lambda i: pil(i, "JPEG2000")),
     "JPEG 2000 tiles": (".jp2", lambda i: pil(i, "JPEG2000", tile_size=(64, 64))),
+    "JPEG 2000 precincts": (".jp2", lambda i: pil(i, "JPEG2000", precinct_size=(32, 32), codeblock_size=(16, 16))),
+    "JPEG 2000 layers": (
+        ".jp2",
+        lambda i: pil(i, "JPEG2000", quality_mode="rates", quality_layers=[40, 10, 3], progression="RPCL"),
+    ),
     "JPEG 2000 stream": (".j2k", lambda i: pil(i, "JPEG2000", no_jp2=True, irreversible=True)),
 }
 

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from soilpipe.ingest.readers import Refused, open_reader, zeros
+from soilpipe.ingest.readers import Refused, jpeg2000_marks, open_reader, zeros
 
 HOLE = 4096
 
@@ -146,6 +146,50 @@ def test_empty_packets_are_no_hole_and_are_counted(read) -> None:
     longer = emptied[: part + 6] + struct.pack(">I", start - part + 2 * packets) + emptied[part + 10 : start]
     with pytest.raises(Refused, match="hole of zeros"):
         read(longer + bytes(2 * packets) + data[-2:], ".j2k")
+
+
+FINE = {"precinct_size": (32, 32), "codeblock_size": (16, 16)}
+LAYERS = {"quality_mode": "rates", "quality_layers": [60, 30, 15, 8, 4, 2]}
+
+
+@pytest.mark.parametrize("options", [FINE, FINE | LAYERS | {"progression": "RPCL"}], ids=["precincts", "layers"])
+def test_a_hole_is_no_packets_without_content_however_many_there_may_be(options: dict, draw, read) -> None:
+    """With more packets than a hole has bytes, counting them is not enough."""
+    image = draw(480, 640)
+    image[100:300, 100:400] = 0
+    data = pil(image, "JPEG2000", no_jp2=True, **options)
+    good = read(data, ".j2k")
+    assert good.shape == image.shape
+    start = data.index(b"\xff\x93") + 2
+    for at in np.linspace(start, len(data) - HOLE - 2, 9).astype(int).tolist():
+        with pytest.raises(Refused, match="hole of zeros"):
+            read(data[:at] + bytes(HOLE) + data[at + HOLE :], ".j2k")
+
+
+@pytest.mark.parametrize("codeblock", [4, 64])
+def test_a_jpeg2000_that_claims_packets_or_blocks_without_end_is_refused(codeblock: int, draw, read) -> None:
+    data = bytearray(pil(draw(240, 320), "JPEG2000", no_jp2=True, **FINE))
+    style = data.index(b"\xff\x52")
+    levels = data[style + 9]
+    struct.pack_into(">H", data, style + 6, 65535)
+    data[style + 10 : style + 12] = bytes([codeblock.bit_length() - 3] * 2)
+    data[style + 14 : style + 15 + levels] = bytes(levels + 1)
+    struct.pack_into(">II", data, 8, 12_000, 8_000)
+    struct.pack_into(">II", data, 24, 12_000, 8_000)
+    start = data.index(b"\xff\x93") + 2
+    data[start + 100 : start + 5000] = bytes(4900)
+    with pytest.raises(Refused, match="hole of zeros"):
+        read(bytes(data), ".j2k")
+
+
+def test_a_jpeg2000_whose_blocks_are_too_many_to_look_at_is_held_to_the_number_of_its_packets(
+    draw, read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jpeg2000_marks, "_BLOCKS_FOR_FREE", -(1 << 30))
+    data = pil(draw(240, 320), "JPEG2000", no_jp2=True)
+    at = len(data) // 2
+    with pytest.raises(Refused, match="hole of zeros"):
+        read(data[:at] + bytes(HOLE) + data[at + HOLE :], ".j2k")
 
 
 def test_black_jpeg_with_tables_of_its_own_is_long_runs_of_zeros(read) -> None:

@@ -1,8 +1,8 @@
 """A JPEG 2000 codestream, marker by marker: its grid of tiles, where each tile's parts lie, and holes in them.
 
 Every tile-part's length, every tile's presence and the end mark are checked. Packets of coded data have no checksum.
-Their arithmetic-coded bytes never hold long runs of zeros; what does is packets without content, one zero byte each,
-and a file cannot have more of those than packets.
+Their arithmetic-coded bytes never hold long runs of zeros; what does is packets without content, one zero byte each.
+Where a tile has such a run, its packets are followed one by one (`jpeg2000_packets.py`) to see which it is.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ import struct
 from dataclasses import dataclass, field
 
 from soilpipe.ingest.readers.base import damaged, truncated, unsupported
+from soilpipe.ingest.readers.jpeg2000_packets import Coding, TooMuchWork, Work, find_hole
 from soilpipe.ingest.readers.zeros import CODED, zero_run
 
 NAME = "JPEG 2000"
 STREAM_MAGIC = b"\xff\x4f\xff\x51"
 _SOT, _SOD, _EOC, _COD, _COC, _TLM, _PLM, _PPM = 0xFF90, 0xFF93, 0xFFD9, 0xFF52, 0xFF53, 0xFF55, 0xFF57, 0xFF60
-_HIGH_THROUGHPUT, _MARKED_PACKETS, _OWN_PRECINCTS = 0x40, 2, 1
+_POC, _PPT = 0xFF5F, 0xFF61
+_HIGH_THROUGHPUT, _ENDED_PACKETS, _MARKED_PACKETS, _OWN_PRECINCTS = 0x40, 4, 2, 1
+_BLOCKS_FOR_FREE = 500_000
+
+Codings = dict[int | None, Coding]
+"""By component; None: of those that have none of their own."""
 
 
 @dataclass(frozen=True)
@@ -68,34 +74,22 @@ class Grid:
         )
 
 
-@dataclass(frozen=True)
-class _Style:
-    """COD or COC: ``precincts`` has the exponents (width, height) of each resolution, coarsest first."""
-
-    layers: int
-    marked: bool
-    precincts: tuple[tuple[int, int], ...]
-
-    def packets(self, width: int, height: int) -> int:
-        """The most packets that one component of a tile may have."""
-        count = 0
-        for resolution, (wide, high) in enumerate(self.precincts):
-            reduced = len(self.precincts) - 1 - resolution
-            count += ((width >> reduced >> wide) + 2) * ((height >> reduced >> high) + 2)
-        return count * self.layers
-
-
 @dataclass
 class Codestream:
     """``header``: the bytes from SOC to the first tile-part, without those that list tile-parts.
 
     ``parts``: for each tile the (start, end) of its tile-parts, SOT included, in their order.
+    ``packets``: the same without the headers. ``codings``: of each tile. ``marks``: other marks in headers, by tile;
+    those of the main header under None.
     """
 
     grid: Grid
     header: bytes
     parts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     cuttable: bool = True
+    packets: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    codings: dict[int, Codings] = field(default_factory=dict)
+    marks: dict[int | None, set[int]] = field(default_factory=dict)
 
 
 def read_grid(data: mmap.mmap, start: int, stop: int) -> Grid:
@@ -126,28 +120,34 @@ def walk(data: mmap.mmap, start: int, stop: int) -> Codestream:
     """The codestream in [start, stop). Raises Refused."""
     stream = Codestream(read_grid(data, start, stop), b"")
     kept = [data[start : start + 2]]
-    styles: list[_Style] = []
+    codings: Codings = {}
+    marks = stream.marks.setdefault(None, set())
     position = start + 2
     while (mark := _mark(data, position, stop)) != _SOT:
         end = _segment_end(data, position, stop)
         if mark in (_COD, _COC):
-            styles.append(_style(data[position:end], stream.grid.components, styles))
+            _take_coding(data[position:end], codings)
+        marks.add(mark)
         if mark in (_PLM, _PPM):  # they speak of all tiles at once
             stream.cuttable = False
         if mark != _TLM:
             kept.append(data[position:end])
         position = end
-    if not styles:
+    if None not in codings:
         raise damaged(NAME, "its codestream header has no coding style (COD)")
     stream.header = b"".join(kept)
-    _walk_parts(data, position, stop, stream, styles)
+    _walk_parts(data, position, stop, stream, codings)
     for tile in range(stream.grid.across * stream.grid.down):
         if tile not in stream.parts:
             raise truncated(NAME, f"tile {tile + 1} of {stream.grid.across * stream.grid.down} is missing")
+    work = Work(_BLOCKS_FOR_FREE + stop - start)
+    for tile, parts in stream.packets.items():
+        if any(zero_run(data, *part) is not None for part in parts):
+            _check_packets(data, stream, tile, work)
     return stream
 
 
-def _walk_parts(data: mmap.mmap, position: int, stop: int, stream: Codestream, styles: list[_Style]) -> None:
+def _walk_parts(data: mmap.mmap, position: int, stop: int, stream: Codestream, codings: Codings) -> None:
     tiles = stream.grid.across * stream.grid.down
     announced: dict[int, int] = {}
     while (mark := _mark(data, position, stop)) != _EOC:
@@ -166,49 +166,82 @@ def _walk_parts(data: mmap.mmap, position: int, stop: int, stream: Codestream, s
             raise damaged(NAME, f"tile {tile + 1} has its part {number + 1} after {len(parts)} others")
         parts.append((position, end))
         announced[tile] = max(announced.get(tile, 0), count)
-        _check_part(data, position, end, stream.grid, styles)
+        own = stream.codings.setdefault(tile, dict(codings))
+        packets = _packets_start(data, position, end, own, stream.marks.setdefault(tile, set()))
+        stream.packets.setdefault(tile, []).append((packets, end))
         position = end
     for tile, count in announced.items():
         if count and len(stream.parts[tile]) != count:
             raise truncated(NAME, f"tile {tile + 1} has {len(stream.parts[tile])} of its {count} parts")
 
 
-def _check_part(data: mmap.mmap, start: int, end: int, grid: Grid, styles: list[_Style]) -> None:
-    """One tile-part's header, and no more zeros in its packets than there may be."""
+def _packets_start(data: mmap.mmap, start: int, end: int, codings: Codings, marks: set[int]) -> int:
+    """Where the packets of a tile-part begin; what its header says goes into ``codings`` and ``marks``."""
     position = start + 12
-    own = list(styles)
     while (mark := _mark(data, position, end)) != _SOD:
         after = _segment_end(data, position, end)
         if mark in (_COD, _COC):
-            own.append(_style(data[position:after], grid.components, own))
+            _take_coding(data[position:after], codings)
+        marks.add(mark)
         position = after
-    width, height = min(grid.tile_w, grid.width), min(grid.tile_h, grid.height)
-    packets = grid.components * max(0 if style.marked else style.packets(width, height) for style in own)
-    hole = zero_run(data, position + 2, end, CODED + packets)
+    return position + 2
+
+
+def _check_packets(data: mmap.mmap, stream: Codestream, tile: int, work: Work) -> None:
+    """Refuse a tile with a run of zeros that is not packets without content."""
+    grid, own, parts = stream.grid, stream.codings[tile], stream.packets[tile]
+    marks = stream.marks[None] | stream.marks[tile]
+    one = grid.one(tile % grid.across, tile // grid.across)
+    codings = [own.get(component, own[None]) for component in range(grid.components)]
+    # Packets whose headers lie elsewhere have no byte here when they are empty.
+    most = 0 if marks & {_PPM, _PPT} else sum(coding.packets(one.width, one.height) for coding in codings)
+    if most and _POC not in marks:
+        try:
+            hole = find_hole(data, parts, (one.x0, one.y0, one.x1, one.y1), codings, work)
+        except TooMuchWork:
+            hole = _long_run(data, parts, most)
+    else:
+        hole = _long_run(data, parts, most)
     if hole is not None:
-        raise damaged(NAME, f"its packets have a hole of zeros at byte {hole}")
+        raise damaged(NAME, f"its packets have a hole of zeros, or do not follow on one another, at byte {hole}")
 
 
-def _style(segment: bytes, components: int, before: list[_Style]) -> _Style:
+def _long_run(data: mmap.mmap, parts: list[tuple[int, int]], most: int) -> int | None:
+    """Where more zeros begin than ``most`` packets could be, each of them a single one."""
+    longer = (part for part in parts if part[1] - part[0] >= CODED + most)
+    return next((hole for part in longer if (hole := zero_run(data, *part, CODED + most)) is not None), None)
+
+
+def _take_coding(segment: bytes, codings: Codings) -> None:
+    """COD, for all components, or COC, for one of them."""
     try:
         if segment[1] == _COD & 255:
-            flags, layers, levels_at = segment[4], struct.unpack(">H", segment[6:8])[0], 9
+            component, flags, levels_at = None, segment[4], 9
+            order, layers = struct.unpack_from(">BH", segment, 5)
         else:
-            if not before:
+            if None not in codings:
                 raise damaged(NAME, "a coding style for one component (COC) comes before that for all (COD)")
-            levels_at = 6 if components < 257 else 7
-            flags, layers = segment[levels_at - 1] | (_MARKED_PACKETS * before[0].marked), before[0].layers
-        levels, block_style = segment[levels_at], segment[levels_at + 3]
-        if levels > 32 or not layers:
-            raise damaged(NAME, f"its coding style says {levels} levels and {layers} layers")
-        if block_style & _HIGH_THROUGHPUT:
+            before = codings[None]
+            component, levels_at = segment[4], 6  # one byte, for there are at most four components
+            flags = segment[5] & _OWN_PRECINCTS | _MARKED_PACKETS * before.marked | _ENDED_PACKETS * before.ended
+            order, layers = before.order, before.layers
+        levels, wide, high, style = segment[levels_at : levels_at + 4]
+        if levels > 32 or not layers or order > 4 or wide > 8 or high > 8 or wide + high > 8:
+            raise damaged(
+                NAME, f"its coding style says {levels} levels, {layers} layers, order {order}, blocks of {wide}, {high}"
+            )
+        if style & _HIGH_THROUGHPUT:
             raise unsupported(NAME, "high-throughput coding (HTJ2K)")
-        if not flags & _OWN_PRECINCTS:
-            return _Style(layers, bool(flags & _MARKED_PACKETS), ((15, 15),) * (levels + 1))
-        sizes = [segment[levels_at + 5 + level] for level in range(levels + 1)]
-    except (IndexError, struct.error) as error:
+        precincts = ((15, 15),) * (levels + 1)
+        if flags & _OWN_PRECINCTS:
+            sizes = [segment[levels_at + 5 + level] for level in range(levels + 1)]
+            precincts = tuple((size & 15, size >> 4) for size in sizes)
+    except (IndexError, ValueError, struct.error) as error:
         raise damaged(NAME, "its coding style (COD) is too short") from error
-    return _Style(layers, bool(flags & _MARKED_PACKETS), tuple((size & 15, size >> 4) for size in sizes))
+    if component is None:
+        codings.clear()  # a tile's own for all goes before the image's for one
+    marked, ended = bool(flags & _MARKED_PACKETS), bool(flags & _ENDED_PACKETS)
+    codings[component] = Coding(order, layers, marked, ended, (wide + 2, high + 2), style, precincts)
 
 
 def _mark(data: mmap.mmap, position: int, stop: int) -> int:
