@@ -20,6 +20,7 @@ from deployments.commands import (
     simulation,
     train,
     train_classifier,
+    upkeep,
 )
 from soilpipe.errors import SoilpipeError
 
@@ -43,6 +44,7 @@ for command in (
     series.counts,
     series.verify,
     series.rebuild,
+    upkeep.upkeep,
     redetect.redetect,
     detector.detect,
     explain.explain,

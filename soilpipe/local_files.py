@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from soilpipe.atomic import sync_folder, write_atomically
 
 BLOCK = 1 << 22
-Fields = tuple[str, int, float, str]  # key, size, modified, version
+Fields = tuple[str, int, float, str, float]  # key, size, modified, version, last write
 
 
 class LocalFiles:
@@ -77,8 +78,8 @@ class LocalFiles:
                 if item.is_file() and (fields := _fields(item, item.name)):
                     yield fields
 
-    def stat(self, key: str) -> tuple[str, int, float, str, float] | None:
-        """As listed, and the time of the last write, whatever time a program gave the file."""
+    def stat(self, key: str) -> Fields | None:
+        """As listed. The last write is that, whatever time a program gave the file."""
         try:
             status = (self._root / key).stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -90,6 +91,39 @@ class LocalFiles:
 
     def delete(self, key: str) -> None:
         (self._root / key).unlink(missing_ok=True)
+
+    def unfinished(self) -> Iterator[Fields]:
+        try:
+            found = os.scandir(self._temporary)
+        except FileNotFoundError:
+            return
+        with found:
+            for item in found:
+                if item.is_file() and (fields := _fields(item, f"{self._temporary.name}/{item.name}")):
+                    key, size, modified, version, changed = fields
+                    yield key, size, max(modified, changed), version, changed
+
+    def discard(self, key: str, version: str) -> int:
+        try:
+            size = (self._root / key).stat().st_size
+            (self._root / key).unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def delete_older(self, prefix: str, before: float) -> int:
+        freed = 0
+        for folder, _, names in os.walk(self._root / prefix, topdown=False):
+            for name in names:
+                path = Path(folder) / name
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    if max(status.st_mtime, status.st_ctime) < before:
+                        path.unlink()
+                        freed += status.st_size
+            with suppress(OSError):  # something is in it
+                Path(folder).rmdir()
+        return freed
 
     def sync(self, prefix: str) -> None:
         for folder, _, names in os.walk(self._root / prefix):
@@ -116,4 +150,4 @@ def _fields(item: os.DirEntry[str], key: str) -> Fields | None:
         status = item.stat()
     except FileNotFoundError:  # went away between the listing and the look
         return None
-    return key, status.st_size, status.st_mtime, ""
+    return key, status.st_size, status.st_mtime, "", status.st_ctime

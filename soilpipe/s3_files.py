@@ -183,6 +183,44 @@ class S3Files:
         if self.exists(key):
             self._fs.rm_file(self._path(key))
 
+    def unfinished(self) -> Iterator[Fields]:
+        """Open multipart uploads below the root: when each began, and the server's name of it."""
+        bucket, _, within = f"{self._root}/".partition("/")
+        asked: dict[str, Any] = {}
+        while True:
+            told = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=within, **asked)
+            for upload in told.get("Uploads", ()):
+                key, name = upload["Key"], upload["UploadId"]
+                size = sum(part["Size"] for part in self._parts(bucket, key, name))
+                yield key.removeprefix(within), size, upload["Initiated"].timestamp(), name
+            if not told.get("IsTruncated"):
+                return
+            asked = {"KeyMarker": told["NextKeyMarker"], "UploadIdMarker": told["NextUploadIdMarker"]}
+
+    def _parts(self, bucket: str, key: str, upload: str) -> Iterator[dict[str, Any]]:
+        asked: dict[str, Any] = {}
+        while True:
+            told = self._fs.call_s3("list_parts", Bucket=bucket, Key=key, UploadId=upload, **asked)
+            yield from told.get("Parts", ())
+            if not told.get("IsTruncated"):
+                return
+            asked = {"PartNumberMarker": told["NextPartNumberMarker"]}
+
+    def discard(self, key: str, version: str) -> int:
+        bucket, _, path = self._path(key).partition("/")
+        try:
+            size = sum(part["Size"] for part in self._parts(bucket, path, version))
+            self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=path, UploadId=version)
+        except FileNotFoundError:  # finished or given up since it was listed
+            return 0
+        return size
+
+    def delete_older(self, prefix: str, before: float) -> int:
+        old = [fields for fields in self.list(prefix) if fields[2] < before]
+        if old:
+            self._fs.rm([self._path(fields[0]) for fields in old])
+        return sum(fields[1] for fields in old)
+
     def sync(self, prefix: str) -> None:
         """Nothing to do: a PUT that was answered is durable."""
 

@@ -151,6 +151,25 @@ class Store:
         with self.told("delete", key):
             self._files.delete(_checked(key))
 
+    def unfinished(self) -> list[Entry]:
+        """Writes that were begun and not finished, by whom ever: files in ``.tmp/``; on S3 open multipart uploads, of
+        which ``version`` is the server's name. Some may still be at work."""
+        with self.told("list", TEMPORARY):
+            return sorted((Entry(*fields) for fields in self._files.unfinished()), key=lambda entry: entry.key)
+
+    def discard(self, unfinished: Entry) -> int:
+        """Remove one of them; how many bytes that freed, 0 when it has gone."""
+        with self.told("discard", unfinished.key):
+            freed: int = self._files.discard(unfinished.key, unfinished.version)
+        return freed
+
+    def delete_older(self, prefix: str, before: float) -> int:
+        """Remove what lies below the folder ``prefix`` and was last changed before ``before`` (epoch seconds); how many
+        bytes that freed. On a disk folders that are then empty go too."""
+        with self.told("delete", prefix):
+            freed: int = self._files.delete_older(_checked(prefix), before)
+        return freed
+
     def sha256(self, key: str) -> str:
         """Hex sha256 of an object, streamed."""
         digest = hashlib.sha256()

@@ -162,6 +162,7 @@ def verify(
 
     from deployments.commands.options import begin_utc
     from soilpipe.counts.verify import verify as verify_store
+    from soilpipe.leftovers import find_leftovers
 
     first = begin_utc(moment(since, "--since"), loaded.scanners[0].zone) if since else None
     with Console(stderr=True).status("Reading the store") as spinner:
@@ -174,6 +175,12 @@ def verify(
         print_table("What is wrong", ("kind", "object", "what"), [(p.kind, p.key, p.message) for p in problems])
     else:
         typer.echo("Everything is as it should be.")
+    if not as_json and (left := find_leftovers(store, datetime.now(UTC)).found):
+        size = sum(one.size for one in left)
+        typer.echo(
+            f"Note: {len(left)} leftover{'s' if len(left) > 1 else ''} of killed runs and refused files, "
+            f"{size / 1e6:.1f} MB: `soilpipe upkeep` frees that."
+        )
     if problems:
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ the number of scanners.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -23,6 +23,7 @@ from soilpipe.detections import DamagedDetectionsError, DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
 from soilpipe.ingest.receipts import Receipt, known_scan, list_receipts, seal_of
+from soilpipe.leftovers import find_leftovers
 from soilpipe.schemas import SERIES
 from soilpipe.store import Store, StoreError
 
@@ -91,6 +92,7 @@ def verify(
     problems += _all_scan_problems(store, drawn.receipts, "drawn scans", told)
     problems += _project_table_problems(project, store)
     problems += _strays(project, store)
+    problems += _lost_receipts(store, {problem.key for problem in problems})
     return problems
 
 
@@ -224,6 +226,18 @@ def _project_table_problems(project: Project, store: Store) -> Iterator[Problem]
         except FileNotFoundError:
             if any(store.list(layout.series_prefix(table_name)) for table_name in SERIES):
                 yield Problem("series", key, "is not there; run `soilpipe rebuild`")
+
+
+def _lost_receipts(store: Store, told: Collection[str]) -> Iterator[Problem]:
+    """Scans that are there to their last byte, or named elsewhere, and have no receipt; but those that are told."""
+    for scan_id in find_leftovers(store, datetime.now(UTC)).lost:
+        if (key := layout.receipt(scan_id)) not in told:
+            yield Problem(
+                "record",
+                key,
+                f"is not there, though {layout.scan_folder(scan_id)} is, and is no leftover of a killed run: restore "
+                "it from a backup, or put the scanner's file back into the inbox and run again",
+            )
 
 
 def _strays(project: Project, store: Store) -> Iterator[Problem]:
