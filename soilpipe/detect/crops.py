@@ -9,6 +9,7 @@ every device.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from soilpipe.detect.scenes import Scenes
 SCALES = (0.75, 1.35)
 UNSCALED = 0.4  # share of crops that keep their pixels as they are: no blur from resampling
 SPREAD = 0.8  # of a crop's side: the middle of what is pasted lies within this much of it
+ARTIFICIAL, REAL, SIMULATED = CROPS = ("crops artificial", "crops real", "crops simulated")  # what a tally counts
 VISIBLE = 0.4  # an animal cut by the crop's border counts when this share of its box is inside, else it is ignored
 
 
@@ -53,7 +55,8 @@ class CropSampler:
     `length_range`: px at the pass's scale; the animals that this pass is to learn, on which crops are centred.
     `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number).
     `light`: how far the light is changed, as the `strength` of `change_light`. `scenes`: of which its share of the
-    crops is made; None, or none of this pass: all crops are of the samples.
+    crops is made; None, or none of this pass: all crops are of the samples. `tally`: counts what the crops are of
+    (`CROPS`), as they are drawn.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class CropSampler:
         rng: np.random.Generator,
         light: float = 1.0,
         scenes: Scenes | None = None,
+        tally: Counter[str] | None = None,
     ) -> None:
         self._crop = crop
         self._light = light
         self._centred = centred
         self._device = device
         self._rng = rng
+        self._tally: Counter[str] = Counter() if tally is None else tally
         self._window = math.ceil(crop / SCALES[0]) + 2
         home = _home(samples, device)
         self._outside = torch.from_numpy(OUTSIDE).to(home)[:, None, None]
@@ -83,6 +88,7 @@ class CropSampler:
                 sample.image.boxes / np.float32(sample.passes[head].factor),
                 sample.image.labels,
                 sample.image.crowd,
+                SIMULATED if sample.image.simulated else REAL,
             )
             for sample in samples
         ]
@@ -114,6 +120,7 @@ class CropSampler:
     def draw(self, count: int) -> Crops:
         """The next `count` crops."""
         places = [self._place() for _ in range(count)]
+        self._tally.update(place.source.kind for place in places)
         pixels = self._cut(places)
         change_light(pixels, self._rng, self._light)
         parts = [self._animals_in(index, place) for index, place in enumerate(places)]
@@ -160,7 +167,7 @@ class CropSampler:
         assert self._scenes is not None
         side = self._crop if zoom == 1.0 else self._window
         scene = self._scenes.draw(side, SPREAD * self._crop / zoom, self._rng)
-        source = _Source(torch.from_numpy(scene.pixels), scene.boxes, scene.labels, scene.crowd)
+        source = _Source(torch.from_numpy(scene.pixels), scene.boxes, scene.labels, scene.crowd, ARTIFICIAL)
         return _Place(source, side / 2, side / 2, zoom, turn)
 
     def _cut(self, places: Sequence[_Place]) -> torch.Tensor:
@@ -218,12 +225,14 @@ class CropSampler:
 
 @dataclass(frozen=True)
 class _Source:
-    """What crops are cut from: pixels (7, h, w) uint8 of a pass, and its animals, boxes in px of the pass."""
+    """What crops are cut from: pixels (7, h, w) uint8 of a pass, its animals, boxes in px of the pass, and which of
+    `CROPS` it makes."""
 
     pixels: torch.Tensor
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
+    kind: str
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from torch.nn.utils import clip_grad_norm_ as clip_gradients
 
 from soilpipe.detect import losses
 from soilpipe.detect.checkpoint import Checkpoints, Curves, Drawing
-from soilpipe.detect.crops import CropSampler
+from soilpipe.detect.crops import CROPS, CropSampler
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.learning import Batch, Learner
 from soilpipe.detect.network import HEADS, Head
@@ -43,7 +44,8 @@ class Fitted:
     """The trained network (eval mode, CPU), the passes it is good for, and how it went.
 
     steps: those done, fewer than the recipe's when it stopped early. kept: which weights these are, in words.
-    parts: what the columns of `curves.losses` are, between the step and the sum.
+    parts: what the columns of `curves.losses` are, between the step and the sum. crops: how many it learned from, by
+    what they are of (`crops.CROPS`).
     """
 
     network: nn.Module
@@ -52,6 +54,7 @@ class Fitted:
     parts: tuple[str, ...]
     steps: int
     kept: str
+    crops: Mapping[str, int]
 
 
 Told = Callable[[int, int, Mapping[str, float]], None]
@@ -91,6 +94,7 @@ def fit(
     """
     rng = np.random.default_rng(recipe.seed)
     sizes = size_ranges(um_per_px, border_mm, tolerance)
+    tally: Counter[str] = Counter() if scenes is None else scenes.tally
     samplers: dict[Head, CropSampler] = {}
     for head in passes:
         size = sizes[head]
@@ -104,6 +108,7 @@ def fit(
             rng=rng,
             light=recipe.light,
             scenes=scenes,
+            tally=tally,
         )
     if "coarse" not in samplers or not samplers["coarse"].animals:
         samplers.pop("coarse", None)
@@ -114,7 +119,7 @@ def fit(
     optimiser = _optimiser(network, recipe, device)
     curves, stopping = Curves(), Stopping.of(recipe, look is not None)
     checkpoints = checkpoints or Checkpoints(None, {})
-    drawer = Drawing(rng) if scenes is None else Drawing(rng, scenes.tally)
+    drawer = Drawing(rng, tally)
     begin = checkpoints.resume(drawer, network, averaged, optimiser, stopping, curves) if resume else 0
     network.train()
     step, over = begin, stopping.is_over
@@ -148,11 +153,14 @@ def fit(
             if progress and figures is not None:
                 progress(step, recipe.steps, figures)
             if over and coming is not None:
-                coming.cancel()
+                if not coming.cancel():
+                    drawer.restore(coming.result()[1])  # drawn, but never learned from: it does not count
                 coming = None
         checkpoints.write(step, drawer.state(), network, averaged, optimiser, stopping, curves)
     stopping.keep_best(averaged)
-    return Fitted(averaged.cpu(), heads, curves, learner.parts, step, stopping.told())
+    return Fitted(
+        averaged.cpu(), heads, curves, learner.parts, step, stopping.told(), {kind: tally[kind] for kind in CROPS}
+    )
 
 
 def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from soilpipe.detect.ancestry import seen_by_ancestors, times_of
+from soilpipe.detect.crops import ARTIFICIAL, REAL, SIMULATED
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.figures import ENOUGH_OF_A_SIZE, FOUND
 from soilpipe.detect.labelled import LabelSet
@@ -47,14 +48,11 @@ def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str])
     }
 
 
-def share_of_crops(card: Mapping[str, Any], crops: int) -> dict[str, float]:
-    """Of all crops those of artificial scenes, as drawn; the rest real and simulated by their numbers of images."""
-    artificial = (card["scenes"] or {}).get("crops", 0) / crops
-    images = card["trained_on"]["share_of_images"]
-    return {
-        "artificial": round(artificial, 4),
-        **{kind: round((1 - artificial) * images[kind], 4) for kind in ("real", "simulated")},
-    }
+def share_of_crops(crops: Mapping[str, int]) -> dict[str, float]:
+    """Of all crops that were learned from, those of artificial scenes, of real and of simulated images, as drawn."""
+    of = max(1, sum(crops.values()))
+    kinds = {"artificial": ARTIFICIAL, "real": REAL, "simulated": SIMULATED}
+    return {name: round(crops[kind] / of, 4) for name, kind in kinds.items()}
 
 
 def in_words(

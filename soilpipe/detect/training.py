@@ -199,7 +199,7 @@ def train_detector(
         network = fitted.network
         card |= {"heads": list(fitted.heads), "steps": fitted.steps, "kept": fitted.kept}
         card["scenes"] = None if scenes is None else scenes.told()
-        card["share_of_crops"] = share_of_crops(card, fitted.steps * recipe.batch)
+        card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes}
         judged = judge(_detect(network, card, target), validation)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from soilpipe.detect import crops, losses
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.crops import Crops, CropSampler
 from soilpipe.detect.dataset import Sample, build_samples
+from soilpipe.detect.network import Head
+from tests.detect.made_samples import sample_of
 
 CPU = torch.device("cpu")
 ANY = losses.SizeRange(0.0, float("inf"), 1.3)
@@ -24,7 +29,7 @@ def samples(labelled: Callable[..., Path]) -> list[Sample]:
     return build_samples(read_labels(path, path.parent), 21.17)
 
 
-def sampler(samples: list[Sample], seed: int = 0, head: str = "fine") -> CropSampler:
+def sampler(samples: list[Sample], seed: int = 0, head: Head = "fine") -> CropSampler:
     rng = np.random.default_rng(seed)
     return CropSampler(samples, head, crop=128, length_range=(0, 1e9), centred=0.5, device=CPU, rng=rng)
 
@@ -52,6 +57,20 @@ def test_a_turn_without_scaling_copies_the_pixels_that_interpolation_would_give(
     grid = torch.nn.functional.affine_grid(matrix, [1, 7, 8, 8], align_corners=False)
     expected = torch.nn.functional.grid_sample(window[None], grid, align_corners=False)[0]
     torch.testing.assert_close(crops._turned(window, crops._TURNS[turn]), expected, atol=1e-3, rtol=0)
+
+
+def test_crops_are_counted_by_what_they_are_of() -> None:
+    """Real and simulated images told apart by how light they are, and of other sizes: it is no matter of images."""
+    dark, light = (np.full((side, side, 3), value, np.uint8) for side, value in ((240, 40), (130, 200)))
+    simulated = sample_of(light, light, [])
+    simulated = replace(simulated, image=replace(simulated.image, simulated=True))
+    tally: Counter[str] = Counter()
+    rng = np.random.default_rng(0)
+    given: dict[str, Any] = {"crop": 64, "length_range": (0, 1e9), "centred": 0.5, "device": CPU, "light": 0}
+    drawer = CropSampler([sample_of(dark, dark, []), simulated], "fine", rng=rng, tally=tally, **given)
+    shown = torch.cat([drawer.draw(10).pixels[:, 0].amax(dim=(1, 2)) for _ in range(10)])
+    assert tally == {crops.SIMULATED: int((shown > 120).sum()), crops.REAL: int((shown <= 120).sum())}
+    assert 60 < tally[crops.REAL] < 95, "by area"
 
 
 def test_the_same_seed_gives_the_same_crops(samples: list[Sample]) -> None:

@@ -83,4 +83,5 @@ def test_loose_images_beside_simulated_seasons_are_trained_on(labelled: Labelled
     )
     assert card["trained_on"]["image_names"][:4] == [f"image_{n}.png" for n in range(4)]
     assert card["trained_on"]["images"] == 10 and card["trained_on"]["images_with_difference"] == 6
+    assert card["share_of_crops"]["real"] + card["share_of_crops"]["simulated"] == 1
     assert [note for note in card["label_notes"] if note.endswith("2 of simulated-0/A")]

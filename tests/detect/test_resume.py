@@ -86,8 +86,10 @@ def test_the_curves_of_a_resumed_training_are_whole(path: Path, monkeypatch: pyt
         train(path, "killed", work=path.parent / "work", progress=kill_at(6))
     train(path, "killed", work=path.parent / "work", resume=True)
     assert kept[0] == kept[1] and [row[0] for row in kept[0].looks] == [3, 6, 8]
-    pasted = [json.loads(card.read_text())["scenes"] for card in cards]
-    assert pasted[0] == pasted[1] and pasted[0]["crops"] > 0, "what was pasted is counted on"
+    whole, killed = (json.loads(card.read_text()) for card in cards)
+    assert whole["scenes"] == killed["scenes"] and whole["scenes"]["crops"] > 0, "what was pasted is counted on"
+    assert whole["share_of_crops"] == killed["share_of_crops"], "and what crops are of"
+    assert whole["share_of_crops"]["artificial"] == whole["scenes"]["crops"] / 16
 
 
 def test_without_resume_it_begins_anew(path: Path) -> None:

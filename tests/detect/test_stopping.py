@@ -73,11 +73,19 @@ def test_training_stops_early_and_the_best_weights_are_those_that_are_saved(
     seen = scores_of(monkeypatch, [0.1, 0.6, 0.3, 0.2])
     recipe = Recipe(steps=20, batch=2, crop=64, check_every=2, patience=2)
     told: list[Mapping[str, float]] = []
+    fitted: list[fitting.Fitted] = []
+
+    def fit(*given: Any, **more: Any) -> fitting.Fitted:
+        fitted.append(fitting.fit(*given, **more))
+        return fitted[0]
+
+    monkeypatch.setattr(training, "fit", fit)
     card = train_detector(
         path, path.parent, path.parent / "out", recipe=recipe, device="cpu", difference=False,
         progress=lambda stage, done, of, figures: told.append({"done": done, **figures}),
     )  # fmt: skip
     assert card["steps"] == 8 and len(seen) == 4
+    assert sum(fitted[0].crops.values()) == 8 * 2, "the batch that was drawn ahead was not learned from"
     assert "step 4" in card["kept"] and "stopped after 2 looks without a better one" in card["kept"]
     from soilpipe.detect.weights import load_detector
 
