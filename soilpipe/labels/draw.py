@@ -76,7 +76,7 @@ def draw_tiles(
         return before[draw_id], False
     rng = np.random.default_rng([seed, int(draw_id, 16)])
     notes: list[str] = []
-    candidates = _candidates(store, usable, analyses, tile_px, rng, notes)
+    candidates = _candidates(project, store, usable, analyses, tile_px, rng, notes)
     if not candidates:
         notes.append("no detections are stored for these scans: all tiles are random, none is suggested")
     strata = sampling.make_strata(len(frame), tiles - tiles // 2 if candidates else tiles)
@@ -139,6 +139,7 @@ def _analyses(store: Store, scanners: Iterable[Scanner]) -> dict[str, Analysis]:
 
 
 def _candidates(
+    project: Project,
     store: Store,
     usable: list[str],
     analyses: Mapping[str, Analysis],
@@ -153,7 +154,8 @@ def _candidates(
     candidates: list[Candidate] = []
     for scan_id, found in read_detections(store, [(of[scan_id].id, scan_id) for scan_id in usable]):
         if isinstance(found, DetectionFile):
-            candidates += candidates_of(scan_id, found, _size(store, scan_id, found.metadata), of[scan_id], tile_px)
+            size = _size(store, scan_id, found.metadata)
+            candidates += candidates_of(scan_id, found, size, of[scan_id], tile_px, project.taxonomy)
         else:
             notes.append(str(found))
     return candidates

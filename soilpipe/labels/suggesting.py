@@ -1,8 +1,8 @@
 """The suggested half of a draw: tiles from which a detector would learn most, by its own stored detections.
 
-Two kinds, half and half: doubtful tiles, with many detections whose score is close to the threshold, and tiles with
-the taxa found least often. A stone that is doubtful today is so tomorrow, so of one scanner and place one scan is
-taken before any second one.
+Two kinds, half and half: doubtful tiles, with many detections whose score is close to the threshold of their taxon, and
+tiles with the taxa found least often. A stone that is doubtful today is so tomorrow, so of one scanner and place one
+scan is taken before any second one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from soilpipe.analyses import Analysis
 from soilpipe.detections import DetectionFile
 from soilpipe.labels.records import Place
 from soilpipe.labels.sampling import grid_edges
+from soilpipe.taxonomy import Taxonomy, TaxonomyError, split_stage
 
 DOUBT = 0.15
 """How far above the threshold a score is still doubtful at all."""
@@ -24,7 +25,8 @@ DOUBT = 0.15
 
 @dataclass
 class Candidate:
-    """A tile with detections. `doubt`: 1 for each at the threshold, less above it; `taxa`: how many of each."""
+    """A tile with detections. `doubt`: 1 for each at the threshold of its taxon, less above it; `taxa`: how many of
+    each."""
 
     place: Place
     doubt: float = 0.0
@@ -46,25 +48,40 @@ class Suggestion:
 
 
 def candidates_of(
-    scan_id: str, found: DetectionFile, size: tuple[int, int], analysis: Analysis, tile_px: int
+    scan_id: str, found: DetectionFile, size: tuple[int, int], analysis: Analysis, tile_px: int, taxonomy: Taxonomy
 ) -> list[Candidate]:
-    """The tiles of a scan that hold the centre of a detection; `size`: width and height, px."""
+    """The tiles of a scan that hold the centre of a detection; `size`: width and height, px. Where a classifier has
+    named a detection otherwise than the detector, the threshold of the detector's taxon is not known any more: that of
+    the name stands for it."""
+    own = _own_thresholds(analysis, taxonomy)
     across, down = grid_edges(size[0], tile_px), grid_edges(size[1], tile_px)
     tiles: dict[Place, Candidate] = {}
-    columns = ("x_min", "y_min", "x_max", "y_max", "score", "taxon")
-    for x_min, y_min, x_max, y_max, score, taxon in zip(
+    columns = ("x_min", "y_min", "x_max", "y_max", "score", "taxon", "stage")
+    for x_min, y_min, x_max, y_max, score, taxon, stage in zip(
         *(found.table[name].to_pylist() for name in columns), strict=True
     ):
         column = min(max(bisect_right(across, (x_min + x_max) / 2) - 1, 0), len(across) - 2)
         row = min(max(bisect_right(down, (y_min + y_max) / 2) - 1, 0), len(down) - 2)
         place = (scan_id, across[column], down[row], across[column + 1], down[row + 1])
         tile = tiles.setdefault(place, Candidate(place))
-        doubt = max(0.0, 1 - (score - analysis.threshold) / DOUBT)
+        doubt = min(1.0, max(0.0, 1 - (score - own.get((taxon, stage), analysis.threshold)) / DOUBT))
         tile.doubt += doubt
         tile.doubtful += doubt > 0
         if taxon is not None:
             tile.taxa[taxon] += 1
     return [tiles[place] for place in sorted(tiles)]
+
+
+def _own_thresholds(analysis: Analysis, taxonomy: Taxonomy) -> dict[tuple[str, str | None], float]:
+    """Thresholds of taxa that have one of their own, by taxon and stage as detection files name them."""
+    own: dict[tuple[str, str | None], float] = {}
+    for label, value in analysis.settings.get("thresholds", {}).items():
+        try:
+            name = taxonomy.find(label).name, split_stage(label)[1]
+        except TaxonomyError:
+            name = label, None
+        own[name] = min(float(value), own.get(name, 1.0))
+    return own
 
 
 def suggest(candidates: Iterable[Candidate], wanted: int, taken: Iterable[Place]) -> list[Suggestion]:
