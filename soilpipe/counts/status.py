@@ -16,7 +16,7 @@ from soilpipe.counts.tables import scanner_timetable
 from soilpipe.counts.truth import Truth
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.arrivals import Arrival, find_arrivals
-from soilpipe.ingest.clock import NEVER_BEFORE, shown_utc
+from soilpipe.ingest.clock import NEVER_BEFORE, is_skipped, shown_utc
 from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.schemas import STATES
@@ -90,6 +90,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
     doubts = clock_doubts(scanner, list(truth.receipts.values()), table.slots, now)
     needs += [doubt.sentence for doubt in doubts]
     needs += _wrong_clock(scanner, table, doubts)
+    needs += _skipped(scanner, truth)
     needs += _silent(scanner, table, now)
     last = max(truth.scans, key=lambda s: (s[1], s[0]), default=(None, None))
     return ScannerStatus(
@@ -146,6 +147,20 @@ def _wrong_clock(scanner: Scanner, table: Timetable, doubts: Sequence[ClockDoubt
             f"of the device was wrong at first, mend it below `clock:`, or leave those scans out by "
             f"`from: {next_scan:%Y-%m-%d}` in its block of the project file; write `from: {times[0]:%Y-%m-%d}` when it "
             "was right"
+        )
+
+
+def _skipped(scanner: Scanner, truth: Truth) -> Iterator[str]:
+    """Scans of times that the zone does not have: the device's clock is not put forward in spring."""
+    found = sorted(
+        (scan.device_time, scan.scan_id) for scan in truth.receipts.values() if is_skipped(scan.device_time, scanner)
+    )
+    if found and not scanner.clock:
+        at, scan_id = found[-1]
+        yield (
+            f"{scan_id} shows {at:%Y-%m-%d %H:%M}, a time that {scanner.timezone} skips: the clock of {scanner.id} "
+            "does not follow summer time, and its scans of every summer are taken for an hour too early; give it a "
+            "`timezone` without one in the project file (winter time of central Europe: Etc/GMT-1)"
         )
 
 

@@ -18,6 +18,12 @@ from soilpipe.config import ClockEntry, Scanner
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.store import Store
 
+SKIPPED = timedelta(microseconds=1)
+"""What makes a time that the zone skips in spring another one than the real time an hour later, which is the same UTC.
+
+A device that shows both does not follow summer time: its two scans are two, and no conflict.
+"""
+
 FIRST = datetime(2, 1, 1, tzinfo=UTC)
 LAST = datetime(9998, 12, 31, tzinfo=UTC)
 """The calendar ends here: a name may say the year 1 or 9999, and slots beside it must still be computable."""
@@ -53,11 +59,20 @@ def to_utc(device_time: datetime, scanner: Scanner, modified: float | None = Non
 
 
 def shown_utc(device_time: datetime, scanner: Scanner) -> datetime:
-    """The device's clock as it was, in the scanner's zone. Of doubled times the first; skipped ones move on."""
+    """The device's clock as it was, in the scanner's zone. Of doubled times the first; skipped ones move on, and are
+    told apart from those that they meet by SKIPPED."""
     try:
-        return min(max(device_time.replace(tzinfo=scanner.zone, fold=0).astimezone(UTC), FIRST), LAST)
+        moment = device_time.replace(tzinfo=scanner.zone, fold=0).astimezone(UTC)
+        return min(max(moment + SKIPPED if is_skipped(device_time, scanner) else moment, FIRST), LAST)
     except OverflowError:
         return FIRST if device_time.year < FIRST.year else LAST
+
+
+def is_skipped(device_time: datetime, scanner: Scanner) -> bool:
+    """Whether the scanner's zone has no such time: clocks that follow it are put forward over it."""
+    local = device_time.replace(tzinfo=scanner.zone, fold=0)
+    before, after = local.utcoffset(), local.replace(fold=1).utcoffset()
+    return before is not None and after is not None and before < after
 
 
 def entry_for(device_time: datetime, scanner: Scanner, modified: float | None = None) -> ClockEntry | None:

@@ -148,3 +148,13 @@ def test_a_conflict_is_told_as_one(watched: Any) -> None:
     watched.refuse(START, code="same_time", conflicts_with=scan)
     (need,) = status(watched, START + HOUR).needs_person
     assert f"bad.jpg contradicts {scan}" in need and "refused" not in need
+
+
+def test_a_device_that_does_not_follow_summer_time_is_told_and_its_two_scans_contradict_no_other(watched: Any) -> None:
+    watched.refresh(watched.scanners[0].model_copy(update={"timezone": "Europe/Paris"}))
+    for hour in (1, 2, 3):  # there is no half past two
+        watched.receipt(START, shown=datetime(2024, 3, 31, hour, 30), content=str(hour))
+    needs = status(watched, datetime(2024, 3, 31, 4, tzinfo=UTC)).needs_person
+    assert [need for need in needs if "contradict" in need or "one time" in need] == []
+    (told,) = (need for need in needs if "skips" in need)
+    assert "20240331T023000" in told and "Etc/GMT-1" in told

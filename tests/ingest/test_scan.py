@@ -151,6 +151,14 @@ def test_the_same_time_with_another_picture_is_a_conflict(bench, good: bytes, dr
     assert conflict.conflicts_with == first.scan_id and conflict.code == "same_time"
 
 
+def test_a_time_that_the_zone_skips_in_spring_contradicts_none_that_it_has(bench, draw, encode) -> None:
+    """A device with a fixed clock shows both, and both would be 01:30 UTC."""
+    for hour in (1, 2, 3):
+        bench.deliver(f"A20_2024-03-31_{hour:02}H30M.png", encode(draw(seed=hour), ".png"))
+    assert kinds(bench.run()) == ["accepted"] * 3
+    assert kinds(bench.run()) == []
+
+
 def test_the_same_picture_at_another_time_is_a_conflict_each_time(bench, good: bytes) -> None:
     bench.deliver(SIX, good)
     (first,) = bench.run()
