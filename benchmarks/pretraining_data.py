@@ -117,7 +117,7 @@ class ScanCrops:
                 )
                 pixels.append(window)
                 scanner.append(str(scene.image.scanner_id))
-                place.append(place_id(scanner[-1], height, width, side, row, column))
+                place.append(place_id(scanner[-1], UM_PER_PX, side, row * side, column * side))
         self._pixels = np.stack(pixels)
         self.scanner, self.place = np.array(scanner), np.array(place, np.int64)
         self.is_new = np.ones(len(place), bool)

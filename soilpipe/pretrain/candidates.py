@@ -89,18 +89,24 @@ class ScanCandidates:
 
 
 def candidates(
-    store: Store, project: Project, plans: Sequence[ScanPlan], asked: Asked, *, workers: int | None = None
+    store: Store,
+    project: Project,
+    plans: Sequence[ScanPlan],
+    asked: Asked,
+    *,
+    workers: int | None = None,
+    in_memory: int = IN_MEMORY,
 ) -> Iterator[ScanCandidates]:
     """The candidates of each scan, in the order of the plans, whatever the number of workers.
 
     Read by the active Dask cluster where there is one, else by threads (`workers`; None: one a core). A few scans a
-    worker are in memory at a time, and no more than have `IN_MEMORY` bytes of crops together (one at least).
+    worker are in memory at a time, and no more than have `in_memory` bytes of crops together (one at least).
     """
     import dask
 
     threads = workers or os.cpu_count() or 1
     of_scan = asked.quota * 7 * asked.side**2
-    wave = max(1, min(2 * max(threads, 4), IN_MEMORY // of_scan))
+    wave = max(1, min(2 * max(threads, 4), in_memory // of_scan))
     one = dask.delayed(candidates_of_scan, pure=False)
     with dask.config.set(num_workers=threads):
         for start in range(0, len(plans), wave):
@@ -204,6 +210,7 @@ def _taken(
     crops, pixels = [], np.empty((len(chosen), 7, asked.side, asked.side), np.uint8)
     for index, cell in enumerate(sorted(chosen)):  # along the rows, as chunks are stored
         y0, x0 = lattice.corner(cell)
+        um_per_px = round(scan.um_per_px * windows.factor, 6)
         pixels[index] = windows.read(y0, y0 + asked.side, x0, x0 + asked.side)
         crops.append(
             Crop(
@@ -213,9 +220,9 @@ def _taken(
                 y0=y0,
                 x0=x0,
                 side=asked.side,
-                um_per_px=round(scan.um_per_px * windows.factor, 6),
+                um_per_px=um_per_px,
                 factor=windows.factor,
-                place=place_id(plan.scanner_id, lattice.height, lattice.width, asked.side, *lattice.row_column(cell)),
+                place=place_id(plan.scanner_id, um_per_px, asked.side, y0, x0),
                 reason=chosen[cell],
                 references=compared if windows.usable else (),
             )
@@ -232,7 +239,8 @@ def _taken(
 
 
 def _cells(lattice: Lattice, places: np.ndarray) -> np.ndarray:
-    return np.unique(lattice.cells_at(places[:, 0], places[:, 1]))
+    cells = np.unique(lattice.cells_at(places[:, 0], places[:, 1]))
+    return cells[cells >= 0]
 
 
 def _number(scan_id: str) -> int:

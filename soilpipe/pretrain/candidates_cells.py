@@ -1,7 +1,8 @@
 """The lattice of a scanner: square cells that never overlap, each a place of its own.
 
 Crops are cells, not windows anywhere: so two crops show the same ground exactly when they are of the same cell, and
-"the same place at two times" has a sharp meaning. An animal on the border of two cells is seen in parts in both.
+"the same place at two times" has a sharp meaning, also for scans of one scanner that differ by a few pixels. An animal
+on the border of two cells is seen in parts in both.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Box = tuple[float, float, float, float]
 class Lattice:
     """The cells of a scan of height x width px at the crops' scale; `factor` full-resolution px a px here.
 
-    A side is cut into as many equal parts as whole cells fit, and a cell of `side` px lies in the middle of each part:
-    what is left over is shared among the gaps. A scan smaller than a cell has one, which reaches beyond it.
+    Cells of `side` px lie side by side from the corner of the scan on, as many as fit whole; what is left over at the
+    right and below is of no cell. A scan smaller than a cell has one, which reaches beyond it on both sides.
     """
 
     height: int
@@ -51,25 +52,26 @@ class Lattice:
     def corner(self, cell: int) -> tuple[int, int]:
         """y0, x0 of a cell, px at the crops' scale; negative where the scan is smaller than a cell."""
         row, column = self.row_column(cell)
-        return _start(row, self.rows, self.height, self.side), _start(column, self.columns, self.width, self.side)
+        return _start(row, self.height, self.side), _start(column, self.width, self.side)
 
     def boxes(self) -> np.ndarray:
         """(n, 4) float64, x_min y_min x_max y_max of every cell, px at full resolution, half-open."""
-        top = [_start(row, self.rows, self.height, self.side) for row in range(self.rows)]
-        left = [_start(column, self.columns, self.width, self.side) for column in range(self.columns)]
+        top = [_start(row, self.height, self.side) for row in range(self.rows)]
+        left = [_start(column, self.width, self.side) for column in range(self.columns)]
         low = np.stack([np.tile(left, self.rows), np.repeat(top, self.columns)], axis=1).astype(float)
         return np.concatenate([low, low + self.side], axis=1) * self.factor
 
     def cells_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(n,) int64: in which cell's part each point lies; px at full resolution."""
-        row = (np.asarray(y, float) / self.factor * self.rows // self.height).astype(np.int64)
-        column = (np.asarray(x, float) / self.factor * self.columns // self.width).astype(np.int64)
-        return row.clip(0, self.rows - 1) * self.columns + column.clip(0, self.columns - 1)
+        """(n,) int64: in which cell each point lies, px at full resolution; -1 for what is left over."""
+        row = np.floor((np.asarray(y, float) / self.factor - _start(0, self.height, self.side)) / self.side)
+        column = np.floor((np.asarray(x, float) / self.factor - _start(0, self.width, self.side)) / self.side)
+        inside = (row >= 0) & (row < self.rows) & (column >= 0) & (column < self.columns)
+        return np.where(inside, row * self.columns + column, -1).astype(np.int64)
 
 
-def _start(part: int, parts: int, size: int, side: int) -> int:
-    """Where the cell of a part begins: in its middle, whole px."""
-    return ((2 * part + 1) * size - parts * side) // (2 * parts)
+def _start(number: int, size: int, side: int) -> int:
+    """Where a cell begins, whole px."""
+    return number * side if size >= side else (size - side) // 2
 
 
 def usable_cells(lattice: Lattice, receipt: Scanned, mask: np.ndarray | None, forbidden: Sequence[Box]) -> np.ndarray:

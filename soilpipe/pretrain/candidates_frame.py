@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from soilpipe.labels.taken import newest_by_place
 from soilpipe.layout import parse_scan_id
 from soilpipe.pretrain.candidates_cells import Box
 from soilpipe.store import Store
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,23 @@ class Frame:
     scanners: Mapping[str, int] = field(default_factory=dict)
 
 
-def scans_to_read(
-    store: Store, project: Project, held: HeldOut, *, since: datetime | None, most: int, seed: int
-) -> Frame:
-    """Choose at most `most` of the scans captured after `since` (None: of all), each scanner with the same chance.
+Bound = datetime | Mapping[str, datetime] | None
+"""A time, UTC, of all scanners, or of each its own; None: no bound."""
 
-    One scan is drawn of each scanner in turn, so scanners with few scans are read whole. The same store and seed give
+
+def scans_to_read(
+    store: Store, project: Project, held: HeldOut, *, since: Bound, until: Bound = None, most: int, seed: int
+) -> Frame:
+    """Choose at most `most` of the scans captured after `since` and up to `until`, each scanner with the same chance.
+
+    A scanner that `since` does not name is read from its first scan on; one that `until` does not name is not read. One
+    scan is drawn of each scanner in turn, so scanners with few scans are read whole. The same store and seed give
     the same scans.
     """
     free: dict[str, list[tuple[datetime, str]]] = {}
     seen = withheld = 0
     for scanner in sorted(project.scanners, key=lambda scanner: scanner.id):
-        found = _scans_of(store, scanner, since)
+        found = _scans_of(store, scanner, _bound(since, scanner, None), _bound(until, scanner, NEVER))
         seen += len(found)
         free[scanner.id] = [pair for pair in found if not held.holds_scan(scanner.id, pair[1])]
         withheld += len(found) - len(free[scanner.id])
@@ -104,12 +111,22 @@ def scans_to_read(
     )
 
 
-def _scans_of(store: Store, scanner: Scanner, since: datetime | None) -> list[tuple[datetime, str]]:
+def _bound(bound: Bound, scanner: Scanner, without: datetime | None) -> datetime | None:
+    return bound.get(scanner.id, without) if isinstance(bound, Mapping) else bound
+
+
+def _scans_of(
+    store: Store, scanner: Scanner, since: datetime | None, until: datetime | None
+) -> list[tuple[datetime, str]]:
     """(captured_at, scan_id), in order, of the scans that no decision put aside; times by the present project file."""
     aside = superseded_scans(store, scanner.id)
     ids = [scan_id for scan_id in list_scan_ids(store, scanner.id) if scan_id not in aside]
     times = scan_times(store, scanner, ids)
-    return sorted((at, scan_id) for scan_id, at in times.items() if since is None or at > since)
+    return sorted(
+        (at, scan_id)
+        for scan_id, at in times.items()
+        if (since is None or at > since) and (until is None or at <= until)
+    )
 
 
 def _in_turn(

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ import numpy as np
 from soilpipe.config import Project
 from soilpipe.held_out import held_out
 from soilpipe.pretrain.candidates import Asked, Reason, candidates
-from soilpipe.pretrain.candidates_frame import Frame, scans_to_read
+from soilpipe.pretrain.candidates_frame import Bound, Frame, scans_to_read
 from soilpipe.pretrain.corpus_budget import CorpusBudget
 from soilpipe.pretrain.corpus_opened import EMBEDDINGS, Corpus, open_corpus
 from soilpipe.pretrain.corpus_pixels import PixelWriter
@@ -68,7 +67,8 @@ def build_corpus(
     store: Store,
     project: Project,
     *,
-    since: datetime | None,
+    since: Bound,
+    until: Bound = None,
     encoder: Embeds,
     budget: CorpusBudget | None = None,
     seed: int = 0,
@@ -78,8 +78,9 @@ def build_corpus(
 ) -> Corpus:
     """Choose what to learn from, and gather it in `folder`, a folder of its own. The store is only read.
 
-    since: scans captured after it (UTC) are new; None: all are. A scan that comes late, for a time before it, is not
-    read: a corpus is a sample. workers: threads that read scans, where no Dask cluster is active.
+    since, until: scans captured after the one and up to the other (UTC; of all scanners, or {scanner: its own}) are
+    new; None: no bound (`scans_to_read`). A scan that comes late, for a time before its scanner's `since`, is not read:
+    a corpus is a sample. workers: threads that read scans, where no Dask cluster is active.
 
     The same store, encoder, budget and seed give the same manifest, however many workers there are. A corpus that lies
     there already and was made from the same is opened; what a killed run has left is made again.
@@ -90,7 +91,7 @@ def build_corpus(
     tell = progress or (lambda stage, done, of: None)
     um_per_px = float(encoder.info.um_per_px)
     held = held_out(project, store)
-    frame = scans_to_read(store, project, held, since=since, most=budget.scans, seed=seed)
+    frame = scans_to_read(store, project, held, since=since, until=until, most=budget.scans, seed=seed)
     if not frame.plans:
         raise NoNewScansError(_nothing_new(store, frame, since))
     members, left_out = members_to_replay(
@@ -106,7 +107,17 @@ def build_corpus(
     budgeted = dataclasses.asdict(budget)
     plans = [dataclasses.astuple(plan) for plan in frame.plans]
     inputs = digest(
-        [1, str(encoder.info.version), um_per_px, seed, since, budgeted, plans, [(m.key, m.sha256) for m in members]]
+        [
+            1,
+            str(encoder.info.version),
+            um_per_px,
+            seed,
+            since,
+            until,
+            budgeted,
+            plans,
+            [(m.key, m.sha256) for m in members],
+        ]
     )
     try:
         there = open_corpus(folder)
@@ -115,11 +126,12 @@ def build_corpus(
     except CorpusError:
         pass
     (folder / FILE).unlink(missing_ok=True)
-    quota = -(-budget.candidates(len(members)) // len(frame.plans))
+    quota = budget.of_a_scan(budget.candidates(len(members)), len(frame.plans))
     asked = Asked(quota, budget.side, um_per_px, seed)
     gathered = _Gathered(encoder)
     with PixelWriter(folder, budget.side) as pixels:
-        for number, one in enumerate(candidates(store, project, frame.plans, asked, workers=workers), start=1):
+        read = candidates(store, project, frame.plans, asked, workers=workers, in_memory=budget.in_memory)
+        for number, one in enumerate(read, start=1):
             gathered.add(one.crops, one.pixels, pixels)
             gathered.cells += one.cells
             gathered.changed += one.changed or 0
@@ -149,7 +161,8 @@ def build_corpus(
         inputs=inputs,
         encoder=str(encoder.info.version),
         seed=seed,
-        since=since,
+        since=dict(since) if isinstance(since, Mapping) else since,
+        until=dict(until) if isinstance(until, Mapping) else until,
         um_per_px=um_per_px,
         side=budget.side,
         eps=eps,
@@ -250,13 +263,14 @@ def _counts(
     )
 
 
-def _nothing_new(store: Store, frame: Frame, since: datetime | None) -> str:
+def _nothing_new(store: Store, frame: Frame, since: Bound) -> str:
     if frame.since:
         return (
             f"all {frame.since} new scans in the store {store.root} belong to the hold-out, which judges models and "
             "serves nothing else; the next refresh looks again"
         )
-    when = "" if since is None else f" since {since:%Y-%m-%d %H:%M} UTC"
+    first = min(since.values(), default=None) if isinstance(since, Mapping) else since
+    when = "" if first is None else f" since {first:%Y-%m-%d %H:%M} UTC"
     return (
         f"no scan has come{when} to the store {store.root}, so there is nothing new to learn from: `soilpipe run` "
         "takes what is in the inboxes"

@@ -16,6 +16,7 @@ from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
 from soilpipe.pretrain.candidates import Crop, Reason
+from soilpipe.pretrain.source import place_id
 from soilpipe.store import canonical_json
 
 FILE = "manifest.json"
@@ -63,8 +64,9 @@ class CropEntry(FrozenModel):
         return f"y{self.y0}x{self.x0}s{self.side}f{self.factor:g}"
 
     def replayed(self) -> CropEntry:
-        """The same crop as one of the memory."""
-        return self.model_copy(update={"reason": "memory"})
+        """The same crop as one of the memory. Its place is told anew: an earlier release told places otherwise."""
+        place = place_id(self.scanner_id, self.um_per_px, self.side, self.y0, self.x0)
+        return self.model_copy(update={"reason": "memory", "place": place})
 
 
 def entry_of(crop: Crop) -> CropEntry:
@@ -122,14 +124,16 @@ class Manifest(FrozenModel):
     store, encoder and seed give the same manifest.
 
     inputs: sha256 of what was asked for and of what it was asked of. encoder: version of the one whose embeddings told
-    near-duplicates. eps: that they were told by, see `near_duplicates`. since: scans captured later, UTC; None: all.
+    near-duplicates. eps: that they were told by, see `near_duplicates`. since, until: scans captured
+    after the one and up to the other, UTC, of all scanners or by scanner; None: no bound.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     inputs: str
     encoder: str
     seed: int
-    since: UtcTime | None
+    since: UtcTime | dict[str, UtcTime] | None
+    until: UtcTime | dict[str, UtcTime] | None = None
     um_per_px: float
     side: int
     eps: float

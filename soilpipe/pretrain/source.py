@@ -40,13 +40,15 @@ class CropSource(Protocol):
         ...
 
 
-def place_id(scanner_id: str, height: int, width: int, side: int, row: int, column: int) -> int:
-    """The number of a cell of a scanner's lattice; 63 bits, the same in every refresh.
+def place_id(scanner_id: str, um_per_px: float, side: int, y0: int, x0: int) -> int:
+    """The number of a place of a scanner; 63 bits, the same in every refresh.
 
-    height, width: of the whole scan at the crops' scale, px. Scans of another size (another dpi, another window) have
-    places of their own.
+    A place is the cell, as large as a crop, in which a crop of `side` px with the corner y0, x0 (px of `um_per_px`)
+    mostly lies, counted from the corner of the window: so it is the same in scans that are a pixel larger or smaller,
+    or whose scale is told a little differently. Crops of another size in mm have places of their own.
     """
-    told = f"{scanner_id}/{height}x{width}/{side}/{row}/{column}"
+    row, column = (max(0, round(start / side)) for start in (y0, x0))
+    told = f"{scanner_id}/{side * um_per_px / 1000:.1f} mm/{row}/{column}"
     return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big") >> 1
 
 

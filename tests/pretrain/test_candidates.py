@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from soilpipe.pretrain.candidates_change import changed_places
 from soilpipe.pretrain.candidates_frame import ScanPlan, scans_to_read
 from soilpipe.store import Store
 from soilpipe.tiles import image_from_array
-from tests.labels.conftest import ANIMAL, Season, picture
+from tests.labels.conftest import ANIMAL, START, Season, picture
 from tests.pretrain.corpus_fixtures import SIDE, make_season
 
 ALL = Asked(quota=1000, side=SIDE, um_per_px=21.17, seed=0)
@@ -48,6 +50,8 @@ def test_cells_never_overlap_and_lie_inside(height: int, width: int, side: int, 
     inside = (middle[:, 0] < width * factor) & (middle[:, 1] < height * factor)
     found = lattice.cells_at(middle[inside, 0], middle[inside, 1])
     assert np.array_equal(found, np.flatnonzero(inside))
+    beyond = lattice.boxes().max(axis=0)[2:] + 1
+    assert lattice.cells_at(beyond[:1], beyond[1:]) == [-1], "what is left over is of no cell"
 
 
 @settings(deadline=None)
@@ -137,6 +141,20 @@ def test_scans_whose_pixels_expired_or_are_damaged_are_passed_over(tmp_path: Pat
     assert "cannot be decoded" in str(taken(season, second).passed_over)
 
 
+def test_scans_are_read_from_each_scanner_s_own_last_one_on_and_up_to_a_bound(tmp_path: Path) -> None:
+    season = make_season(tmp_path, "A20", "B07", "C11", scans=3)
+    held = held_out(season.project, season.store)
+
+    def read(since: Any, until: Any) -> list[str]:
+        frame = scans_to_read(season.store, season.project, held, since=since, until=until, most=99, seed=0)
+        return [f"{plan.scanner_id} {(plan.captured_at - START) // timedelta(hours=6)}" for plan in frame.plans]
+
+    first, second, third = (START + number * timedelta(hours=6) for number in range(3))
+    assert read({"A20": second}, {"A20": third, "B07": second}) == ["A20 2", "B07 0", "B07 1"], "and C11 not at all"
+    assert read(first, second) == ["A20 1", "B07 1", "C11 1"]
+    assert read({"A20": first, "B07": first}, second) == ["A20 1", "B07 1", "C11 0", "C11 1"]
+
+
 def plans(season: Season) -> tuple[ScanPlan, ...]:
     held = held_out(season.project, season.store)
     return scans_to_read(season.store, season.project, held, since=None, most=99, seed=0).plans
@@ -206,12 +224,11 @@ def test_no_more_scans_are_in_memory_than_was_said(tmp_path: Path, monkeypatch: 
         return candidates_of_scan(store, project, plan, asked)
 
     monkeypatch.setattr(module, "candidates_of_scan", noted)
-    monkeypatch.setattr(module, "IN_MEMORY", 2 * ALL.quota * 7 * SIDE**2)
-    one_by_one = module.candidates(season.store, season.project, plans(season), ALL)
+    room = 2 * ALL.quota * 7 * SIDE**2
+    one_by_one = module.candidates(season.store, season.project, plans(season), ALL, in_memory=room)
     next(one_by_one)
     assert len(begun) == 2
-    monkeypatch.setattr(module, "IN_MEMORY", 1)
     assert [one.scan_id for one in one_by_one] == [plan.scan_id for plan in plans(season)[1:]]
     begun.clear()
-    next(module.candidates(season.store, season.project, plans(season), ALL))
+    next(module.candidates(season.store, season.project, plans(season), ALL, in_memory=1))
     assert len(begun) == 1

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soilpipe.pretrain.candidates_cells import Lattice
 from soilpipe.pretrain.source import draw_batch, place_id
 
 crops = st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=120)
@@ -59,13 +60,26 @@ def test_nothing_to_draw_from_is_an_error() -> None:
         draw_batch(np.zeros(0, np.int64), np.zeros(0, bool), np.random.default_rng(0), 4)
 
 
-def test_a_place_is_told_by_scanner_size_and_cell_and_never_changes() -> None:
-    known = place_id("A20", 321, 450, 64, 2, 3)
-    assert known == 5945584223393570447
+def test_a_place_is_told_by_scanner_size_in_mm_and_cell_and_never_changes() -> None:
+    known = place_id("A20", 21.1667, 64, 128, 192)
+    assert known == 4261830148141876824
+    assert place_id("A20", 21.17, 64, 128, 192) == known, "the same scale, told a little differently"
+    assert place_id("A20", 21.1667, 64, 131, 186) == known, "as earlier releases laid their cells"
     others = [
-        place_id("A21", 321, 450, 64, 2, 3),
-        place_id("A20", 321, 450, 64, 3, 2),
-        place_id("A20", 642, 900, 64, 2, 3),
+        place_id("A21", 21.1667, 64, 128, 192),
+        place_id("A20", 21.1667, 64, 192, 128),
+        place_id("A20", 42.3333, 64, 128, 192),
     ]
     assert len({known, *others}) == 4
     assert np.array([known, *others]).dtype == np.int64
+
+
+def test_scans_that_differ_by_a_pixel_share_their_places() -> None:
+    def places(height: int, width: int) -> dict[tuple[int, int], int]:
+        lattice = Lattice(height, width, 64, 1.0)
+        corners = [lattice.corner(cell) for cell in range(len(lattice))]
+        return {corner: place_id("A20", 21.1667, 64, *corner) for corner in corners}
+
+    one, other, smaller = places(520, 780), places(521, 779), places(511, 780)
+    assert one == other and len(set(one.values())) == len(one)
+    assert smaller.items() <= one.items(), "also where one more row of cells fits into the larger one"
