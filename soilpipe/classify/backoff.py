@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from soilpipe.classify.clusters import design_effect
 from soilpipe.classify.examples import BACKGROUND
 from soilpipe.taxonomy import Taxonomy
 
@@ -139,20 +140,25 @@ class Chosen(NamedTuple):
     told: str
 
 
-def choose_threshold(tree: Tree, probabilities: np.ndarray, labels: np.ndarray, alpha: float) -> Chosen:
+def choose_threshold(
+    tree: Tree, probabilities: np.ndarray, labels: np.ndarray, alpha: float, units: np.ndarray | None = None
+) -> Chosen:
     """The lowest threshold whose error among answers is below `alpha`.
 
-    probabilities (n, classes), labels (n,): of held-out scanners, drawn as they come. What is promised for crops drawn
-    like them depends on how many there are, and `told` says which it is:
+    probabilities (n, classes), labels (n,): of held-out scanners, drawn as they come, by which nothing else was fitted.
+    units (n,): their scanner-days. Crops of one are not independent, so answers and errors are divided by how much
+    their errors come together (`clusters.design_effect`, told once, where most are answered, so that it depends on no
+    threshold that is tried); without `units` each crop counts. What is promised for crops drawn like them depends on
+    how many there are, and `told` says which it is:
 
-    - with a doubt of DOUBT, from about a hundred answers on (at an alpha of 5 %): the upper bound of the error among
-      them is below alpha (Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks"). Thresholds
-      are tried from the highest down and the first that fails ends it, so the doubt holds for all of them together
-      (fixed sequence testing, as in Angelopoulos et al. 2021, "Learn then Test");
-    - on average over the crops that might have been drawn, from 1 / alpha answers on: one more error than was seen,
-      divided by the answers, is at most alpha. This is the Benjamini-Hochberg rule with conformal p-values (Jin and
-      Candès 2023, "Selection by Prediction with Conformal p-values"), stopped where it first fails, since the share
-      answered is taken from the same crops;
+    - with a doubt of DOUBT, from about a hundred independent answers on (at an alpha of 5 %): the upper bound of the
+      error among them is below alpha (Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks").
+      Thresholds are tried from the highest down and the first that fails ends it, so the doubt holds for all of them
+      together (fixed sequence testing, as in Angelopoulos et al. 2021, "Learn then Test");
+    - on average over the crops that might have been drawn, from 1 / alpha such answers on: one more error than was
+      seen, divided by the answers, is at most alpha. This is the Benjamini-Hochberg rule with conformal p-values (Jin
+      and Candès 2023, "Selection by Prediction with Conformal p-values"), stopped where it first fails, since the share
+      answered is taken from the same crops. It is proved for independent crops; for others the division stands in;
     - with fewer, or where the surest answers are wrong, nothing can be shown. The threshold is then one above which
       none of them is answered wrongly, at least 1 - alpha: right as far as the probabilities are.
     """
@@ -163,40 +169,46 @@ def choose_threshold(tree: Tree, probabilities: np.ndarray, labels: np.ndarray, 
     first = paths.probabilities[:, 0]
     wrong = _first_wrong(tree, paths, labels)
     steps = paths.probabilities[paths.nodes >= 0]
-    lowest, promise = _without_doubt(first, wrong, steps, alpha), f"with a doubt of {DOUBT:g}"
+    effect = design_effect(wrong >= 0, units)
+    lowest, promise = _without_doubt(first, wrong, steps, alpha, effect), f"with a doubt of {DOUBT:g}"
     if lowest is None:
-        lowest, promise = _on_average(first, wrong, steps, alpha), "on average; for more, more crops are needed"
+        lowest, promise = _on_average(first, wrong, steps, alpha, effect), "on average; for more, more crops are needed"
     if lowest is None:
         lowest = max(1.0 - alpha, float(np.nextafter(wrong.max(), 2.0)))
         promise = ""
     answered, errors = int((first >= lowest).sum()), int((wrong >= lowest).sum())
-    told = f"error among answers on held-out scanners: {errors} of {answered}, so below {alpha:g} {promise}"
+    worth = "" if effect == 1 else f", worth {answered / effect:.0f} independent ones,"
+    told = (
+        f"error among answers on held-out scanners: {errors} of {answered}{worth or ','} so below {alpha:g} {promise}"
+    )
     if not promise:
-        told = (
-            f"{len(labels)} held-out crops are too few to show an error below {alpha:g}; none of them is wrong above it"
-        )
+        told = f"{len(labels)} held-out crops{worth} are too few to show an error below {alpha:g}; "
+        told += "none of them is wrong above it"
     error = errors / answered if answered else math.nan
-    bound = upper_bound(errors, answered) if answered else math.nan
+    bound = upper_bound(math.ceil(errors / effect), int(answered / effect)) if answered else math.nan
     return Chosen(lowest, answered / len(labels), error, bound, told)
 
 
-def _without_doubt(first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float) -> float | None:
+def _without_doubt(
+    first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float, effect: float
+) -> float | None:
     lowest = None
     for step in np.quantile(steps, np.linspace(1, 0, STEPS), method="lower"):
         answered, errors = int((first >= step).sum()), int((wrong >= step).sum())
-        if _at_most(SPARE, answered, alpha) > DOUBT:
+        worth = int(answered / effect)
+        if _at_most(SPARE, worth, alpha) > DOUBT:
             continue  # so few are answered that a single unlucky one would end it
-        if errors > alpha * answered or _at_most(errors, answered, alpha) > DOUBT:
+        if errors > alpha * answered or _at_most(math.ceil(errors / effect), worth, alpha) > DOUBT:
             break
         lowest = float(step)
     return lowest
 
 
-def _on_average(first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float) -> float | None:
+def _on_average(first: np.ndarray, wrong: np.ndarray, steps: np.ndarray, alpha: float, effect: float) -> float | None:
     tried = np.unique(steps)
     answered = len(first) - np.searchsorted(np.sort(first), tried)
     errors = len(wrong) - np.searchsorted(np.sort(wrong), tried)
-    will_do = errors + 1 <= alpha * answered
+    will_do = errors + effect <= alpha * answered
     if not will_do.any():
         return None
     place = int(np.flatnonzero(will_do)[-1])
@@ -219,8 +231,8 @@ def _first_wrong(tree: Tree, paths: Paths, labels: np.ndarray) -> np.ndarray:
 
 
 def upper_bound(errors: int, answered: int, doubt: float = DOUBT) -> float:
-    """The greatest true error with which so few errors among so many answers have a chance of `doubt` (Clopper and
-    Pearson 1934)."""
+    """The greatest true error with which so few errors among so many independent answers have a chance of `doubt`
+    (Clopper and Pearson 1934)."""
     if errors >= answered:
         return 1.0
     low, high = errors / answered, 1.0

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-PSEUDO_COUNT = 0.5  # crops that every class is given beside those counted: no class has the frequency zero
 FEWEST = 30  # crops from which a mixture and a temperature are fitted
 EVEN_MIXTURE = (0.6, 0.2, 0.2)
 STEEPNESS = 10.0  # of prototypes where nothing is fitted
@@ -73,33 +72,14 @@ def with_frequencies(even: np.ndarray, frequencies: np.ndarray, temperature: flo
     return softmax(logs / temperature)
 
 
-def field_frequencies(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(classes,) shares of the labels of scans drawn as they come; equal ones where there is no label."""
-    counts = np.bincount(labels, minlength=classes) + PSEUDO_COUNT
-    return counts / counts.sum()
-
-
-def frequencies_elsewhere(labels: np.ndarray, scanners: np.ndarray, classes: int) -> np.ndarray:
-    """(n, classes): for each crop the frequencies on the other scanners; where there is one scanner, on it.
-
-    A new scanner has taxa that no other had. Were a crop's own scanner counted, sets and thresholds would be fitted to
-    frequencies known better than they ever are.
-    """
-    names = sorted(set(scanners.tolist()))
-    found = np.tile(field_frequencies(labels, classes), (len(labels), 1))
-    for name in names if len(names) > 1 else ():
-        here = scanners == name
-        found[here] = field_frequencies(labels[~here], classes)
-    return found
-
-
 def fit_calibration(
     experts: Experts, labels: np.ndarray, elsewhere: np.ndarray, frequencies: np.ndarray
 ) -> Calibration:
     """Mixture, steepness and temperature with the least log loss on crops of scanners held out.
 
-    `labels` (n,) int64; `elsewhere` (n, classes), see `frequencies_elsewhere`; `frequencies` (classes,): those that the
-    calibration is given. With fewer than FEWEST crops nothing is fitted: temperature 1, most weight on the head.
+    `labels` (n,) int64; `elsewhere` (n, classes): the frequencies on scanners other than each crop's; `frequencies`
+    (classes,): those that the calibration is given. With fewer than FEWEST crops nothing is fitted: temperature 1, most
+    weight on the head.
     """
     if len(labels) < FEWEST:
         return Calibration(EVEN_MIXTURE, STEEPNESS, frequencies, 1.0, 0)

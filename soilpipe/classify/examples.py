@@ -25,7 +25,8 @@ class Source:
     scan: the scan's id, or the name of the image file where there is none. box: x_min y_min x_max y_max, px of that
     scan at full resolution, half-open. captured_at: ISO, UTC. as_it_comes: the crop lies in a scan, or a tile, that was
     not chosen for what is in it; only those say how frequent the classes are. um_per_px: of the crop's picture. image:
-    the name of the labelled image, which is the scan or a tile of it.
+    the name of the labelled image, which is the scan or a tile of it. detected: what a detector took for animals in
+    that image is known, so that it says how frequent background is.
     """
 
     scan: str
@@ -35,6 +36,7 @@ class Source:
     as_it_comes: bool
     um_per_px: float
     image: str
+    detected: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 
 from soilpipe.classify.backoff import Chosen, choose_threshold, lineage_of, tree_of
-from soilpipe.classify.calibration import (
-    Calibration,
-    Experts,
-    field_frequencies,
-    fit_calibration,
-    frequencies_elsewhere,
-    softmax,
-)
+from soilpipe.classify.calibrating import Calibrated, Held, calibrate_crossed, calibrate_split
+from soilpipe.classify.calibration import Experts
 from soilpipe.classify.classifier import Classifier, experts_of
+from soilpipe.classify.clusters import scanner_days
 from soilpipe.classify.conformal import fit_limit
 from soilpipe.classify.evaluation import figures_of
 from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples
-from soilpipe.classify.folds import Folds, make_folds
+from soilpipe.classify.field import Field
+from soilpipe.classify.folds import Folds, halves, make_folds
 from soilpipe.classify.head import DECAYS, Head, fit_head
 from soilpipe.classify.left_out import LEAST_CROPS, left_out_distances, place
 from soilpipe.classify.prototypes import References
@@ -56,9 +52,10 @@ def fit_classifier(
 ) -> Fitted:
     """Fit head, prototypes and limits, and calibrate them on held-out scanners.
 
-    `alpha`: the error among answers that is allowed, and the share of sets that may miss the true class. `calibrate`:
-    scanners that serve calibration alone; by default every scanner is held out once (`folds`). Only crops of scans
-    drawn as they come enter calibration; a crop whose class no other scanner shows cannot, and is counted.
+    `alpha`: the error among answers that is allowed, and the share of sets that may miss the true class; `calibrating`
+    says what is promised of both. `calibrate`: scanners that serve calibration alone; by default every scanner is held
+    out once (`folds`). Only crops of scans drawn as they come enter calibration: where scans were detected, of those
+    scans, else of labelled animals alone (`field`). A crop whose class no other scanner shows cannot, and is counted.
 
     ClassifierError with fewer than two classes, or none left to learn from.
     """
@@ -71,28 +68,31 @@ def fit_classifier(
     index = {taxon: label for label, taxon in enumerate(classes)}
     labels = np.array([index.get(taxon, -1) for taxon in examples.taxa], np.int64)
     drawn = np.array([source.as_it_comes for source in examples.sources], bool) & (labels >= 0)
-    by_decay, rows, lost = _held_out(examples, labels, folds, drawn, len(classes))
-    held_labels = labels[rows]
-    decay = _best_decay(by_decay, held_labels)
-    elsewhere = frequencies_elsewhere(held_labels, np.array(examples.scanners, object)[rows], len(classes))
-    frequencies = field_frequencies(held_labels, len(classes))
-    calibration = fit_calibration(by_decay[decay], held_labels, elsewhere, frequencies)
-    probabilities = calibration.probabilities(by_decay[decay], elsewhere)
-    chosen = choose_threshold(tree_of(lineages), probabilities, held_labels, alpha)
+    drawn &= np.any([fold.held for fold in folds.folds], axis=0) if folds.folds else False
+    field = Field.of(examples, labels, np.flatnonzero(drawn), classes)
+    asked = np.zeros(len(examples), bool)
+    asked[np.flatnonzero(drawn)[field.usable]] = True
+    held, lost = _held_out(examples, labels, folds, asked, len(classes))
+    calibrated = calibrate_split(held, field) if calibrate else calibrate_crossed(held, field)
+    decay, probabilities = calibrated.decay, calibrated.probabilities
+    rows, held_labels = held.rows[calibrated.judged], held.labels[calibrated.judged]
+    units = scanner_days([examples.sources[row] for row in rows.tolist()])
+    chosen = choose_threshold(tree_of(lineages), probabilities, held_labels, alpha, units)
     parts = _fit(kept, labels[folds.kept], len(classes), (decay,))
     left_out = left_out_distances(examples, labels, folds, len(classes))
     classifier = Classifier(
         lineages=lineages,
         space=parts.space,
         head=parts.heads[decay],
-        calibration=calibration,
+        calibration=calibrated.calibration,
         threshold=chosen.threshold,
-        limit=fit_limit(probabilities, held_labels, alpha),
+        limit=fit_limit(probabilities, held_labels, alpha, units),
         unknown_limits=fit_limits(left_out, labels),
         examples=kept,
         card={"alpha": alpha},
     )
-    told = _told(classifier, examples, folds, rows, lost, decay, chosen, probabilities, held_labels)
+    told = _told(classifier, examples, folds, lost, calibrated, chosen, held_labels)
+    told |= {"sets_from": f"{calibrated.told}, {len(np.unique(units))} scanner-days", "background": field.told()}
     return Fitted(classifier, told)
 
 
@@ -125,13 +125,14 @@ def _fit(examples: Examples, labels: np.ndarray, classes: int, decays: Sequence[
 
 def _held_out(
     examples: Examples, labels: np.ndarray, folds: Folds, drawn: np.ndarray, classes: int
-) -> tuple[dict[float, Experts], np.ndarray, int]:
-    """What experts that did not see a crop's scanner say of it, for each decay; which crops, (m,) int64; and how many
-    were left out because no crop of their class was left to learn from."""
+) -> tuple[Held, int]:
+    """What experts that did not see a crop's scanner say of it; and how many crops were left out because none of their
+    class was left to learn from."""
     found: dict[float, list[Experts]] = {decay: [] for decay in DECAYS}
-    rows: list[np.ndarray] = []
+    rows: list[np.ndarray] = [np.zeros(0, np.int64)]
+    groups: list[np.ndarray] = [np.zeros(0, np.int64)]
     lost = 0
-    for fold in folds.folds:
+    for number, fold in enumerate(folds.folds):
         fitted = np.flatnonzero(fold.fitted & (labels >= 0))
         if len(fitted) <= LEAST_CROPS or len(np.unique(labels[fitted])) < 2:
             continue
@@ -147,44 +148,32 @@ def _held_out(
         for decay in DECAYS:
             found[decay].append(experts_of(parts.heads[decay], parts.references, coordinates, directions))
         rows.append(asked)
+        kept_for_this = len(folds.folds) == 1 and not folds.kept.all()
+        groups.append(halves(examples.select(asked)) if kept_for_this else np.full(len(asked), number))
     empty = Experts(*(np.zeros((0, classes)) for _ in range(3)))
     pooled = {
         decay: Experts(*(np.concatenate(part) for part in zip(*each, strict=True))) if each else empty
         for decay, each in found.items()
     }
-    return pooled, np.concatenate(rows) if rows else np.zeros(0, np.int64), lost
-
-
-def _best_decay(by_decay: Mapping[float, Experts], labels: np.ndarray) -> float:
-    """The one with which the head alone tells held-out crops best, each class counting alike; 0.01 without any."""
-    if not len(labels):
-        return DECAYS[1]
-    weight = 1.0 / np.bincount(labels)[labels]
-
-    def loss(decay: float) -> float:
-        shares = softmax(np.where(np.isfinite(by_decay[decay].logits), by_decay[decay].logits, -1e4))
-        of_true = np.maximum(shares[np.arange(len(labels)), labels], 1e-12)
-        return float(-(weight * np.log(of_true)).sum() / weight.sum())
-
-    return min(DECAYS, key=loss)
+    every = np.concatenate(rows)
+    scanners = np.array(examples.scanners, object)[every]
+    return Held(pooled, every, labels[every], scanners, np.concatenate(groups)), lost
 
 
 def _told(
     classifier: Classifier,
     examples: Examples,
     folds: Folds,
-    rows: np.ndarray,
     lost: int,
-    decay: float,
+    calibrated: Calibrated,
     chosen: Chosen,
-    probabilities: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, Any]:
     """For the card: how it was calibrated, and what it was worth on the held-out scanners."""
-    calibration: Calibration = classifier.calibration
+    calibration, rows = classifier.calibration, len(labels)
     figures = None
-    if len(rows):
-        judged = figures_of(classifier, classifier.answers(probabilities, np.zeros(len(rows))), labels)
+    if rows:
+        judged = figures_of(classifier, classifier.answers(calibrated.probabilities, np.zeros(rows)), labels)
         figures = {
             "crops": judged.crops,
             "macro_f1": _rounded(judged.macro_f1),
@@ -196,11 +185,11 @@ def _told(
             "split": folds.told,
         }
     return {
-        "decay": decay,
+        "decay": calibrated.decay,
         "held_out": folds.told,
         "calibrated_on": f"{calibration.crops} crops of held-out scanners, drawn as they come"
         if calibration.crops
-        else f"nothing: {len(rows)} crops of held-out scanners drawn as they come are too few; temperature 1",
+        else f"nothing: {rows} crops of held-out scanners drawn as they come are too few; temperature 1",
         "held_out_without_class": lost,
         "threshold_from": chosen.told,
         "figures": figures,

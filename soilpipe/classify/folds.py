@@ -67,9 +67,25 @@ def make_folds(examples: Examples, calibrate: Sequence[str] | None = None) -> Fo
     return Folds(tuple(blocks), everything, told)
 
 
-def _dealt(names: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
-    """Names in up to FOLDS groups of about the same number of crops, the largest dealt first."""
-    groups: list[list[str]] = [[] for _ in range(min(FOLDS, len(names)))]
+def halves(examples: Examples) -> np.ndarray:
+    """(n,) int64, 0 or 1: two halves by scanner; of a single scanner the earlier and the later scans. All 0 where that
+    cannot be told."""
+    scanners = np.array(examples.scanners, object)
+    names = sorted(set(scanners.tolist()))
+    if len(names) > 1:
+        groups = _dealt(names, [int((scanners == name).sum()) for name in names], 2)
+        return np.isin(scanners, groups[1]).astype(np.int64)
+    found = np.zeros(len(examples), np.int64)
+    blocks = _blocks(examples)
+    if len(blocks) > 1:
+        for block in blocks[(len(blocks) + 1) // 2 :]:
+            found[block.held] = 1
+    return found
+
+
+def _dealt(names: Sequence[str], sizes: Sequence[int], most: int = FOLDS) -> list[list[str]]:
+    """Names in up to `most` groups of about the same number of crops, the largest dealt first."""
+    groups: list[list[str]] = [[] for _ in range(min(most, len(names)))]
     filled = [0] * len(groups)
     for name, size in sorted(zip(names, sizes, strict=True), key=lambda pair: (-pair[1], pair[0])):
         least = filled.index(min(filled))

@@ -47,8 +47,8 @@ def labelled_crops(
     left out, and so is what the edge of a tile cuts (`cut_by_edge`). Windows without an animal are as large as the
     labels, one an animal by default (`background_per_animal`), at least one an image, where there is room; they depend
     on `seed` and the image's name alone. `false_alarms`: for the images of which they are known what a detector took
-    for animals, (n, 4), px of the image: background too. How frequent background is, those images then tell by them,
-    and not by the windows.
+    for animals, (n, 4), px of the image: background too. Those images alone tell how frequent background is; windows
+    are as many as were asked for, and tell nothing of it.
 
     LabelError names the categories that the taxonomy does not have.
     """
@@ -107,11 +107,12 @@ def cut_labels(labels: LabelSet) -> int:
 
 class _Wanted(NamedTuple):
     """The boxes of one image to embed, (n, 4) float64, px; their taxa; counts (n,) bool: those that come as in the
-    field."""
+    field; detected: what a detector took for animals is among them."""
 
     boxes: np.ndarray
     taxa: list[str]
     counts: np.ndarray
+    detected: bool
 
 
 def _wanted(
@@ -133,7 +134,8 @@ def _wanted(
     return _Wanted(
         np.concatenate([image.boxes[single].astype(np.float64), known, bare]),
         taxa + [BACKGROUND] * (len(known) + len(bare)),
-        np.repeat([True, alarms is None], [len(single) + len(known), len(bare)]),
+        np.repeat([True, False], [len(single) + len(known), len(bare)]),
+        alarms is not None,
     )
 
 
@@ -193,6 +195,7 @@ def _examples(scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts
         as_it_comes=facts.as_it_comes if facts else True,
         um_per_px=0.0,
         image=image.file_name,
+        detected=wanted.detected,
     )
     return Examples(
         embeddings=embeddings,

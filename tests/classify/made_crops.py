@@ -23,6 +23,7 @@ def made_crops(
     spread: float = 0.35,
     seed: int = 0,
     as_it_comes: bool = True,
+    detected: bool = True,
 ) -> Examples:
     """`counts` crops of each taxon on every scanner; classes lie on axes of their own, `spread` blurs them."""
     rng = np.random.default_rng(seed)
@@ -38,7 +39,7 @@ def made_crops(
                 box = (10.0 * number, 20.0, 10.0 * number + 8, 26.0)
                 time = f"2024-03-{1 + number % 28:02d}T06:00:00+00:00"
                 name = f"{scanner}_{number}.png"
-                sources.append(Source(name, box, scanner, time, as_it_comes, 21.17, name))
+                sources.append(Source(name, box, scanner, time, as_it_comes, 21.17, name, detected))
     return Examples(
         unit(np.array(vectors)).astype(np.float32),
         np.array(sizes, np.float32),

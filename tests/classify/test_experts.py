@@ -9,12 +9,11 @@ from soilpipe.classify.calibration import (
     FEWEST,
     Calibration,
     Experts,
-    field_frequencies,
     fit_calibration,
-    frequencies_elsewhere,
     mixed,
     softmax,
 )
+from soilpipe.classify.field import Field
 from soilpipe.classify.head import fit_head
 from soilpipe.classify.space import fit_space
 
@@ -108,7 +107,8 @@ def test_with_few_crops_nothing_is_fitted() -> None:
 
 def test_the_frequencies_of_the_field_decide_where_the_experts_cannot() -> None:
     blank = Experts(np.zeros((1, 3)), np.zeros((1, 3)), np.full((1, 3), 1 / 3))
-    frequencies = field_frequencies(np.repeat([0, 1], [90, 10]), 3)
+    labels = np.repeat([0, 1], [90, 10])
+    frequencies = Field(labels, labels.astype(object), np.ones(100, bool), 3, None, True).frequencies()
     found = Calibration((0.6, 0.2, 0.2), 10.0, frequencies, 1.0, 0).probabilities(blank)
     np.testing.assert_allclose(found[0], frequencies, rtol=1e-9)
     assert frequencies[0] > 0.85 and 0 < frequencies[2] < 0.01
@@ -126,8 +126,20 @@ def test_a_class_that_the_head_does_not_know_has_what_its_prototype_says() -> No
 
 def test_a_scanner_does_not_tell_its_own_frequencies() -> None:
     labels, scanners = np.array([0, 0, 0, 1, 1, 2]), np.array(list("AAABBB"), object)
-    found = frequencies_elsewhere(labels, scanners, 3)
-    assert found[0].argmax() == 1 and found[5].argmax() == 0
-    assert found[0, 0] == pytest.approx(0.5 / 4.5)
-    one = frequencies_elsewhere(labels, np.array(list("AAAAAA"), object), 3)
-    np.testing.assert_allclose(one, np.tile(field_frequencies(labels, 3), (6, 1)))
+    field = Field(labels, scanners, np.ones(6, bool), 3, None, True)
+    np.testing.assert_allclose(field.without({"A"}).frequencies(), np.array([0.5, 2.5, 1.5]) / 4.5)
+    np.testing.assert_allclose(field.without({"A", "B"}).frequencies(), field.frequencies())
+
+
+def test_background_is_as_frequent_as_the_detector_brings_it_and_of_no_known_frequency_without_it() -> None:
+    """40 animals and 60 false alarms on detected scans, 200 animals on others; two bare windows for each animal."""
+    labels = np.repeat([0, 2, 1], [40, 60, 200])  # class 2 is background
+    detected = np.repeat([True, True, False], [40, 60, 200])
+    field = Field(labels, np.full(300, "A", object), detected, 3, 2, True)
+    found = field.frequencies()
+    assert found.sum() == pytest.approx(1) and found[2] == pytest.approx(0.6, abs=0.01)
+    assert found[1] / found[0] == pytest.approx(5, abs=0.1)  # how frequent taxa are beside each other, all labels tell
+    assert field.usable.sum() == 100
+    animals = Field(labels[detected & (labels == 0)], np.full(40, "A", object), np.zeros(40, bool), 3, 2, False)
+    assert animals.frequencies()[2] == pytest.approx(1 / 3) and "not known" in animals.told()
+    assert animals.usable.all()

@@ -97,7 +97,8 @@ def test_scanners_kept_for_calibration_are_not_learned_from() -> None:
     crops = made_crops(COUNTS)
     told = fit_classifier(crops, taxonomy=SOIL, alpha=0.05, calibrate=["A", "B"])
     assert {source.scanner_id for source in told.classifier.examples.sources} == {"C", "D", "E", "F"}
-    assert told.told["figures"]["crops"] == 90
+    assert told.told["figures"]["crops"] == 45  # the other half of them calibrates
+    assert told.told["sets_from"].startswith("split-conformal: by 45 crops of 1 scanners that fitted nothing else")
     with pytest.raises(ClassifierError, match="no labelled crop is of scanner Z; there are A, B"):
         fit_classifier(crops, taxonomy=SOIL, alpha=0.05, calibrate=["Z"])
     with pytest.raises(ClassifierError, match="none is left to learn from"):
