@@ -102,6 +102,59 @@ def test_a_disk_that_fails_behind_the_pipe(large: Path, monkeypatch: pytest.Monk
         decoded(large)
 
 
+def test_a_disk_that_fails_behind_a_large_png_is_no_fault_of_the_image(tmp_path: Path, monkeypatch) -> None:
+    """/proc/self/mem is a file that cannot be read where it begins."""
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(path)
+    with open("/proc/self/mem", "rb") as failing:  # noqa: PTH123
+
+        def failing_source(file: object, counted: bool) -> PlainSource:
+            return PlainSource(failing, 1 << 23)
+
+        monkeypatch.setattr("soilpipe.ingest.readers.sequential.source_of", failing_source)
+        with pytest.raises(OSError, match="Input/output error") as raised:
+            decoded(path)
+    assert not isinstance(raised.value, Refused)
+
+
+def test_a_large_png_that_ends_early_is_the_images_fault(tmp_path: Path) -> None:
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with path.open("rb") as file:
+        source = PlainSource(file, 1)
+        image = pyvips.Image.new_from_source(source.source, "", access="sequential", fail_on="warning")
+        with pytest.raises(pyvips.Error):
+            pyvips.Region.new(image).fetch(0, 0, 500, 400)
+        assert source.failure is None
+
+
+def test_a_hole_right_before_the_end_of_a_large_jpeg_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables make zeros the code of even ground, so that only what the decoder leaves over tells of the hole.
+
+    Whether it does depended on where the hole lay in the 4 KiB that libvips asks for.
+    """
+    pixels = np.full((1900, 256), 90, np.uint8)
+    pixels[-96:] = np.random.default_rng(2).integers(0, 256, (96, 256), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, optimize=True)
+    data = file.getvalue()
+    assert data[-2:] == b"\xff\xd9"
+    hole = data[:-4098] + bytes(4096) + data[-2:]
+    path = tmp_path / "scan.jpg"
+    path.write_bytes(data)
+    good = decoded(path)
+    monkeypatch.setattr(sources, "_PIPED_FROM", 4096)
+    for shift in range(0, 4096, 48):
+        comment = b"\xff\xfe" + (shift + 2).to_bytes(2, "big") + bytes(shift)
+        path.write_bytes(hole[:2] + comment + hole[2:])
+        with pytest.raises(Refused, match="bytes are left over"):
+            decoded(path)
+        path.write_bytes(data[:2] + comment + data[2:])
+        assert np.array_equal(decoded(path), good)
+    assert not pipes()
+
+
 @pytest.mark.parametrize("profile", [b"no profile at all" * 20, b"GRAY"])
 def test_a_wrong_colour_profile_is_no_fault_of_the_pixels(profile: bytes, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)

@@ -98,13 +98,13 @@ class SequentialReader:
             except pyvips.Error as error:
                 told = damaged(self.format, f"it cannot be decoded past row {top} ({_told(error)})")
                 raise self._counted.failure or told from error
-            if self._counted.failure:
-                raise self._counted.failure
             if warnings.said:
-                raise damaged(self.format, f"it is wrong past row {top} ({warnings.said[0][:160]})")
+                told = damaged(self.format, f"it is wrong past row {top} ({warnings.said[0][:160]})")
+                raise self._counted.failure or told
             if top + height == self.height and self._counted.given + STEP < self._needed_up_to:
                 left = self._needed_up_to - self._counted.given
-                raise damaged(self.format, f"its image data do not fit its size: {left} bytes are left over")
+                told = damaged(self.format, f"its image data do not fit its size: {left} bytes are left over")
+                raise self._counted.failure or told
             yield np.frombuffer(data, _DTYPES[image.format]).reshape(height, self.width, image.bands)
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ import select
 import struct
 import termios
 import threading
+import time
 from typing import BinaryIO, Protocol
 
 import pyvips
@@ -21,21 +22,23 @@ STEP = 64
 _SLOW_BYTES = 1024
 _PIPED_FROM = 1 << 22
 """Bytes. libvips asks for 4 KiB at a time. In larger files a call into Python for each of them, while other threads
-write a band, makes the decoder wait for as long as it decodes; what can be left over there is tens of kilobytes, one
-row of blocks."""
+write a band, makes the decoder wait for as long as it decodes."""
+_STEPPED_BYTES = 1 << 13
+"""The end of a large file goes through the pipe in packets of STEP, so that a hole of 4 KiB there is seen."""
 _PIPE_BYTES = 1 << 20
-_LOOK_UP_S = 0.05
+_LOOK_UP_S, _DRAINED_S = 0.05, 0.001
 
 
 class Counted(Protocol):
-    """``source`` is for libvips; ``given``: how many bytes of the file it took, and at most 4 KiB more.
+    """``source`` is for libvips; ``given``: bytes of the file it took, and at most 4 KiB more (STEP at its end).
 
     ``failure``: the file could not be read (a disk or a network that fails), which is no fault of the image.
     """
 
     source: pyvips.Source
-    failure: OSError | None
 
+    @property
+    def failure(self) -> OSError | None: ...
     @property
     def given(self) -> int: ...
     def close(self) -> None: ...
@@ -69,8 +72,20 @@ class PlainSource:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.given = size
-        self.failure: OSError | None = None
-        self.source = pyvips.Source.new_from_descriptor(file.fileno())
+        self._file = file.fileno()
+        self.source = pyvips.Source.new_from_descriptor(self._file)  # which it duplicates: they share one position
+
+    @property
+    def failure(self) -> OSError | None:
+        """Asked once libvips failed, which does not say of what: whether the file can be read where it stopped."""
+        at = os.lseek(self._file, 0, os.SEEK_CUR)
+        first = max(0, at - _PIPE_BYTES)
+        try:
+            while data := os.pread(self._file, min(_PIPE_BYTES, at + _PIPE_BYTES - first), first):
+                first += len(data)
+        except OSError as error:
+            return error
+        return None
 
     def close(self) -> None:
         """Nothing to be done: the file is the caller's."""
@@ -110,11 +125,12 @@ class PipedSource:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file.fileno()
+        self._stepped_from = os.lseek(self._file, 0, os.SEEK_END) - _STEPPED_BYTES
         self.failure: OSError | None = None
         os.lseek(self._file, 0, os.SEEK_SET)
         self._out, self._in = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._stopped = False
+        self._stopped = self._stepping = False
         self.source = pyvips.Source.new_from_descriptor(self._out)  # which it duplicates
         self._moving = threading.Thread(target=self._move, name="soilpipe-pipe", daemon=True)
         self._moving.start()
@@ -123,7 +139,7 @@ class PipedSource:
     def given(self) -> int:
         while True:
             moved = os.lseek(self._file, 0, os.SEEK_CUR)
-            (waiting,) = struct.unpack("i", fcntl.ioctl(self._out, termios.FIONREAD, b"\0\0\0\0"))
+            waiting = self._waiting()
             if moved == os.lseek(self._file, 0, os.SEEK_CUR):  # nothing moved between the two
                 return moved - waiting
 
@@ -139,7 +155,7 @@ class PipedSource:
                 if not select.select([], [self._in], [], _LOOK_UP_S)[1]:
                     continue
                 try:
-                    if not os.splice(self._file, self._in, _PIPE_BYTES, flags=os.SPLICE_F_NONBLOCK):
+                    if not self._move_some():
                         return
                 except BlockingIOError:  # less room than it looked
                     continue
@@ -149,3 +165,22 @@ class PipedSource:
             self.failure = error
         finally:
             os.close(self._in)
+
+    def _waiting(self) -> int:
+        """Bytes in the pipe."""
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._out, termios.FIONREAD, b"\0\0\0\0"))
+        return int(waiting)
+
+    def _move_some(self) -> int:
+        """How many bytes went into the pipe. Near the end of the file they are packets, read one at a time."""
+        at = os.lseek(self._file, 0, os.SEEK_CUR)
+        if at < self._stepped_from:
+            most = min(_PIPE_BYTES, self._stepped_from - at)
+            return os.splice(self._file, self._in, most, flags=os.SPLICE_F_NONBLOCK)
+        if not self._stepping:
+            # A read that begins before the first packet and ends in it would lose the packet's rest.
+            while self._waiting() and not self._stopped:
+                time.sleep(_DRAINED_S)
+            fcntl.fcntl(self._in, fcntl.F_SETFL, os.O_DIRECT)
+            self._stepping = True
+        return os.write(self._in, os.read(self._file, STEP))
