@@ -160,12 +160,25 @@ def with_dpi(data: bytes, suffix: str, dpi: float) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-@pytest.mark.parametrize(("dpi", "read_as"), [(1200, 1200), (72, None), (96, None), (100, None), (600, 600)])
+@pytest.mark.parametrize(
+    ("dpi", "read_as"),
+    [(1200, 1200), (72, None), (96, None), (100, None), (600, 600), (12_800, 12_800), (20_100, None), (65_535, None)],
+)
 def test_the_resolution_is_the_files_unless_it_is_a_programs_default(
     suffix: str, dpi: int, read_as: float | None, draw, encode, read
 ) -> None:
     _, reader = read(with_dpi(encode(draw(), suffix), suffix, dpi), suffix)
     assert reader.dpi == (None if read_as is None else pytest.approx(read_as, abs=0.05))
+
+
+@pytest.mark.parametrize(("suffix", "options"), [(".jpg", {}), (".png", {}), (".tif", {"rowsperstrip": 8})])
+def test_a_very_wide_image_is_held_to_the_memory_limit(suffix: str, options: dict, draw, encode, read) -> None:
+    """One band of it may be gigabytes, however few rows it has."""
+    data = encode(draw(40, 20_000), suffix, **options)
+    with pytest.raises(Refused, match=r"is 20000 pixels wide: the bands .* `max_memory`") as raised:
+        read(data, suffix, max_memory=9_000_000)
+    assert raised.value.code == "needs_memory"
+    assert read(data, suffix, max_memory=10_000_000)[0].shape == (40, 20_000, 3)
 
 
 def test_tiff_tells_resolution_and_time(draw, encode, read) -> None:

@@ -60,8 +60,15 @@ def open_reader(
                     f"The file is {one.name} but is called {suffix or 'without an extension'}.",
                     f"Rename it to end in {min(one.suffixes, key=len)}, or accept it as it is.",
                 )
+            limits = Limits(int(max_pixels), int(max_memory))
             with refusing_the_unforeseen(one.name):
-                return one.open(path, Limits(int(max_pixels), int(max_memory)))
+                reader = one.open(path, limits)
+            try:
+                limits.check_bands(one.name, reader.width, reader.height)
+            except Refused:
+                reader.__exit__(None, None, None)
+                raise
+            return reader
     if not start.strip(b"\0") or len(start) < 4:
         raise Refused("damaged", "The file begins with zeros, not with an image.", "Copy it again from the scanner.")
     known = ", ".join(one.name for one in FORMATS)

@@ -22,11 +22,16 @@ import numpy as np
 from soilpipe.errors import SoilpipeError
 
 _LOGGER = logging.getLogger(__name__)
+_BANDS_HELD, _BAND_ROWS = 4, 2048
+"""What ingest holds at a time: the band in hand and the next, and what is made of them; each as high as a shard."""
+
 LOWEST_DPI = 150.0
 """Below this a resolution in a file is a program's default (72, 96, 100, 25.4, 1), not a scanner's: it is unknown.
 
 At 150 dpi a springtail has 3 to 17 px; no soil scanner works coarser than that.
 """
+HIGHEST_DPI = 20_000.0
+"""Above this a resolution is a damaged or careless header, so it is unknown: the finest flat-beds work at 12,800."""
 
 
 class Refused(SoilpipeError):  # noqa: N818 - it is the outcome, not an error of ours
@@ -110,6 +115,17 @@ class Limits:
                 "If it really is a scan of that size, raise `max_pixels` in the project file and retry it.",
             )
 
+    def check_bands(self, format_name: str, width: int, height: int) -> None:
+        """Refuse an image so wide that its bands alone would need more memory than the project allows."""
+        need = _BANDS_HELD * min(_BAND_ROWS, height) * width * 3
+        if need > self.max_memory:
+            raise Refused(
+                "needs_memory",
+                f"The {format_name} file is {width} pixels wide: the bands in which it is taken in need about "
+                f"{need / 1e9:.1f} GB; the project allows {self.max_memory / 1e9:.1f} GB.",
+                "If it really is a scan of that size, raise `max_memory` in the project file and retry it.",
+            )
+
     def check_memory(self, format_name: str, need: int, why: str) -> None:
         """Refuse what would need more memory than the project allows."""
         if need > self.max_memory:
@@ -152,7 +168,7 @@ class Reader(Protocol):
 
 def plausible_dpi(x: float, y: float) -> float | None:
     """The resolution in dots per inch if it can be a scanner's and is the same both ways, else None."""
-    if not (LOWEST_DPI <= x < 1e5 and LOWEST_DPI <= y < 1e5) or abs(x - y) > 0.01 * x:
+    if not (min(x, y) >= LOWEST_DPI and max(x, y) <= HIGHEST_DPI) or abs(x - y) > 0.01 * x:
         return None
     return float(round(x, 2))
 

@@ -265,7 +265,7 @@ def _packets(
 ) -> Iterator[tuple[int, _Precinct]]:
     """(layer, precinct) of every packet of a tile in the order of the file. There cannot be more than ``most``."""
     first = codings[0]
-    places = []
+    places: list[tuple[tuple[int, ...], _Precinct]] = []
     for component, coding in enumerate(codings):
         for resolution in range(len(coding.precincts)):
             for number, (y, x, place) in enumerate(_precincts(area, coding, resolution)):
