@@ -141,6 +141,7 @@ def _write_project(folder: Path) -> Path:
         "store: ./store\n"
         "timezone: UTC\n"
         'slots: ["00:00", "06:00", "12:00", "18:00"]\n'
+        "settle: 0s\n"
         f"dpi: {DPI:g}\n"
         f"window_cm2: {window}\n"
         f"from: {FIRST:%Y-%m-%d}\n"

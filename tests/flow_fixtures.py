@@ -23,6 +23,7 @@ project: tiny
 store: ./store
 timezone: UTC
 detector: change
+settle: 0s
 dpi: 1200
 window_cm2: 5
 from: 2026-03-06
@@ -62,7 +63,7 @@ class TinyProject:
         return self.file.parent / "inbox" / scanner_id
 
     def put(self, name: str, data: bytes, scanner_id: str = "A") -> Path:
-        """A file that came long ago, so that it counts as whole."""
+        """A file whose time is of long ago."""
         path = self.inbox(scanner_id) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

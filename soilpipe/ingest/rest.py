@@ -45,10 +45,17 @@ class Rest:
             if marker is None:
                 return False
             # A marker is of the file that it came after. One left from an earlier file of this name says nothing.
-            if name not in self._index.files or marker.modified >= entry.modified:
+            if name not in self._index.files or written(marker) >= written(entry):
                 return True
         listed_for = (self._now - self.sighting(name, entry).first_seen).total_seconds()
-        return max(self._now.timestamp() - entry.modified, listed_for) >= self._settle_s
+        return max(self._now.timestamp() - written(entry), listed_for) >= self._settle_s
+
+
+def written(entry: Entry) -> float:
+    """When a file was last written to, epoch seconds. On a disk not before its name, owner or rights last changed:
+    programs that copy give a file the time of the one it is a copy of, some before its last byte, and this one nobody
+    can set. That a file was only given other rights, or another name, costs it another wait."""
+    return max(entry.modified, entry.changed)
 
 
 def overdue(scanner: Scanner, name: str, seen: Sighting, now: datetime) -> Overdue | None:
