@@ -120,6 +120,7 @@ def train(arguments: argparse.Namespace) -> None:
         scale=arguments.scale,
         device=arguments.device,
         warm_start=arguments.warm_start,
+        licence="Apache-2.0",  # as the package that it comes with; it has seen simulated ground alone
         workers=arguments.workers,
         progress=told,
     )  # fmt: skip

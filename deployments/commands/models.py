@@ -59,7 +59,7 @@ def list_(project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_js
 def show(
     version: Version, project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_json: AsJson = False
 ) -> None:
-    """A version's card: what it finds, what it was trained on, what it is not good for."""
+    """A version's card: what it finds, what it was trained on, under which licence, what it is not good for."""
     _, store = opened(project)
     from soilpipe.models import show as show_model
     from soilpipe.refresh.state import curves_of
@@ -69,7 +69,8 @@ def show(
     if as_json:
         print_json({**plain(model), "curves": curves})
         return
-    rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in model.card.items()]
+    card = model.card if role != "detector" else {"licence": "not stated", **model.card}
+    rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in card.items()]
     if curves:
         rows.append(("curves", curves))
     rows += _limits(model.evaluation) if role == "detector" else _judged(store, role, model.version)

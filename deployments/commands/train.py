@@ -5,15 +5,46 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, begin_utc, moment, opened
 from deployments.commands.shown import print_json
+from deployments.commands.train_options import (
+    PATIENCE,
+    SCENES,
+    Backbone,
+    Device,
+    Dpi,
+    Family,
+    FamilyOption,
+    From,
+    Images,
+    Labels,
+    LeastExamples,
+    Licence,
+    Name,
+    NoDifference,
+    OnlyScanners,
+    Patience,
+    Precision,
+    PrecisionOption,
+    Resume,
+    Scale,
+    Scenes,
+    Seed,
+    Simulated,
+    SingleClass,
+    Size,
+    SizeOption,
+    Steps,
+    Validate,
+    ValidateFrom,
+    ValidateUntil,
+)
 
 if TYPE_CHECKING:
     from soilpipe.config import Project
@@ -22,93 +53,6 @@ if TYPE_CHECKING:
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
 
 LOOKS = 20  # at the validation images in a whole training
-SCENES = 0.3  # of the crops
-PATIENCE = 10  # looks: only the half of a training in which nothing improved is given up
-
-
-class Size(StrEnum):
-    """Of the centre-point network."""
-
-    SMALL = "small"
-    MEDIUM = "medium"
-    RESNET18 = "resnet18"
-    RESNET50 = "resnet50"
-
-
-class Family(StrEnum):
-    """Of torchvision."""
-
-    FASTER_RCNN = "fasterrcnn_resnet50_fpn_v2"
-    FCOS = "fcos_resnet50_fpn"
-
-
-class Precision(StrEnum):
-    """In which a detector computes."""
-
-    FLOAT32 = "float32"
-    BF16 = "bf16"
-
-
-Labels = Annotated[
-    Path | None, typer.Option(metavar="COCO.json", help="Labels, COCO JSON; the project's own if left out.")
-]
-Images = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The folder of their images; that of the labels if left out.")
-]
-Name = Annotated[str | None, typer.Option(metavar="NAME", help="What to call it; the labels' name if left out.")]
-SingleClass = Annotated[bool, typer.Option("--single-class", help="Learn animals, not their taxa.")]
-LeastExamples = Annotated[
-    int | None,
-    typer.Option(min=1, help="Animals from which a taxon is learned; fewer count as what is above it. 20 if left out."),
-]
-Scale = Annotated[float | None, typer.Option(metavar="F", help="Work at this part of the images' resolution.")]
-Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
-NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
-OnlyScanners = Annotated[
-    list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
-]
-Validate = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--validate",
-        metavar="SCANNER",
-        help="Kept for the threshold; the last tenth if left out. `none`: train on all, and the threshold is 0.3.",
-    ),
-]
-ValidateFrom = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Keep this block of time for the threshold: from this date on.")
-]
-ValidateUntil = Annotated[str | None, typer.Option(metavar="DATE", help="Up to this date, which is left out.")]
-Simulated = Annotated[
-    list[Path] | None,
-    typer.Option("--mix-simulated", metavar="DIR", help="Simulated seasons to train on as well; repeatable."),
-]
-Scenes = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Share of crops that are artificial: animals pasted onto other ground.")
-]
-SizeOption = Annotated[Size | None, typer.Option(help="Of the network; medium, or that of what it begins from.")]
-FamilyOption = Annotated[Family | None, typer.Option(help="A detector of torchvision's instead: to compare.")]
-Backbone = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="The folder of an encoder of that --size; or a file with weights for a ResNet."),
-]
-From = Annotated[
-    str | None,
-    typer.Option(
-        "--from", metavar="VERSION", help="Begin from its weights; the champion's if left out. `none`: fresh."
-    ),
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option(help="In which it detects, everywhere: bf16 is twice as fast on CPUs with AMX, slower on others."),
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; 2500 if left out.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same weights, on a CPU.")]
-Patience = Annotated[
-    int, typer.Option(min=0, help="Looks without a better one (of 20) after which it stops; 0: never.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training of this name that was interrupted.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
 
 
 @train.command("detector")
@@ -133,6 +77,7 @@ def train_detector(
     backbone: Backbone = None,
     begin_from: From = None,
     precision: PrecisionOption = None,
+    licence: Licence = None,
     steps: Steps = None,
     seed: Seed = 0,
     patience: Patience = PATIENCE,
@@ -198,6 +143,7 @@ def train_detector(
             backbone=backbone,
             warm_start=start.warm_start,
             precision=precision,
+            licence=licence,
             device=device,
             workers=None,
             work=work,

@@ -6,6 +6,7 @@ nobody has looked at, which then only serves as a reference. A window of a scan 
 px of the scan, since only windows of one place are compared; one that was drawn at random `inclusion_probability`, the
 chance that it had. An annotation may carry `scans_present`: in how many
 scans before this one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated.
+Of COCO's `licenses` those are taken that images name (`license`), else all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from soilpipe.detect.label_values import (
     id_of,
     image_facts,
     is_text,
+    licence_of,
     scans_present_of,
     shown,
 )
@@ -83,6 +85,7 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
         for key, entry in entries.items()
         if (image := _image(entry, folder, by_image[key], category_index, problems, simulated)) is not None
     ]
+    licence = _licence(data, problems)
     notes: list[str] = []
     if not simulated:  # a simulation knows how many animals there are
         found = [_without_doubles(image, categories, problems, notes) for image in found]
@@ -90,7 +93,7 @@ def read_labels(labels: Path | str, images: Path | str) -> LabelSet:
         listed = "; ".join(problems[:10])
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise LabelError(f"{labels.name}: {listed}{more}. Mend these entries in the file, or take them out")
-    return LabelSet(labels.name, categories, tuple(found), simulated, tuple(notes))
+    return LabelSet(labels.name, categories, tuple(found), simulated, tuple(notes), licence)
 
 
 def _load(labels: Path) -> dict[str, Any]:
@@ -122,6 +125,14 @@ def _simulated(info: Any, labels: Path) -> bool:
             f"{labels}: info {shown(info)} must be an object, and what it says of `simulated` true or false"
         )
     return told
+
+
+def _licence(data: Mapping[str, Any], problems: list[str]) -> str | None:
+    try:
+        return licence_of(data)
+    except LabelValueError as error:
+        problems.append(str(error))
+        return None
 
 
 def _categories(entries: list[Any], problems: list[str]) -> tuple[tuple[str, ...], dict[Id, int]]:

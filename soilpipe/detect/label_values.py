@@ -100,6 +100,28 @@ def scans_present_of(annotation: Mapping[str, Any]) -> int:
     return int(value)
 
 
+def licence_of(data: Mapping[str, Any]) -> str | None:
+    """Of a whole file: the names of the licences that its images have, else of all it lists, else what `info` says;
+    None where it says nothing. A licence is a text, or an object with its `name`, or a `url` at least."""
+    listed = data.get("licenses")
+    if listed is not None and not isinstance(listed, list):
+        raise LabelValueError(f"licenses {shown(listed)} is not a list")
+    images = [id_of(entry.get("license")) for entry in data["images"]]
+    named = {number for number in images if number is not None}
+    of_images = [one for one in listed or () if isinstance(one, Mapping) and id_of(one.get("id")) in named]
+    names = [_licence(one) for one in of_images or listed or ()]
+    if not any(names) and isinstance(data.get("info"), Mapping):
+        names = [_licence(data["info"].get("license"))]
+    return "; ".join(dict.fromkeys(name for name in names if name)) or None
+
+
+def _licence(told: Any) -> str:
+    texts = [told.get("name"), told.get("url")] if isinstance(told, Mapping) else [told]
+    if not all(text is None or text == "" or is_text(text) for text in texts):
+        raise LabelValueError(f"the licence {shown(told)} has no name that is a text")
+    return next((" ".join(text.split()) for text in texts if text), "")
+
+
 def image_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What an image entry says of its image, but for its file: as the fields of `LabelledImage` are."""
     width, height = entry.get("width"), entry.get("height")

@@ -69,6 +69,7 @@ class LabelSet:
     """All images of one label file, in its order; `source` is the file's name.
 
     simulated  every image is; `notes`: what was mended or passed over in reading, in words.
+    licence    of the images, as the file tells it, in words; None: it does not
     """
 
     source: str
@@ -76,6 +77,7 @@ class LabelSet:
     images: tuple[LabelledImage, ...]
     simulated: bool
     notes: tuple[str, ...] = ()
+    licence: str | None = None
 
     @property
     def labelled(self) -> tuple[LabelledImage, ...]:

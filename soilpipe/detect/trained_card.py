@@ -21,6 +21,7 @@ from soilpipe.detect.validation import ENOUGH, Judged
 
 DEFAULT_THRESHOLD = 0.3  # where no validation image says better
 MOST_NAMES = 1000
+NO_LICENCE = "not stated"
 
 
 def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str]) -> dict[str, Any]:
@@ -53,6 +54,13 @@ def share_of_crops(crops: Mapping[str, int]) -> dict[str, float]:
     of = max(1, sum(crops.values()))
     kinds = {"artificial": ARTIFICIAL, "real": REAL, "simulated": SIMULATED}
     return {name: round(crops[kind] / of, 4) for name, kind in kinds.items()}
+
+
+def licence_told(labels: LabelSet, licence: str | None) -> str:
+    """The licence as the user gives it, else that of the images as the label file tells it."""
+    if licence is not None and licence.strip():
+        return licence.strip()
+    return NO_LICENCE if labels.licence is None else f"{labels.licence} (of the images, by {labels.source})"
 
 
 def in_words(

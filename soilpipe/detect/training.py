@@ -35,7 +35,14 @@ from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.split import Split, split_labels
 from soilpipe.detect.starting import Start, make_learner
-from soilpipe.detect.trained_card import DEFAULT_THRESHOLD, device_name, in_words, share_of_crops, trained_on
+from soilpipe.detect.trained_card import (
+    DEFAULT_THRESHOLD,
+    device_name,
+    in_words,
+    licence_told,
+    share_of_crops,
+    trained_on,
+)
 from soilpipe.detect.validation import Judge, for_looks, judge, look
 from soilpipe.detect.weights import detector_of, read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
@@ -88,6 +95,7 @@ def train_detector(
     backbone: Path | str | None = None,
     warm_start: Path | str | None = None,
     precision: str | None = None,
+    licence: str | None = None,
     workers: int | None = 1,
     work: Path | str | None = None,
     resume: bool = False,
@@ -106,6 +114,7 @@ def train_detector(
     recipe wants any (`scenes`); None: images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
     `precision`: float32 or bf16, in which it detects everywhere (`predict.CentrePointDetector`); None: as that one.
+    `licence`: for the card, in words; None: that of the images by the label file, where it tells one.
     `workers`: processes that prepare the samples; they are spawned, so a script that asks for several needs a main
     guard; None: as many as there are cores, where that pays. `work`: a folder where the training is kept every minute
     until it is done; `resume`: go on from there.
@@ -201,7 +210,7 @@ def train_detector(
         card["scenes"] = None if scenes is None else scenes.told()
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
-        card |= {"labels_taken": where_told or "all", "label_notes": notes}
+        card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
         judged = judge(_detect(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def test_a_trained_detector_keeps_its_card_and_its_curves_where_models_show_tell
     assert model["version"] == version
     assert model["card"]["taxa"] == ["Acari"]
     assert Path(model["curves"]).read_bytes().startswith(b"\x89PNG")
+    for version in ("mine", "shipped"):
+        shown = cli.invoke(app, ["models", "show", version, "--project", str(project.file)])
+        assert re.search(r"licence\W+\w", shown.stdout), shown.stdout
 
 
 def test_a_trained_detector_can_be_judged_and_promoted_and_taken_back(

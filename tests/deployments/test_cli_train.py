@@ -66,7 +66,8 @@ FRESH = ("--from", "none", "--steps", "2", "--scenes", "0")
 def test_the_folder_of_the_labels_is_that_of_the_images_and_the_last_scanner_validates(
     project: TinyProject, labels: Path
 ) -> None:
-    card = train(project, labels, *FRESH)["card"]
+    card = train(project, labels, *FRESH, "--licence", "CC0-1.0")["card"]
+    assert card["licence"] == "CC0-1.0"
     assert card["name"] == "mites" and card["figures"]["split"] == "the last scanners in order of id: B"
     assert card["trained_on"]["image_names"] == ["0.jpg", "1.jpg", "2.jpg"]
     assert card["kept"].startswith("the best of 2 looks at the validation images")

@@ -143,6 +143,42 @@ def test_an_info_that_cannot_be_meant_is_refused(labelled: Labelled, info: Any) 
         read(labelled(change=lambda data: data.update(info=info)))
 
 
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ({}, None),
+        ({"licenses": []}, None),
+        ({"licenses": None, "info": {"license": "CC BY 4.0"}}, "CC BY 4.0"),
+        ({"licenses": [{"id": 0, "name": "", "url": ""}], "info": {"license": {"name": "CC0"}}}, "CC0"),
+        ({"licenses": [{"id": 1, "name": "CC BY\n4.0"}, {"id": 2, "url": "https://example.org/own"}]},
+         "CC BY 4.0; https://example.org/own"),
+        ({"licenses": [{"id": 1, "name": "CC0"}, {"id": 7, "name": "CC BY 4.0"}]}, "CC BY 4.0"),
+        ({"licenses": ["CC0", "CC0"]}, "CC0"),
+    ],
+)  # fmt: skip
+def test_the_licence_of_the_images_is_that_which_the_file_tells(
+    labelled: Labelled, said: dict[str, Any], licence: str | None
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data.update(said)
+        data["images"][0]["license"] = 7
+
+    assert read(labelled(change=change)).licence == licence
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"licenses": "CC0"}, "licenses 'CC0' is not a list"),
+        ({"licenses": [{"name": 7}]}, "the licence {'name': 7} has no name that is a text"),
+        ({"info": {"license": 7}}, "the licence 7 has no name that is a text"),
+    ],
+)
+def test_a_licence_that_cannot_be_meant_is_refused(labelled: Labelled, said: dict[str, Any], told: str) -> None:
+    with pytest.raises(LabelError, match=rf"labels\.json: {told}.* Mend these entries"):
+        read(labelled(change=lambda data: data.update(said)))
+
+
 def test_ids_as_texts_and_as_tables_write_them_are_ids(labelled: Labelled) -> None:
     def change(data: dict[str, Any]) -> None:
         data["categories"][0]["id"] = "mite"

@@ -43,8 +43,9 @@ def file(labelled: Labelled) -> Path:
     """Labels with everything that an entry may say."""
 
     def change(data: dict[str, Any]) -> None:
+        data.update(licenses=[{"id": 1, "name": "CC0", "url": ""}], info={"simulated": False, "license": "CC0"})
         for number, entry in enumerate(data["images"]):
-            entry.update(dpi=1200, origin=[0, 0], labelled=number > 0, inclusion_probability=0.5)
+            entry.update(license=1, dpi=1200, origin=[0, 0], labelled=number > 0, inclusion_probability=0.5)
         ring, compressed = [10, 20, 30, 20, 30, 44], {"size": [50, 64], "counts": "fo09Y100000Rn1"}
         runs = {"size": [50, 64], "counts": [700, 9, 2491]}
         for one, mask in zip(data["annotations"], ([ring], runs, compressed), strict=True):

@@ -34,3 +34,4 @@ def test_two_phases_make_a_detector_that_loads(tmp_path: Path) -> None:
     assert info.validation == "simulated" and set(info.taxa) <= {"Collembola", "Acari", "Diplura", "Protura",
         "Formicidae", "Coleoptera", "Diptera", "Symphyla", "Pauropoda", "Diplopoda", "Chilopoda", "Isopoda",
         "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda", "Gastropoda"}  # fmt: skip
+    assert json.loads((tmp_path / "out" / "card.json").read_text())["licence"] == "Apache-2.0"

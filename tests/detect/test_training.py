@@ -64,6 +64,13 @@ def test_the_card_tells_what_a_person_must_know_and_no_paths(labelled: Labelled)
     assert card["parameters"] > 8e5
 
 
+def test_the_licence_is_as_it_is_given_or_as_the_label_file_tells_it(labelled: Labelled) -> None:
+    assert train(labelled(images=1))["licence"] == "not stated"
+    path = labelled(images=1, change=lambda data: data.update(licenses=[{"id": 1, "name": "CC BY 4.0"}]))
+    assert train(path)["licence"] == "CC BY 4.0 (of the images, by labels.json)"
+    assert train(path, licence="CC0-1.0")["licence"] == "CC0-1.0"
+
+
 def test_real_labels_validate_nothing_by_themselves(labelled: Labelled) -> None:
     assert train(labelled(images=2))["validation"] == "none"
 
