@@ -26,11 +26,14 @@ from typing import Any
 
 import ingest_files
 
+from soilpipe.config import Project
+
 WORK = Path(__file__).with_name("ingest_work.py")
 TARGET_FORMATS = ("jpeg", "png", "tiff", "tiff deflate")
 TIME_TARGET, DASK_TARGET, MEMORY_TARGET_MB, GROWTH_TARGET = 1.25, 1.15, 1200.0, 2.2
 WHOLE = ("jpeg progressive", "jp2")
 """Formats that must be decoded whole: the memory target is the project's limit instead."""
+LIMIT_MB = Project.model_fields["max_memory"].default / 1e6
 
 
 def measured(work: str, file: Path, scratch: Path, dpi: int, more: list[str]) -> dict[str, Any]:
@@ -127,7 +130,21 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
             judge(f"{name}, memory at 2400 over 1200 dpi", growth, GROWTH_TARGET)
         if "dask_ratio" in row:
             judge(f"{name} at {dpi} dpi, two Dask workers over threads", row["dask_ratio"], DASK_TARGET)
+    for row in rows:
+        if row["format"] in WHOLE:
+            told.append(whole_verdict(row))
     return told
+
+
+def whole_verdict(row: dict[str, Any]) -> str:
+    """What must be decoded whole stays within the project's limit, or is refused for that reason."""
+    what, failed = f"{row['format']} at {row['dpi']} dpi", row["ingest"].get("failed")
+    if failed is not None:
+        refused = "refused with needs_memory, met" if "(needs_memory)" in failed else f"FAILED: {failed}"
+        return f"{what}, memory over the project's limit: {refused}"
+    peak = row["ingest"]["peak_mb"]
+    met = "met" if peak <= LIMIT_MB else f"MISSED by {peak / LIMIT_MB - 1:.0%}"
+    return f"{what}, memory: {peak:.0f} MB of the project's limit of {LIMIT_MB:.0f} MB, {met}"
 
 
 def main() -> None:

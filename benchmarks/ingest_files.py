@@ -7,6 +7,7 @@ lighter or darker, so that it compresses as a scan does and no codec finds the s
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -62,28 +63,57 @@ def _row(number: int, width: int) -> np.ndarray:
 
 
 _STRIP_CODECS: dict[str, Callable[[np.ndarray], bytes]] = {
-    "zlib": lambda strip: imagecodecs.zlib_encode(strip, level=6),
-    "lzw": imagecodecs.lzw_encode,
-    "zstd": lambda strip: imagecodecs.zstd_encode(strip, level=3),
+    "zlib": lambda strip: imagecodecs.zlib_encode(imagecodecs.delta_encode(strip, axis=1), level=6),
+    "lzw": lambda strip: imagecodecs.lzw_encode(imagecodecs.delta_encode(strip, axis=1)),
+    "zstd": lambda strip: imagecodecs.zstd_encode(imagecodecs.delta_encode(strip, axis=1), level=3),
+    "jpeg": lambda strip: imagecodecs.jpeg8_encode(strip, level=90),
 }
+"""Differences along the row first where that is the habit of scanners' software."""
 
 
-def _tiff(path: Path, dpi: int, compression: str | None = None) -> None:
-    """Strips of STRIP rows; compressed ones as differences along the row, as scanners' software does."""
+def _deepened(band: np.ndarray) -> np.ndarray:
+    """uint16 of which the lower eight bits are not those of the upper, as a scanner's are not."""
+    return band.astype(np.uint16) << 8 | band[:, ::-1]
+
+
+def _tiff(path: Path, dpi: int, compression: str | None = None, *, deep: bool = False, big: bool = False) -> None:
+    """Strips of STRIP rows."""
     height, width = A4[dpi]
 
     def strips() -> Iterator[np.ndarray | bytes]:
         for band in bands(height, width, STRIP):
-            yield _STRIP_CODECS[compression](imagecodecs.delta_encode(band, axis=1)) if compression else band
+            samples = _deepened(band) if deep else band
+            yield _STRIP_CODECS[compression](samples) if compression else samples
 
-    options = {"compression": compression, "predictor": True} if compression else {}
-    with tifffile.TiffWriter(path) as file:
+    _write_strips(path, dpi, strips(), STRIP, compression, np.uint16 if deep else np.uint8, big)
+
+
+def _one_strip(path: Path, dpi: int) -> None:
+    """All rows in one strip of deflate, packed as a stream; its coded bytes are held in memory."""
+    height, width = A4[dpi]
+    packer = zlib.compressobj(6)
+    coded = [packer.compress(imagecodecs.delta_encode(band, axis=1)) for band in bands(height, width, STRIP)]
+    _write_strips(path, dpi, iter([b"".join([*coded, packer.flush()])]), height, "zlib", np.uint8, big=False)
+
+
+def _write_strips(
+    path: Path,
+    dpi: int,
+    strips: Iterator[np.ndarray | bytes],
+    rows: int,
+    compression: str | None,
+    dtype: type,
+    big: bool,
+) -> None:
+    height, width = A4[dpi]
+    options = {"compression": compression, "predictor": compression != "jpeg"} if compression else {}
+    with tifffile.TiffWriter(path, bigtiff=big) as file:
         file.write(
-            strips(),
+            strips,
             shape=(height, width, 3),
-            dtype=np.uint8,
-            photometric="rgb",
-            rowsperstrip=STRIP,
+            dtype=dtype,
+            photometric="ycbcr" if compression == "jpeg" else "rgb",
+            rowsperstrip=rows,
             resolution=(dpi, dpi),
             resolutionunit="INCH",
             metadata=None,
@@ -158,6 +188,10 @@ FORMATS: dict[str, tuple[str, Callable[[Path, int], None]]] = {
     "tiff deflate": (".tif", lambda path, dpi: _tiff(path, dpi, "zlib")),
     "tiff lzw": (".tif", lambda path, dpi: _tiff(path, dpi, "lzw")),
     "tiff zstd": (".tif", lambda path, dpi: _tiff(path, dpi, "zstd")),
+    "tiff jpeg": (".tif", lambda path, dpi: _tiff(path, dpi, "jpeg")),
+    "tiff 16 bit": (".tif", lambda path, dpi: _tiff(path, dpi, deep=True)),
+    "tiff big": (".tif", lambda path, dpi: _tiff(path, dpi, big=True)),
+    "tiff one strip": (".tif", _one_strip),
     "tiff tiled": (".tif", _tiled_tiff),
     "jpeg progressive": (".jpg", lambda path, dpi: _jpeg(path, dpi, progressive=True)),
     "jp2": (".jp2", _jpeg2000),

@@ -27,6 +27,7 @@ import numpy as np
 
 from soilpipe.config import load_project
 from soilpipe.ingest.arrivals import find_arrivals
+from soilpipe.ingest.quarantine import list_quarantine
 from soilpipe.ingest.readers import open_reader
 from soilpipe.ingest.receipts import list_receipts
 from soilpipe.ingest.scan import ingest_file
@@ -103,7 +104,8 @@ def prepared_ingest(file: Path, dpi: int, folder: Path, originals: bool) -> Call
         (arrival,) = find_arrivals(project, scanner, store, now).ready
         outcome = ingest_file(project, scanner, store, arrival, now)
         if outcome.kind != "accepted":
-            raise SystemExit(f"{file.name}: {outcome.kind}: {outcome.reason}")
+            codes = ", ".join(refusal.code for refusal in list_quarantine(store, scanner.id))
+            raise SystemExit(f"{file.name}: {outcome.kind} ({codes}): {outcome.reason}")
         (receipt,) = list_receipts(store, scanner.id)
         pixels = sorted((one.path, one.sha256) for one in receipt.files if "/c/" in one.path)
         return hashlib.sha256(repr(pixels).encode()).hexdigest()
