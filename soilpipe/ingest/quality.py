@@ -6,7 +6,8 @@ et al. 2000); it holds the sensor's noise too, so compare it between scans of on
 fog and loss of focus lower it, exposure does not. ``level_mean``, ``level_median``: grey levels, 0 to 255, of the
 whole window. ``saturated_fraction``: share of pixels whose green is at the sensor's upper end. ``flat_bands``: runs of
 at least 16 rows that are one colour from side to side, half-open, px at full resolution: what a broken upload or a
-stuck scan head leaves. ``usable_fraction``: share of the window that the mask leaves (`window_mask`); ``masked``: the
+stuck scan head leaves. ``lost_blocks``: rows, likewise, with a run of black between bright rows (`lost_blocks`), the
+first MOST_LOST of them. ``usable_fraction``: share of the window that the mask leaves (`window_mask`); ``masked``: the
 share that each reason masks. ``mask_cell_px``: side of the mask's cells, px at full resolution.
 
 Receipts from before the mask lack the fields that have a default; those are then None.
@@ -20,16 +21,16 @@ import cv2
 import numpy as np
 
 from soilpipe.config import FrozenModel
+from soilpipe.ingest.lost_blocks import BLACK, lost_runs
 from soilpipe.ingest.window_mask import CELL, WORDS, Cells, mask_of, reduction, relative_detail
 
 FLAT_ROWS = 16
 SATURATED = 254
-BLACK = 8
-"""Grey levels up to which a cell of one colour is dark ground, not a fault."""
 STRIP, STRIPS = 64, 4
 """Sharpness is taken from one strip of 64 rows in four: a quarter of the time, and the same figure to a few percent."""
 _GRAIN = 4  # px of the reduced scan: what is finer is detail
 
+MOST_LOST = 20
 MANY_MASKED = 0.05
 MANY_SATURATED = 0.05
 LITTLE_DETAIL = 0.015
@@ -48,6 +49,12 @@ class Quality(FrozenModel):
     relative_detail: float | None = None
     masked: dict[str, float] | None = None
     mask_cell_px: int | None = None
+    lost_blocks: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def flat_rows(self) -> int:
+        """How many rows lie in `flat_bands`."""
+        return sum(last - first for first, last in self.flat_bands)
 
     def doubts(self) -> str | None:
         """What is wrong with the picture, in words; None when nothing is. It deletes nothing: counts stay."""
@@ -56,6 +63,10 @@ class Quality(FrozenModel):
             first, last = self.flat_bands[0]
             more = f" and {len(self.flat_bands) - 1} more" if len(self.flat_bands) > 1 else ""
             told.append(f"rows {first} to {last}{more} are one colour from side to side")
+        if self.lost_blocks:
+            first, last = self.lost_blocks[0]
+            more = f" and {len(self.lost_blocks) - 1} more places" if len(self.lost_blocks) > 1 else ""
+            told.append(f"black in rows {first} to {last}{more} ends where it began: a block of the file may be lost")
         if self.masked and sum(self.masked.values()) >= MANY_MASKED:
             parts = sorted(self.masked.items(), key=lambda item: -item[1])
             told.append("masked: " + ", ".join(f"{share:.1%} of the window {why}" for why, share in parts))
@@ -81,6 +92,7 @@ class QualityMeter:
         self._levels = np.zeros(256, np.int64)
         self._cells: list[Cells] = []
         self._flat: list[tuple[int, int]] = []
+        self._lost: list[tuple[int, int]] = []
 
     def watch(self, bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """The same bands, looked at. Bands must be multiples of ``cell_px`` rows but for the last."""
@@ -94,6 +106,7 @@ class QualityMeter:
         count, total, squares = self._laplacian
         variance = squares / count - (total / count) ** 2 if count else 0.0
         bands = tuple(run for run in _joined(self._flat) if run[1] - run[0] >= FLAT_ROWS)
+        lost = [one for one in self._lost if not any(one[0] < last and first < one[1] for first, last in bands)]
         cells = _stacked(self._cells)
         for first, last in bands:
             cells.flat[first // self.cell_px : max(first // self.cell_px + 1, round(last / self.cell_px))] = True
@@ -112,6 +125,7 @@ class QualityMeter:
             relative_detail=None if detail is None else round(detail, 4),
             masked={why: round(share, 4) for why, share in shares.items() if share > 0},
             mask_cell_px=self.cell_px,
+            lost_blocks=tuple(lost[:MOST_LOST]) or None,
         )
         return quality, mask
 
@@ -130,6 +144,8 @@ class QualityMeter:
         flat = _flat_rows(band, green)
         changes = np.flatnonzero(np.diff(np.concatenate(([0], flat.view(np.int8), [0]))))
         self._flat += [(self._rows + int(a), self._rows + int(b)) for a, b in changes.reshape(-1, 2)]
+        lost = [(first // self._width, -(-last // self._width)) for first, last in lost_runs(band)]
+        self._lost += [(self._rows + first, self._rows + last) for first, last in lost]
         self._rows += height
 
     def _measured(self, band: np.ndarray, green: np.ndarray) -> Cells:
