@@ -78,6 +78,16 @@ SLOTS = _schema(
     _field("usable_fraction", pa.float64(), "share of the window in which animals can be seen", "1"),
     _field("sharpness", pa.float64(), "sharpness of the scan; comparable within one scanner and dpi only", "1"),
     _field("reason", pa.string(), "why there is no count here, or why there are doubts; null when all is well"),
+    _field("level_mean", pa.float64(), "mean grey level of the window, 0 to 255: the exposure", "1"),
+    _field("saturated_fraction", pa.float64(), "share of the pixels at the sensor's upper end", "1"),
+    _field("flat_rows", pa.int32(), "rows that are one colour from side to side, of runs of 16 and more", "px"),
+    _field(
+        "relative_detail",
+        pa.float64(),
+        "fine detail (below 0.34 mm) relative to the level; fog and loss of focus lower it, exposure does not; null "
+        "where the window is too dark to tell, and when the scan's receipt is from before it",
+        "1",
+    ),
 )
 
 _BOX = tuple(

@@ -147,6 +147,10 @@ def slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Ma
                 "height_px": receipt.height_px,
                 "usable_fraction": quality.usable_fraction,
                 "sharpness": quality.sharpness,
+                "level_mean": quality.level_mean,
+                "saturated_fraction": quality.saturated_fraction,
+                "flat_rows": quality.flat_rows,
+                "relative_detail": quality.relative_detail,
                 "reason": _reasons(slot.reason or _why_not_counted(receipt, quality, truth, broken), quality.doubts()),
             }
         rows.append(row)

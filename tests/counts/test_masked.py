@@ -29,7 +29,10 @@ def mask_scan(season: Any, scan_id: str, mask: np.ndarray) -> None:
     quality = Quality(
         sharpness=10.0,
         usable_fraction=round(1 - share, 4),
-        flat_bands=(),
+        flat_bands=((100, 120), (300, 316)),
+        level_mean=31.5,
+        saturated_fraction=0.002,
+        relative_detail=0.25,
         masked={"veiled or out of focus": share} if share else {},
         mask_cell_px=64,
     )
@@ -72,7 +75,19 @@ def test_the_slot_says_in_words_what_was_flagged(masked_season: Any) -> None:
     first, second = table(masked_season, "slots")[:2]
     assert first["reason"] is None
     assert second["usable_fraction"] == 0.75
-    assert second["reason"] == "masked: 25.0% of the window veiled or out of focus"
+    assert second["reason"] == (
+        "rows 100 to 120 and 1 more are one colour from side to side; "
+        "masked: 25.0% of the window veiled or out of focus"
+    )
+
+
+def test_the_slot_has_the_figures_of_its_receipts_quality(masked_season: Any) -> None:
+    """Receipts from before they were measured have none."""
+    names = ("level_mean", "saturated_fraction", "flat_rows", "relative_detail")
+    first, second, third = ([row[name] for name in names] for row in table(masked_season, "slots")[:3])
+    assert first == [None, None, 0, None]
+    assert second == [31.5, 0.002, 36, 0.25]
+    assert third == [None] * 4, "no scan"
 
 
 def test_a_lost_mask_is_a_gap_with_its_reason_and_verify_finds_it(masked_season: Any) -> None:
