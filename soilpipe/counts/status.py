@@ -17,6 +17,7 @@ from soilpipe.counts.truth import Truth
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.arrivals import Arrival, find_arrivals
 from soilpipe.ingest.clock import NEVER_BEFORE, is_skipped, shown_utc
+from soilpipe.ingest.dpi import dpi_doubt
 from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.schemas import STATES
@@ -92,6 +93,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
     needs += _wrong_clock(scanner, table, doubts)
     needs += _skipped(scanner, truth)
     needs += _silent(scanner, table, now)
+    needs += _other_dpi(scanner, truth)
     last = max(truth.scans, key=lambda s: (s[1], s[0]), default=(None, None))
     return ScannerStatus(
         scanner_id=scanner.id,
@@ -162,6 +164,13 @@ def _skipped(scanner: Scanner, truth: Truth) -> Iterator[str]:
             "does not follow summer time, and its scans of every summer are taken for an hour too early; give it a "
             "`timezone` without one in the project file (winter time of central Europe: Etc/GMT-1)"
         )
+
+
+def _other_dpi(scanner: Scanner, truth: Truth) -> Iterator[str]:
+    """The newest scan has another resolution than the project file says. What was so before may have been changed."""
+    newest = max(truth.scans, key=lambda scan: (scan[1], scan[0]), default=None)
+    if newest and (doubt := dpi_doubt(scanner, truth.receipts[newest[0]].dpi)):
+        yield f"{newest[0]}, the newest scan: {doubt}"
 
 
 def _refused(scanner: Scanner, truth: Truth) -> Iterator[str]:

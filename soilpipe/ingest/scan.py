@@ -20,6 +20,7 @@ from soilpipe.ingest.checksums import check, confirmed_by, problems, told_checks
 from soilpipe.ingest.clock import shown_utc, to_utc
 from soilpipe.ingest.colours import colours_of
 from soilpipe.ingest.conflicts import AcceptedScans, Conflict, check_conflicts, check_twins, live_scans_at
+from soilpipe.ingest.dpi import dpi_doubt
 from soilpipe.ingest.index import remember
 from soilpipe.ingest.mask_files import write_mask
 from soilpipe.ingest.outcomes import Candidate, Kind, Outcome
@@ -244,7 +245,7 @@ def _take(
         files=tuple(sorted(files, key=lambda record: record.path)),
     )
     write_receipt(store, receipt)
-    doubts = "; ".join(doubt for doubt in (problems(candidate.told), colours.doubt) if doubt)
+    doubts = "; ".join(doubt for doubt in (problems(candidate.told), colours.doubt, dpi_doubt(scanner, dpi)) if doubt)
     return Outcome("accepted", candidate.name, scan_id, doubts or None, candidate.sha256)
 
 

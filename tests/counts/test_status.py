@@ -158,3 +158,11 @@ def test_a_device_that_does_not_follow_summer_time_is_told_and_its_two_scans_con
     assert [need for need in needs if "contradict" in need or "one time" in need] == []
     (told,) = (need for need in needs if "skips" in need)
     assert "20240331T023000" in told and "Etc/GMT-1" in told
+
+
+def test_a_newest_scan_of_another_resolution_than_the_project_files_needs_a_person(watched: Any) -> None:
+    watched.scan(START, dpi=300.0)
+    (need,) = status(watched, START).needs_person
+    assert "its dpi is 300, while the project file says 1200 for A20" in need
+    watched.scan(START + 6 * HOUR, dpi=1199.5)
+    assert status(watched, START + 6 * HOUR).needs_person == ()

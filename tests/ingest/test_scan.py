@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from soilpipe import layout
 from soilpipe.ingest import scan as scan_module
@@ -106,6 +108,19 @@ def test_a_broken_copy_of_a_good_scan_contradicts_nothing(bench, good: bytes) ->
     bench.deliver("A20_2024-03-06_06H00M00S.png", good[:-300])
     assert kinds(bench.run()) == ["refused"]
     assert open_quarantine(bench.store, bench.scanner) == []
+
+
+@pytest.mark.parametrize(("of_file", "told"), [(300, True), (1190, False), (None, False)])
+def test_a_resolution_other_than_the_project_files_is_a_doubt(
+    of_file: int | None, told: bool, make_bench, draw
+) -> None:
+    bench = make_bench(dpi=1200.0)
+    file = io.BytesIO()
+    Image.fromarray(draw()).save(file, "TIFF", **({"dpi": (of_file, of_file)} if of_file else {}))
+    bench.deliver("A20_2024-03-06_06H00M.tif", file.getvalue())
+    (outcome,) = bench.run()
+    assert outcome.kind == "accepted"
+    assert ("its dpi is 300, while the project file says 1200 for A20" in (outcome.reason or "")) == told
 
 
 def test_a_time_nobody_can_read_is_told(bench, good: bytes) -> None:
