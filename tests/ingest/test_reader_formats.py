@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,12 +94,23 @@ def test_tiff_equals_tifffile(layout: str, codec: str, bits: int, draw, read: Re
             assert np.array_equal(read(data, ".tif")[0], by_the_rule(whole))
 
 
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 7}, {"tile": (16, 32)}, {"tile": (16, 32), "compression": "lzw"}])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_white_is_zero(bits: int, draw, read: Read) -> None:
+def test_white_is_zero(bits: int, layout: dict, draw, read: Read) -> None:
     grey = np.ascontiguousarray(draw(50, 40)[:, :, 0])
     grey = deepened(grey) if bits == 16 else grey
-    pixels, _ = read(tiff(grey, photometric="miniswhite", rowsperstrip=7), ".tif")
+    pixels, _ = read(tiff(grey, photometric="miniswhite", **layout), ".tif")
     assert np.array_equal(pixels, by_the_rule(grey, white_is_zero=True))
+
+
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 16}, {"tile": (32, 48)}])
+def test_white_is_zero_in_jpeg(layout: dict, draw, read: Read) -> None:
+    grey = np.ascontiguousarray(draw(50, 40)[:, :, 0])
+    data = tiff(grey, photometric="miniswhite", compression="jpeg", compressionargs={"level": 95}, **layout)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.pages[0].photometric == 0
+        whole = file.asarray()
+    assert np.abs(read(data, ".tif")[0].astype(int) - by_the_rule(whole, white_is_zero=True)).max() <= 1
 
 
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr", "minisblack"])
@@ -174,6 +186,56 @@ def test_png_of_a_palette_or_of_single_bits(mode: str, draw, read: Read) -> None
     file = io.BytesIO()
     image.save(file, "PNG")
     assert np.array_equal(read(file.getvalue(), ".png")[0], np.asarray(image.convert("RGB")))
+
+
+def png(header: tuple[int, ...], rows: bytes, **chunks: bytes) -> bytes:
+    """By hand: width, height, depth and colour type, rows with their filters, and chunks before them."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    between = b"".join(chunk(kind.encode(), body) for kind, body in chunks.items())
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + between + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("clear", [False, True], ids=["opaque", "one value clear"])
+def test_png_of_few_bits_of_grey(depth: int, clear: bool, read: Read) -> None:
+    """Spread over 0 to 255, so that white is white; what a tRNS chunk makes transparent keeps its grey."""
+    width, height, most = 61, 40, 2**depth - 1
+    grey = np.random.default_rng(4).integers(0, most + 1, (height, width), np.uint8)
+    bits = (grey[:, :, None] >> np.arange(depth)[::-1]) & 1
+    rows = b"".join(b"\0" + np.packbits(row.reshape(-1)).tobytes() for row in bits.astype(np.uint8))
+    data = png((width, height, depth, 0), rows, **({"tRNS": struct.pack(">H", 1)} if clear else {}))
+    assert np.array_equal(read(data, ".png")[0], by_the_rule(grey * np.uint8(255 // most)))
+
+
+def test_png_with_one_colour_clear_keeps_its_pixels(draw, read: Read) -> None:
+    image = draw(40, 61)
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    clear = struct.pack(">HHH", *image[7, 9].tolist())
+    assert np.array_equal(read(png((61, 40, 8, 2), rows, tRNS=clear), ".png")[0], image)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_png_of_a_palette_with_clear_colours(interlaced: bool, draw, read: Read) -> None:
+    image = np.dstack([draw(101, 75) // 64 * 64, np.full((101, 75), 255, np.uint8)])
+    image[:30, :, 3] = 0
+    drawn = pyvips.Image.new_from_array(image, interpretation="srgb")
+    data = drawn.pngsave_buffer(palette=True, interlace=interlaced, dither=0, Q=100)
+    assert (data[25], data[28]) == (3, interlaced)
+    assert b"tRNS" in data
+    whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    assert np.array_equal(read(data, ".png")[0], by_the_rule(whole))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_png_of_eight_bits_interlaced(grey: bool, draw, read: Read) -> None:
+    image = np.ascontiguousarray(draw(101, 75)[:, :, 0]) if grey else draw(101, 75)
+    data = pyvips.Image.new_from_array(image, interpretation="b-w" if grey else "srgb").pngsave_buffer(interlace=True)
+    assert data[24:26] + data[28:29] == bytes([8, 0 if grey else 2, 1])
+    assert np.array_equal(read(data, ".png")[0], by_the_rule(image))
 
 
 JPEG2000S = {
@@ -298,6 +360,11 @@ def test_jpegs_and_jpeg2000s_that_are_not_read_say_why(draw, read: Read) -> None
             read(wrong, ".jpg")
     with pytest.raises(Refused, match="signed"):
         read(pil(image, "JPEG2000", signed=True), ".jp2")
+    halved = bytearray(pil(image, "JPEG2000", no_jp2=True))
+    halved[4 + 38 + 3 + 1 : 4 + 38 + 3 + 3] = b"\2\2"  # every other sample of the second component, both ways
+    with pytest.raises(Refused, match="components of different") as raised:
+        read(bytes(halved), ".j2k")
+    assert raised.value.code == "unsupported"
     jp2 = pil(image, "JPEG2000")
     header = jp2.index(b"jp2h")
     (length,) = struct.unpack(">I", jp2[header - 4 : header])
