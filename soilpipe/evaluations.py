@@ -4,10 +4,10 @@ A version's card never changes, so what is learned about it later stands here. E
 which detections were right and which animals were found, so that two versions can be compared on equal draws of the
 same images long after.
 
-`validation` becomes `local` by an evaluation on a random sample of the project's scans, 30 tiles or more, of a version
-used as runs use it: with its own threshold, and its difference. That holds from the evaluation on: detections made
-before belong to an analysis that says what was known then, and stay as they are; those made after it belong to an
-analysis of their own, which says `local`.
+`validation` becomes `local` by an evaluation on a random sample of the project's scans, 30 tiles or more that the
+version is not familiar with (`detect.ancestry`), used as runs use it: with its own threshold, and its difference. That
+holds from the evaluation on: detections made before belong to an analysis that says what was known then, and stay as
+they are; those made after it belong to an analysis of their own, which says `local`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from soilpipe.analyses import ALGORITHM_VERSION
 from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.detect.base import Validation
+from soilpipe.detect.split import NEIGHBOURING
 from soilpipe.errors import SoilpipeError
 from soilpipe.store import Store
 
 EVALUATIONS = "evaluations"
 ENOUGH_TILES = 30
+NEIGHBOURING_HOURS = round(NEIGHBOURING.total_seconds() / 3600)
 Sample = Literal["hold-out", "random", "file"]
-"""Of whose images: the random tiles of the project's hold-out; all its random tiles; or a label file that was given."""
+"""Of whose images: the random tiles of the project's hold-out; all its random tiles; or a label file that was given. Of
+the project's own those are left out that the version is familiar with, unless that is all of them."""
 
 
 class EvaluationError(SoilpipeError):
@@ -73,12 +76,49 @@ class KeptMatches(FrozenModel):
     labels_found: str
 
 
+class Sampled(FrozenModel):
+    """How the tiles of an evaluation were taken from the project's random tiles that somebody has looked at.
+
+    tiles: of the sample; left_out: of them, those that the version is familiar with. hold_out: random tiles of the
+    hold-out, whatever the sample; hold_out_fit: of them, those that it is not familiar with. unfamiliar_from: of the
+    scanners that it was trained on, later scans are no neighbours of what it saw; None where it saw none of them.
+    sha256: of the whole sample with its labels, so that two versions can be known to be judged on the same, also where
+    they are familiar with different tiles of it.
+    """
+
+    tiles: int
+    left_out: int
+    hold_out: int
+    hold_out_fit: int
+    unfamiliar_from: UtcTime | None
+    sha256: str
+
+    def missing_in_words(self) -> str:
+        """What the hold-out lacks to decide on a promotion of the version; "" where it lacks nothing."""
+        lacking = ENOUGH_TILES - self.hold_out_fit
+        if lacking <= 0:
+            return ""
+        familiar = self.hold_out - self.hold_out_fit
+        words = f"the hold-out has {self.hold_out} random tiles that somebody has looked at"
+        if familiar:
+            words += (
+                f", {familiar} of them of no use: it, or one that it began from, was trained on them or on scans "
+                f"within {NEIGHBOURING_HOURS} h of them"
+            )
+        where = "of a scanner that it was not trained on"
+        if self.unfamiliar_from is not None:
+            where = f"of scans taken after {self.unfamiliar_from:%Y-%m-%d}, or {where}"
+        count = f"{lacking} more" if self.hold_out_fit else f"{lacking}"
+        return f"{words}; to decide on a promotion {count} are needed" + (f" ({where})" if familiar else "")
+
+
 class EvaluationRecord(FrozenModel):
     """One evaluation of one version.
 
     version: as its content says, also for the one that comes with the package. as_used: with the threshold and the
-    difference that runs use. trained_on: how many of the images the version was trained on, or one that it was
-    begun from, as far as its card tells.
+    difference that runs use. trained_on: how many of the images the version is familiar with, as far as its card tells.
+    sampled: None of a label file that was given, and in records of releases that did not look for neighbours of what
+    was trained on; those make nothing `local`.
     figures: for people, JSON; the intervals beside them. shortest_found_mm: from which length on recall is 0.5.
     """
 
@@ -92,6 +132,7 @@ class EvaluationRecord(FrozenModel):
     algorithm_version: str = ALGORITHM_VERSION
     sample: Sample
     hold_out_scanner: str | None = None
+    sampled: Sampled | None = None
     labels: str
     labels_sha256: str
     simulated: bool
@@ -108,7 +149,7 @@ class EvaluationRecord(FrozenModel):
     @property
     def validation(self) -> Validation:
         """What this evaluation makes of the version: `local`, or nothing more than its card says."""
-        enough = self.sample != "file" and self.images >= ENOUGH_TILES
+        enough = self.sample != "file" and self.sampled is not None and self.images >= ENOUGH_TILES
         current = self.algorithm_version == ALGORITHM_VERSION
         return "local" if enough and current and self.as_used and not self.simulated and not self.trained_on else "none"
 

@@ -1,7 +1,10 @@
 """Judging a detector on the project's own labels, and keeping what came of it.
 
-Only the random half of the tiles speaks for the project; the suggested ones are the difficult and the rare. Of the
-random tiles those of the hold-out are taken, where they are enough; else all of them, which the gate does not accept.
+Only the random half of the tiles speaks for the project; the suggested ones are the difficult and the rare. Of these a
+detector is judged on what neither it nor one that it began from is familiar with (`detect.ancestry.familiar`): where
+they are enough, on those of the hold-out, else on all, which the gate does not accept. What is left out are whole
+stretches of time of a scanner, not tiles by their look; so what is left is a random sample of the other scans, with the
+same chances to be drawn.
 """
 
 from __future__ import annotations
@@ -15,14 +18,17 @@ from typing import Any
 
 from soilpipe import models
 from soilpipe.config import Project
+from soilpipe.detect.ancestry import familiar, last_seen
 from soilpipe.detect.base import Detector
-from soilpipe.detect.coco import read_labels
+from soilpipe.detect.coco import only, read_labels
+from soilpipe.detect.evaluate import labels_digest
 from soilpipe.detect.evaluation import Evaluation
 from soilpipe.detect.holdout import LAST_SHARE
 from soilpipe.detect.kept_matches import record_of
 from soilpipe.detect.labelled import LabelledImage, Where
+from soilpipe.detect.split import NEIGHBOURING
 from soilpipe.errors import SoilpipeError
-from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, Sample, keep
+from soilpipe.evaluations import ENOUGH_TILES, NEIGHBOURING_HOURS, EvaluationRecord, Sample, Sampled, keep
 from soilpipe.held_out import held_out
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
@@ -35,7 +41,8 @@ class NoLabelsError(SoilpipeError):
 @dataclass(frozen=True)
 class JudgedOn:
     """The images to judge on: a COCO file with its folder, and which of its images count (None: all that are
-    labelled). `told`: in words what they are, and what follows from that."""
+    labelled). `sampled`: how they were taken, None of a file that was given. `told`: in words what they are, and what
+    follows from that."""
 
     labels: Path
     images: Path
@@ -43,6 +50,7 @@ class JudgedOn:
     sample: Sample
     hold_out_scanner: str | None
     told: str
+    sampled: Sampled | None = None
 
     def where(self, scanners: frozenset[str] = frozenset()) -> Where:
         """Of these images those of the `scanners`; of all when none is named."""
@@ -54,10 +62,11 @@ class JudgedOn:
         return wanted
 
 
-def own_labels(project: Project, store: Store, folder: Path) -> JudgedOn:
-    """The project's own labels, written into `folder`, with the tiles to judge on.
+def own_labels(project: Project, store: Store, folder: Path, detector: Detector) -> JudgedOn:
+    """The project's own labels, written into `folder`, with the tiles to judge this detector on.
 
-    NoLabelsError when nobody has looked at a random tile yet.
+    NoLabelsError when nobody has looked at a random tile yet. Where the detector is familiar with every one of them, it
+    is judged on them all the same: such figures flatter, and make nothing `local`.
     """
     path = write_coco(project, store, folder, which="all")
     if path is None:
@@ -73,35 +82,59 @@ def own_labels(project: Project, store: Store, folder: Path) -> JudgedOn:
             "only suggested tiles have been looked at. They are the difficult ones and say nothing of the rest: look "
             "at some of the random half of a draw as well"
         )
-    images = read_labels(path, path.parent).labelled
+    labels = read_labels(path, path.parent)
     hold_out = held_out(project, store)
-    held = {image.file_name for image in images if image.file_name in at_random and hold_out.holds(image)}
-    enough = len(held) >= ENOUGH_TILES
-    left_out = data.get("info", {}).get("left_out") or ()
-    lost = f" {len(left_out)} labelled tiles have lost their pixels and are left out." if left_out else ""
+    drawn = [image for image in labels.labelled if image.file_name in at_random]
+    held = frozenset(image.file_name for image in drawn if hold_out.holds(image))
+    card = _card(store, detector)
+    fit = at_random - familiar(card, [image.file_name for image in drawn], drawn, held=held)
+    sample: Sample = "hold-out" if len(fit & held) >= ENOUGH_TILES else "random"
+    whole = held if sample == "hold-out" else frozenset(at_random)
+    names = (whole & fit) or whole
+    last = last_seen(card, {str(image.scanner_id) for image in drawn})
+    sampled = Sampled(
+        tiles=len(whole),
+        left_out=len(whole - names),
+        hold_out=len(held),
+        hold_out_fit=len(held & fit),
+        unfamiliar_from=None if last is None else last + NEIGHBOURING,
+        sha256=labels_digest(only(labels, lambda image: image.file_name in whole)),
+    )
+    lost = data.get("info", {}).get("left_out") or ()
+    words = _held_words(hold_out.scanner, sampled) if sample == "hold-out" else _random_words(sampled)
     return JudgedOn(
         labels=path,
         images=path.parent,
-        names=frozenset(held if enough else at_random),
-        sample="hold-out" if enough else "random",
+        names=names,
+        sample=sample,
         hold_out_scanner=hold_out.scanner,
-        told=(_held_words(len(held), hold_out.scanner) if enough else _random_words(len(at_random), len(held))) + lost,
+        told=words + (f" {len(lost)} labelled tiles have lost their pixels and are left out." if lost else ""),
+        sampled=sampled,
     )
 
 
-def _held_words(count: int, scanner: str | None) -> str:
+def _held_words(scanner: str | None, sampled: Sampled) -> str:
     whole = f"scanner {scanner} whole, and " if scanner else ""
     return (
-        f"{count} random tiles of this project's hold-out ({whole}the last {LAST_SHARE}th part in time of every "
-        "scanner), which training leaves out"
+        f"{sampled.tiles} random tiles of this project's hold-out ({whole}the last {LAST_SHARE}th part in time of "
+        f"every scanner), which training leaves out{_left_out(sampled)}"
     )
 
 
-def _random_words(count: int, held: int) -> str:
-    words = f"all {count} random tiles of this project that somebody has looked at"
-    if count < ENOUGH_TILES:
-        return f"{words}; from {ENOUGH_TILES} on the figures stand behind the counts"
-    return f"{words}; its hold-out has {held}, too few to decide on a promotion ({ENOUGH_TILES} are needed)"
+def _random_words(sampled: Sampled) -> str:
+    words = f"all {sampled.tiles} random tiles of this project that somebody has looked at{_left_out(sampled)}"
+    if sampled.tiles - sampled.left_out < ENOUGH_TILES:
+        words += f"; from {ENOUGH_TILES} on that it is not familiar with, the figures stand behind the counts"
+    return f"{words}; {sampled.missing_in_words()}"
+
+
+def _left_out(sampled: Sampled) -> str:
+    if not sampled.left_out:
+        return ""
+    return (
+        f", but for {sampled.left_out} that show what it, or one that it began from, was trained on, or are within "
+        f"{NEIGHBOURING_HOURS} h of that"
+    )
 
 
 def given_labels(labels: Path, images: Path) -> JudgedOn:
@@ -120,6 +153,7 @@ def keep_evaluation(
         _card(store, detector),
         sample=on.sample,
         hold_out_scanner=on.hold_out_scanner,
+        sampled=on.sampled,
         now=now,
         whole=whole,
     )
@@ -149,9 +183,25 @@ def in_words(record: EvaluationRecord) -> str:
         return "Kept, without changing what its counts are marked with: that takes this project's own random tiles."
     if record.trained_on:
         return (
-            f"{record.trained_on} of the {record.images} tiles were trained on, by it or by one that it began from, so "
-            "the figures flatter, and its counts keep their mark."
+            f"It is familiar with {record.trained_on} of the {record.images} tiles: it, or one that it began from, was "
+            f"trained on them or on scans within {NEIGHBOURING_HOURS} h of them. So the figures flatter, and its "
+            f"counts keep their mark. What is needed are {ENOUGH_TILES} random tiles that it is not familiar with"
+            + _where(record)
         )
     if not record.as_used:
         return "Not judged as runs use it (all tiles, its own threshold, its difference): its counts keep their mark."
-    return f"{record.images} tiles are too few to stand behind counts; {ENOUGH_TILES} are needed."
+    more = ENOUGH_TILES - record.images
+    return (
+        f"{record.images} tiles are too few to stand behind counts; {more} more random ones that it is not familiar "
+        "with are needed" + _where(record)
+    )
+
+
+def _where(record: EvaluationRecord) -> str:
+    """From which scans such tiles would be, where it is familiar with some of this project's."""
+    since = record.sampled.unfamiliar_from if record.sampled else None
+    return (
+        "."
+        if since is None
+        else f": of scans taken after {since:%Y-%m-%d}, or of a scanner that it was not trained on."
+    )

@@ -1,7 +1,8 @@
 """The gate of detectors: whether a candidate may take the champion's place by its figures.
 
-Both must have been evaluated, as runs use them, on the same random tiles of the project's hold-out, which serves
-nothing else. The candidate is compared with the best of all that were ever champions and judged on these tiles, by
+Both must have been evaluated, as runs use them, on random tiles of the same hold-out of the project, which serves
+nothing else; what shows, or neighbours in time, what one of them was trained on does not count. The candidate is
+compared with the best of all that were ever champions and judged on these tiles, by
 paired draws of scanner-days (`detect.gate`): the lower bound of the change in AP50 is at least -1 point; recall and
 false alarms of no common taxon are clearly worse; recall of the smallest size class is not lower. With too few labels
 nothing is decided: it stays a candidate, and the words say what is missing. What passes then runs over the scans of
@@ -19,7 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from soilpipe.decisions import Verdict, permitted
-from soilpipe.evaluations import ENOUGH_TILES, EvaluationRecord, evaluations, summary
+from soilpipe.evaluations import EvaluationRecord, evaluations, summary
 from soilpipe.models import (
     SHIPPED,
     Decision,
@@ -89,7 +90,7 @@ def with_last_week(verdict: Verdict, counts: WeekCounts) -> Verdict:
 
 def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonomy = SOIL) -> Verdict:
     """The gate on what the store knows of a candidate, of the present champion and of those before it."""
-    from soilpipe.detect.gate import compare
+    from soilpipe.detect.gate import compare, sample_of
 
     ours = evaluations(store, role, content_of(store, role, version))
     usable = _usable(ours)
@@ -97,7 +98,7 @@ def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonom
         return Verdict(False, _why_unusable(version, ours), {"candidate": _told(ours[-1] if ours else None)})
     theirs = evaluations(store, role, content_of(store, role, present))
     champions = _usable(theirs)
-    pair = next(((new, old) for new in usable for old in champions if new.labels_sha256 == old.labels_sha256), None)
+    pair = next(((new, old) for new in usable for old in champions if sample_of(new) == sample_of(old)), None)
     if theirs and not champions:
         words = f"the champion {present} cannot be compared with: {_why_unusable(present, theirs)}"
         return Verdict(False, words, {"candidate": _told(usable[0]), "champion": _told(theirs[-1])})
@@ -109,7 +110,7 @@ def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonom
             {"candidate": _told(usable[0]), "champion": _told(champions[0] if champions else None)},
         )
     candidate = pair[0]
-    rival = max((pair[1], *_earlier(store, role, version, candidate.labels_sha256)), key=_ap50)
+    rival = _best(candidate, [pair[1], *_earlier(store, role, version, sample_of(candidate))])
     compared = compare(candidate, rival, taxonomy)
     figures = {"candidate": _told(candidate), "rival": _told(rival), "comparison": dict(compared.figures)}
     if compared.missing:
@@ -119,7 +120,7 @@ def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonom
             "and label more tiles (`soilpipe label draw`), then evaluate both again",
             figures,
         )
-    against = f"against {rival.name} ({rival.version}) on {candidate.images} held-out tiles"
+    against = f"against {rival.name} ({rival.version}) on {compared.figures['tiles']} held-out tiles"
     if compared.worse:
         return Verdict(False, f"{against} it is worse in this: {'; '.join(compared.worse)}", figures)
     ap50 = compared.figures["ap50"]
@@ -133,8 +134,10 @@ def _usable(records: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
     return [record for record in reversed(records) if record.sample == "hold-out" and record.validation == "local"]
 
 
-def _earlier(store: Store, role: str, version: str, labels: str) -> list[EvaluationRecord]:
-    """The last evaluation on these labels of every version that ever was champion."""
+def _earlier(store: Store, role: str, version: str, sample: str) -> list[EvaluationRecord]:
+    """The last evaluation on this sample of every version that ever was champion."""
+    from soilpipe.detect.gate import sample_of
+
     found = []
     for name in dict.fromkeys((SHIPPED, *(d.version for d in decisions(store, role) if d.action == "promote"))):
         try:
@@ -142,12 +145,19 @@ def _earlier(store: Store, role: str, version: str, labels: str) -> list[Evaluat
         except ModelError:
             continue  # its files are gone: it cannot be what one would go back to
         if name != version:
-            found += [r for r in _usable(evaluations(store, role, content)) if r.labels_sha256 == labels][:1]
+            found += [r for r in _usable(evaluations(store, role, content)) if sample_of(r) == sample][:1]
     return found
 
 
-def _ap50(record: EvaluationRecord) -> float:
-    return float(record.figures.get("ap50") or 0.0)
+def _best(candidate: EvaluationRecord, rivals: Sequence[EvaluationRecord]) -> EvaluationRecord:
+    """Of the present champion, which comes first, and those before it the best, each on the tiles that it shares with
+    the candidate. Where these are too few, an earlier one is passed over, and the champion is the measure."""
+    from soilpipe.detect.gate import shared_ap50
+
+    figures = [shared_ap50(rival, candidate) for rival in rivals]
+    if figures[0] is None:
+        return rivals[0]
+    return max(zip(rivals, figures, strict=True), key=lambda one: -1.0 if one[1] is None else one[1])[0]
 
 
 def _why_unusable(version: str, records: Sequence[EvaluationRecord]) -> str:
@@ -160,15 +170,12 @@ def _why_unusable(version: str, records: Sequence[EvaluationRecord]) -> str:
             "it was evaluated only on a label file that was given, which it may have been trained on; the gate needs "
             f"the project's own hold-out: run {run} without --labels"
         )
-    if last.trained_on:
-        return f"{last.trained_on} of the {last.images} tiles that it was evaluated on were trained on"
+    if last.sampled is None:
+        return f"its evaluation is of an earlier release, which did not look for neighbours in time; run {run}"
     if not last.as_used:
         return f"it was not evaluated as runs use it, on all tiles and with its own threshold and difference; run {run}"
-    if last.sample == "random" or last.images < ENOUGH_TILES:
-        return (
-            f"the hold-out (one scanner whole, and every scanner's last fifth in time) has fewer than {ENOUGH_TILES} "
-            f"random tiles that somebody has looked at; label more (`soilpipe label draw`), then run {run}"
-        )
+    if last.sampled.missing_in_words():
+        return f"{last.sampled.missing_in_words()}. Label more (`soilpipe label draw`), then run {run}"
     return f"its evaluation is of an earlier release; run {run}"
 
 

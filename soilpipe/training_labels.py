@@ -57,7 +57,8 @@ def outside_hold_out(labels: LabelSet, holds: Where) -> tuple[frozenset[str], st
     of the hold-out.
 
     Images of the hold-out are left out, and those that neighbour one of them (`split.NEIGHBOURING`) unless that would
-    leave less than half of the others. LabelError where the hold-out is all there is.
+    leave less than half of the others: these neighbours then do not judge what is trained on them (`detect.ancestry`).
+    LabelError where the hold-out is all there is.
     """
     images = labels.labelled
     held = frozenset(image.file_name for image in images if holds(image))
@@ -73,7 +74,11 @@ def outside_hold_out(labels: LabelSet, holds: Where) -> tuple[frozenset[str], st
     told = f"{len(held)} of {len(images)} labelled tiles are of the hold-out and left out"
     if 2 * len(rest - near) < len(rest) or not _has_animals(images, rest - near):
         if near:
-            told += f"; {len(near)} others, within {hours:g} h of one of them, are trained on: too few would be left"
+            told += (
+                f"; {len(near)} others, within {hours:g} h of one of them, are trained on: too few would be left. "
+                "Tiles of the hold-out that near do not count when a detector is judged that was trained so; labels of "
+                "scans more days apart would"
+            )
         return rest, told
     if near:
         told += f", as are {len(near)} others within {hours:g} h of one of them"

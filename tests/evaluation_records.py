@@ -10,7 +10,7 @@ import numpy as np
 
 from soilpipe.detect.claims import RIGHT, WRONG, Claims, average_precision, value_of
 from soilpipe.detect.kept_matches import pack
-from soilpipe.evaluations import EvaluationRecord, KeptImage, KeptMatches
+from soilpipe.evaluations import EvaluationRecord, KeptImage, KeptMatches, Sampled
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 EACH = 4  # animals an image: the first is short (0.35 mm), the others 1.5 mm
@@ -61,6 +61,14 @@ def record(
         ).images,
         labels_found="".join("+" if hit else "-" for hits in found for hit in hits),
     )
+    sampled = Sampled(
+        tiles=images,
+        left_out=0,
+        hold_out=images,
+        hold_out_fit=images,
+        unfamiliar_from=None,
+        sha256=changes.get("labels_sha256", "1" * 64),
+    )
     fields: dict[str, Any] = {
         "role": "detector",
         "version": version,
@@ -68,6 +76,7 @@ def record(
         "taxa": tuple(taxa),
         "evaluated_at": NOW,
         "sample": "hold-out",
+        "sampled": sampled,
         "labels": "labels.json",
         "labels_sha256": "1" * 64,
         "simulated": False,

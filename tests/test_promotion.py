@@ -10,7 +10,7 @@ import pytest
 
 from soilpipe import models
 from soilpipe.detect import weights
-from soilpipe.evaluations import keep
+from soilpipe.evaluations import EvaluationRecord, Sampled, keep
 from soilpipe.models import ModelError, champion, decisions, register
 from soilpipe.promotion import promote
 from soilpipe.store import Store
@@ -35,6 +35,17 @@ def candidate(store: Store, tmp_path: Path) -> str:
 
 def shipped(store: Store, found: Any = None, **changes: Any) -> None:
     keep(store, record(models.content_of(store, "detector", "shipped"), found, **changes))
+
+
+def sampled(tiles: int, left_out: int, hold_out: int, fit: int | None = None) -> Sampled:
+    return Sampled(
+        tiles=tiles,
+        left_out=left_out,
+        hold_out=hold_out,
+        hold_out_fit=hold_out if fit is None else fit,
+        unfamiliar_from=None,
+        sha256="1" * 64,
+    )
 
 
 def refused(store: Store, version: str) -> str:
@@ -78,10 +89,13 @@ def test_without_an_evaluation_of_its_own_or_of_the_champions_there_is_no_compar
 
 
 def test_a_champion_that_was_trained_on_the_tiles_is_no_measure(store: Store, candidate: str) -> None:
-    shipped(store, trained_on=5)
+    few = Sampled(tiles=40, left_out=15, hold_out=40, hold_out_fit=25, unfamiliar_from=NOW, sha256="1" * 64)
+    shipped(store, images=25, sampled=few)
     keep(store, record(candidate, BETTER))
     words = refused(store, candidate)
-    assert "the champion shipped cannot be compared with: 5 of the 40 tiles" in words and "trained on" in words
+    assert "the champion shipped cannot be compared with: the hold-out has 40 random tiles" in words
+    assert "15 of them of no use: it, or one that it began from, was trained on them or on scans within 72 h" in words
+    assert "5 more are needed (of scans taken after 2024-05-01, or of a scanner that it was not trained on)" in words
 
 
 def test_the_best_ever_promoted_is_the_measure_and_not_only_the_present_one(store: Store, tmp_path: Path) -> None:
@@ -96,6 +110,36 @@ def test_the_best_ever_promoted_is_the_measure_and_not_only_the_present_one(stor
     assert f"against model {best}" in words, "better than the present champion, and worse than the one before"
 
 
+def test_two_that_are_familiar_with_different_tiles_are_compared_on_those_that_neither_is(
+    store: Store, candidate: str
+) -> None:
+    """The rival has found little on the four that only it was judged on, and the candidate nothing on its own four."""
+    whole = sampled(40, 4, 40, 36)
+    shipped(store, [[True, False, False, False]] * 4 + [[True] * 4] * 36, sampled=whole)
+    ours = record(candidate, [[True] * 4] * 36 + [[False] * 4] * 4, sampled=whole)
+    keep(store, with_tiles(ours, range(4, 44)))
+    decision = promote(store, "detector", candidate, "", False, NOW)
+    assert decision.figures["verdict"].startswith("AP50 1.000 -> 1.000 against model ")
+    assert "on 36 held-out tiles" in decision.figures["verdict"]
+
+
+def test_too_few_tiles_that_neither_is_familiar_with_are_told(store: Store, candidate: str) -> None:
+    whole = sampled(60, 20, 60, 40)
+    shipped(store, sampled=whole)
+    keep(store, with_tiles(record(candidate, BETTER, sampled=whole), range(20, 60)))
+    words = refused(store, candidate)
+    assert "it stays a candidate" in words and "20 of 30 tiles" in words
+    assert "are within 72 h of it: 20 for the candidate and 20 for its rival" in words
+
+
+def with_tiles(one: EvaluationRecord, numbers: range) -> EvaluationRecord:
+    """The same evaluation, of the tiles with these numbers."""
+    images = [
+        image.model_copy(update={"name": f"tile-{n:03}"}) for image, n in zip(one.matches.images, numbers, strict=True)
+    ]
+    return one.model_copy(update={"matches": one.matches.model_copy(update={"images": tuple(images)})})
+
+
 def test_too_few_labels_leave_it_a_candidate_and_say_what_is_missing(store: Store, candidate: str) -> None:
     few = {"images": 40, "days": 4}
     shipped(store, **few)
@@ -108,9 +152,16 @@ def test_too_few_labels_leave_it_a_candidate_and_say_what_is_missing(store: Stor
     ("changes", "told"),
     [
         ({"sample": "file"}, "without --labels"),
-        ({"sample": "random"}, "fewer than 30 random tiles"),
-        ({"images": 29}, "fewer than 30 random tiles"),
-        ({"trained_on": 7}, "7 of the 40 tiles that it was evaluated on were trained on"),
+        (
+            {"sample": "random", "sampled": sampled(40, 0, 8)},
+            "8 random tiles that somebody has looked at; to decide on",
+        ),
+        (
+            {"images": 29},
+            "the hold-out has 29 random tiles that somebody has looked at; to decide on a promotion 1 more",
+        ),
+        ({"sample": "random", "trained_on": 7, "sampled": sampled(40, 0, 40, 0)}, "40 of them of no use"),
+        ({"sampled": None}, "of an earlier release, which did not look for neighbours in time"),
         ({"as_used": False}, "not evaluated as runs use it"),
         ({"algorithm_version": "0"}, "of an earlier release"),
     ],

@@ -54,8 +54,9 @@ def evaluate_detector(
     """What it finds, what it invents and how well it counts, with 95 % intervals.
 
     AP50, AP75 and AP are COCO's, at 1000 detections an image. Without --labels it is judged on the tiles of this
-    project that were drawn at random and looked at; with 30 of them or more, its counts are marked `local` from then
-    on. Every evaluation is kept in the store.
+    project that were drawn at random and looked at, but for those that it, or one that it began from, was trained on,
+    and what is within 72 h of them. With 30 of them or more, its counts are marked `local` from then on. Every
+    evaluation is kept in the store.
     """
     loaded, store = opened(project)
     from rich.console import Console
@@ -74,7 +75,7 @@ def evaluate_detector(
         Progress(console=Console(stderr=True), disable=as_json) as progress,
     ):
         if labels is None or images is None:
-            on = judging.own_labels(loaded, store, Path(folder))
+            on = judging.own_labels(loaded, store, Path(folder), detector)
         else:
             on = judging.given_labels(labels, images)
         bar = progress.add_task("images", total=None)

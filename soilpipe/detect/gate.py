@@ -1,7 +1,8 @@
 """Comparing two detectors on the same held-out images: is the candidate no worse than the one before?
 
-All changes are candidate less rival, each at its own working thresholds; their intervals come from drawing the
-scanner-days again, the same days for both.
+Both are judged on the tiles of one hold-out, each but for those that it is familiar with; they are compared on what
+both were judged on. All changes are candidate less rival, each at its own working thresholds; their intervals come from
+drawing the scanner-days again, the same days for both.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from soilpipe.detect import claims as told
 from soilpipe.detect.claims import Claims, Figure, Interval, draws, interval, value_of
 from soilpipe.detect.evaluate import SEED
 from soilpipe.detect.figures import EDGES_MM, ENOUGH_OF_A_SIZE
-from soilpipe.detect.kept_matches import Matched, unpack
-from soilpipe.evaluations import ENOUGH_TILES, EvaluationError, EvaluationRecord
+from soilpipe.detect.kept_matches import Matched, of_images, unpack
+from soilpipe.evaluations import ENOUGH_TILES, NEIGHBOURING_HOURS, EvaluationError, EvaluationRecord
 from soilpipe.taxonomy import Taxonomy
 
 LARGEST_LOSS = 0.01  # of AP50, which the lower bound of the change may reach
@@ -37,13 +38,13 @@ class Comparison:
 
 
 def compare(candidate: EvaluationRecord, rival: EvaluationRecord, taxonomy: Taxonomy) -> Comparison:
-    """By the gate for detectors. EvaluationError when the two are not of the same images."""
-    new, old = unpack(candidate.matches), unpack(rival.matches)
-    if candidate.labels_sha256 != rival.labels_sha256 or sorted(new.names) != sorted(old.names):
+    """By the gate for detectors. EvaluationError when the two are not of the same labels."""
+    if sample_of(candidate) != sample_of(rival):
         raise EvaluationError(
             f"the evaluations of {candidate.version} and {rival.version} are of different labels and cannot be compared"
         )
-    missing = _missing(candidate, new)
+    new, old = _shared(candidate, rival)
+    missing = _missing(new, _left_out(candidate), _left_out(rival))
     if missing:
         return Comparison(missing, (), {})
     days = tuple(sorted(new.days))
@@ -63,17 +64,47 @@ def compare(candidate: EvaluationRecord, rival: EvaluationRecord, taxonomy: Taxo
     smallest = _smallest(new, old)
     if smallest is not None and smallest["candidate"] < smallest["rival"]:
         worse.append(f"recall of animals {smallest['words']} {smallest['rival']:.3f} -> {smallest['candidate']:.3f}")
-    figures = {"days": len(days), "ap50": ap50, "taxa": taxa, "smallest": smallest}
+    figures = {"tiles": len(new.names), "days": len(days), "ap50": ap50, "taxa": taxa, "smallest": smallest}
     return Comparison((), tuple(worse), figures)
 
 
-def _missing(record: EvaluationRecord, matched: Matched) -> tuple[str, ...]:
+def sample_of(record: EvaluationRecord) -> str:
+    """What tells the labels apart that evaluations are from: the whole sample, also what was left out of it."""
+    return record.sampled.sha256 if record.sampled else record.labels_sha256
+
+
+def shared_ap50(record: EvaluationRecord, other: EvaluationRecord) -> float | None:
+    """AP50 of the first on the tiles that both were judged on; None where these are too few to compare on."""
+    mine = _shared(record, other)[0]
+    return None if _missing(mine, 0, 0) else value_of(mine.animals, told.average_precision)
+
+
+def _shared(one: EvaluationRecord, other: EvaluationRecord) -> tuple[Matched, Matched]:
+    first, second = unpack(one.matches), unpack(other.matches)
+    names = set(first.names) & set(second.names)
+    return of_images(first, names), of_images(second, names)
+
+
+def _left_out(record: EvaluationRecord) -> int:
+    """Tiles of the sample that a version was not judged on, because it is familiar with them."""
+    return record.sampled.left_out if record.sampled else 0
+
+
+def _missing(matched: Matched, ours: int, theirs: int) -> tuple[str, ...]:
+    """ours, theirs: tiles left out for candidate and rival."""
     wanted = (
-        (record.images, ENOUGH_TILES, "tiles"),
-        (record.animals, LEAST_ANIMALS, "animals"),
+        (len(matched.names), ENOUGH_TILES, "tiles"),
+        (int(matched.animals.truths.sum()), LEAST_ANIMALS, "animals"),
         (len(matched.days), LEAST_DAYS, "scanner-days"),
     )
-    return tuple(f"{there} of {needed} {what}" for there, needed, what in wanted if there < needed)
+    lacking = [f"{there} of {needed} {what}" for there, needed, what in wanted if there < needed]
+    whose = [f"{count} for {who}" for who, count in (("the candidate", ours), ("its rival", theirs)) if count]
+    if lacking and whose:
+        lacking.append(
+            f"tiles of no use, because they show what was trained on or are within {NEIGHBOURING_HOURS} h of it: "
+            + " and ".join(whose)
+        )
+    return tuple(lacking)
 
 
 def _by_day(matched: Matched, claims: Claims, days: tuple[str, ...]) -> Claims:

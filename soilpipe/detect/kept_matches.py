@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from soilpipe.detect.base import DetectorInfo
 from soilpipe.detect.claims import ASIDE, RIGHT, WRONG, Claims
 from soilpipe.detect.evaluation import Evaluation
 from soilpipe.detect.tally import IOUS, JudgedImage, Units, at_work_, claims_of, lengths_of
-from soilpipe.evaluations import EvaluationError, EvaluationRecord, KeptImage, KeptMatches, Sample, Series
+from soilpipe.evaluations import EvaluationError, EvaluationRecord, KeptImage, KeptMatches, Sample, Sampled, Series
 
 FIGURES = (
     "precision",
@@ -58,6 +58,7 @@ def record_of(
     sample: Sample,
     now: datetime,
     hold_out_scanner: str | None = None,
+    sampled: Sampled | None = None,
     whole: bool = True,
 ) -> EvaluationRecord:
     """The record of an evaluation. `info`, `card` ({} where there is none): of the detector; `whole` False: a part of
@@ -77,6 +78,7 @@ def record_of(
         evaluated_at=now,
         sample=sample,
         hold_out_scanner=hold_out_scanner,
+        sampled=sampled,
         labels=evaluation.labels,
         labels_sha256=evaluation.labels_sha256,
         simulated=evaluation.simulated,
@@ -91,6 +93,31 @@ def record_of(
         figures=figures,
         intervals=evaluation.intervals,
         matches=pack_matches(evaluation.judged, evaluation.by_taxon),
+    )
+
+
+def of_images(matched: Matched, names: Collection[str]) -> Matched:
+    """What of it lies in these images."""
+    kept = np.array([name in names for name in matched.names], bool)
+    place = np.cumsum(kept) - 1
+    days = tuple(dict.fromkeys(matched.days[day] for day in matched.day[kept]))
+    labels = kept[matched.label_image]
+
+    def claims(of: Claims) -> Claims:
+        inside = kept[of.unit]
+        return Claims(of.scores[inside], of.outcome[inside], place[of.unit[inside]], of.truths[kept])
+
+    return Matched(
+        names=tuple(name for name in matched.names if name in names),
+        days=days,
+        day=np.array([days.index(matched.days[day]) for day in matched.day[kept]], np.int64),
+        area_cm2=matched.area_cm2[kept],
+        animals=claims(matched.animals),
+        at_work=claims(matched.at_work),
+        taxa={taxon: claims(series) for taxon, series in matched.taxa.items()},
+        length_mm=matched.length_mm[labels],
+        label_image=place[matched.label_image[labels]],
+        label_found=matched.label_found[labels],
     )
 
 

@@ -3,7 +3,8 @@
 Tiles do not all have the same chance: scans of more pixels have more tiles, strata are whole scans, and a later draw is
 from more scans than an earlier one. Each tile therefore stands for 1 / chance tiles of its draw (Horvitz and Thompson
 1952); precision, recall and bias are ratios of two such sums. With several draws the scans that were there for all of
-them weigh more. Tiles that were suggested have no chance and stay out.
+them weigh more. Tiles that were suggested have no chance and stay out. Where tiles are left out that a detector is
+familiar with, the sums stand for the scans that it is not familiar with.
 """
 
 from __future__ import annotations

@@ -49,6 +49,18 @@ def trained_on(labels: LabelSet, samples: Sequence[Sample], taxa: Sequence[str])
     }
 
 
+def served(validation: Sequence[Sample], grounds: Sequence[Sample]) -> dict[str, Any]:
+    """What served a training beside the images that it was trained on, so that no figures are told from it: validation
+    images, which choose the threshold, and scans whose ground animals were pasted on. Simulated ones left out."""
+    parts = {"validation": validation, "grounds": grounds}
+    return {
+        name: {"image_names": names if len(names) <= MOST_NAMES else None, **times_of(images, MOST_NAMES)}
+        for name, part in parts.items()
+        for images in [[sample.image for sample in part if not sample.image.simulated]]
+        for names in [sorted({image.file_name for image in images})]
+    }
+
+
 def share_of_crops(crops: Mapping[str, int]) -> dict[str, float]:
     """Of all crops that were learned from, those of artificial scenes, of real and of simulated images, as drawn."""
     of = max(1, sum(crops.values()))

@@ -40,6 +40,7 @@ from soilpipe.detect.trained_card import (
     device_name,
     in_words,
     licence_told,
+    served,
     share_of_crops,
     trained_on,
 )
@@ -159,7 +160,7 @@ def train_detector(
 
         training, aside = without_first_scans(samples_of(learned.split.training, "training samples"))
         validation = samples_of(learned.split.validation, "validation samples")
-        scenes = None
+        scenes, unlabelled = None, []
         if recipe.scenes:
             ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
             unlabelled = ground(everything, learned.split.training, resolution, _stage(progress, "ground for scenes"))
@@ -180,6 +181,7 @@ def train_detector(
             "architecture": network.architecture,
             "parameters": network.parameter_count,
             "trained_on": trained_on(learned.split.training, training, learned.taxa),
+            "served": served(validation, unlabelled),
             "recipe": {**asdict(recipe), "ema": recipe.decay},
             "backbone": None if backbone is None else backbone_name(backbone),
             "warm_start": None if begun_from is None else begun_from["name"],

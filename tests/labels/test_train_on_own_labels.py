@@ -62,6 +62,9 @@ def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_it
     made = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
     card = made["card"]
     assert held and not held & set(card["trained_on"]["image_names"])
+    served = card["served"]
+    assert served["grounds"]["scanner_times"] and served["validation"]["image_names"]
+    assert not held & set(served["validation"]["image_names"])
     assert card["labels_taken"].startswith(f"{len(held)} of {len(images)} labelled tiles are of the hold-out")
     assert card["taxa"] == ["Collembola", "Acari"] and card["warm_start"] is None
     assert card["scenes"]["crops"] > 0 and card["scenes"]["grounds_from"] == "unlabelled"
