@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +24,7 @@ from deployments.commands.shown import print_json, print_table
 
 if TYPE_CHECKING:
     from soilpipe.labels.records import Draw
+    from soilpipe.random_tiles import RandomTiles
     from soilpipe.store import Store
 
 label = typer.Typer(no_args_is_help=True, help="What to label next, out to a labelling tool and back.")
@@ -160,13 +163,17 @@ def import_(
 @label.command()
 def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> None:
     """How many tiles of each draw have been looked at, by whom, what was found, and what figures need."""
-    _, store = opened(project)
+    loaded, store = opened(project)
+    from soilpipe.decisions import champion
     from soilpipe.labels.progress import progress_of
-    from soilpipe.labels.taken import ENOUGH
+    from soilpipe.models import card_of
+    from soilpipe.random_tiles import random_tiles
 
     told = progress_of(store)
+    card = card_of(store, "detector", champion(store))
+    random = random_tiles(loaded, store, card)
     if as_json:
-        print_json(told)
+        print_json({**asdict(told), "champion": card["name"], "random_tiles": random})
         return
     if not told.draws:
         typer.echo("No tiles have been drawn yet: `soilpipe label draw`.")
@@ -179,10 +186,38 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
     if told.taxa:
         print_table("Labels, the newest of each tile", ("taxon", "boxes", "tiles"), told.taxa)
     typer.echo(f"{told.empty} tiles were looked at and have nothing in them.")
-    left = ENOUGH - told.random_places
-    typer.echo(
-        f"Random tiles looked at: {told.random_places}. "
-        + (f"Figures count as `local` from {ENOUGH} on: {left} are missing." if left > 0 else "Figures can be `local`.")
+    for line in _what_figures_need(random, card["name"]):
+        typer.echo(line)
+
+
+def _what_figures_need(random: RandomTiles, champion: str) -> Iterator[str]:
+    """For how many tiles a judgement counts, of the detector in use and of one that is trained on these labels."""
+    from soilpipe.evaluations import ENOUGH_TILES, NEIGHBOURING_HOURS
+
+    yield (
+        f"Random tiles looked at: {random.looked_at}, of them {random.hold_out} in the hold-out, which no detector is "
+        "trained on."
+    )
+    familiar = random.looked_at - random.fit
+    words = f"For {champion}, the detector in use, {random.fit} of them count"
+    if familiar:
+        words += (
+            f" ({familiar} show what it, or one that it began from, was trained on, or are within {NEIGHBOURING_HOURS} "
+            "h of that)"
+        )
+    since = f" of scans taken after {random.unfamiliar_from:%Y-%m-%d}" if random.unfamiliar_from and familiar else ""
+    yield f"{words}. " + (
+        "Its counts are marked `local` from `soilpipe evaluate detector` on."
+        if random.fit >= ENOUGH_TILES
+        else f"Its counts can be marked `local` from {ENOUGH_TILES} on: {ENOUGH_TILES - random.fit} are missing{since}."
+    )
+    lacking = ENOUGH_TILES - random.hold_out
+    yield "One that you train on these labels is judged on the hold-out" + (
+        "."
+        if lacking <= 0
+        else f": {lacking} more random tiles there are needed for a promotion. Labels of later scans add to it, about "
+        "a fifth of them, and from three scanners on one is held out whole. For `local`, random tiles that you label "
+        f"after its training, of scans more than {NEIGHBOURING_HOURS} h from what it was trained on, count too."
     )
 
 

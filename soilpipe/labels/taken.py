@@ -29,9 +29,6 @@ from soilpipe.store import Store
 from soilpipe.taxonomy import Taxonomy
 from soilpipe.tiles import open_image
 
-ENOUGH = 30
-"""Random tiles that somebody must have looked at before a judgement on them counts as `local`."""
-
 Which = Literal["all", "random"]
 
 
@@ -71,6 +68,12 @@ def looked_at_since(store: Store) -> dict[str, datetime]:
             if tile is not None:
                 since[tile.scan_id] = min(file.imported_at, since.get(tile.scan_id, file.imported_at))
     return since
+
+
+def image_name(place: Place) -> str:
+    """The file that `write_coco` writes of a place."""
+    scan_id, x0, y0, x1, y1 = place
+    return f"{scan_id}-x{x0}-y{y0}-{x1 - x0}x{y1 - y0}.png"
 
 
 def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:
@@ -158,7 +161,7 @@ class _Writer:
             pixels = image.levels[0].read(y0, y1, x0, x1)
         except (FileNotFoundError, ValueError, SoilpipeError) as error:
             return str(error)
-        name = f"{scan_id}-x{x0}-y{y0}-{x1 - x0}x{y1 - y0}.png"
+        name = image_name(place)
         done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         assert done
         (self._folder / name).write_bytes(data.tobytes())
