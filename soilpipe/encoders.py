@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.decisions import champion, in_use
 from soilpipe.model_cache import CARD
-from soilpipe.models import SHIPPED, card_of, content_of, model_path
+from soilpipe.models import SHIPPED, card_of, content_of, model_path, resolve
 from soilpipe.roles import DETECTOR, ENCODER
 from soilpipe.store import Store
 
 if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
+
+CHAMPION, CHANGE, TORCHVISION = "champion", "change", "torchvision:"
+"""What a project file may say of its detector, beside a version or a name (`detect.select`)."""
 
 
 def encoder_at(store: Store, version: str, device: str | None = None) -> Encoder:
@@ -25,23 +28,29 @@ def encoder_at(store: Store, version: str, device: str | None = None) -> Encoder
     return load_encoder(model_path(store, ENCODER, version), device)
 
 
-def trunk_in_use(store: Store) -> str:
-    """`detector:<version>` of the detector in use; of the one that comes with the package where that is one of
-    torchvision's, from which no encoder can be taken."""
-    detector = champion(store, DETECTOR)
+def trunk_in_use(store: Store, wanted: str = CHAMPION) -> str:
+    """`detector:<version>` of the detector that a project works with; `wanted`: what its file says of it.
+
+    Where that is one of torchvision's, from which no encoder can be taken, it is the one that comes with the package;
+    where it is `change`, which has no weights, the one that would be in use. ModelError for one that is not there.
+    """
+    detector = champion(store, DETECTOR) if wanted in (CHAMPION, CHANGE) else wanted
+    if detector.startswith(TORCHVISION):
+        detector = SHIPPED
+    detector = resolve(store, DETECTOR, detector)
     if card_of(store, DETECTOR, detector).get("family"):
         detector = SHIPPED
     return OF_DETECTOR + content_of(store, DETECTOR, detector)
 
 
-def encoder_to_begin_from(store: Store, undecided: str | None) -> str:
-    """The version whose weights a refresh goes on with.
+def encoder_to_begin_from(store: Store, undecided: str | None, detector: str = CHAMPION) -> str:
+    """The version whose weights a refresh goes on with; `detector`: what the project file says.
 
     The encoder in use; where none is, the last one that nothing spoke against (`undecided`), so that a project without
     labels does not begin anew every week; where there is none either, or it is of another size than the detector in
     use, which could not take it, the detector's own trunk.
     """
-    trunk = trunk_in_use(store)
+    trunk = trunk_in_use(store, detector)
     wanted = in_use(store, ENCODER) or undecided
     if wanted is None:
         return trunk

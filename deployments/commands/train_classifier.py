@@ -113,7 +113,8 @@ def train_classifier(
             )  # fmt: skip
         else:
             card = train_on(
-                on.labels, on.images, out, encoder=_encoder(store, encoder, device), where_told=on.told or None,
+                on.labels, on.images, out, encoder=_encoder(store, encoder, device, loaded.detector),
+                where_told=on.told or None,
                 calibrate=calibrate, alpha=alpha, least_examples=least_examples, seed=seed,
                 false_alarms=partial(false_alarms, store) if labels is None else None, **common,
             )  # fmt: skip
@@ -124,13 +125,13 @@ def train_classifier(
     _print(version, card)
 
 
-def _encoder(store: Store, wanted: str | None, device: str | None) -> Encoder:
+def _encoder(store: Store, wanted: str | None, device: str | None, detector: str = "champion") -> Encoder:
     from soilpipe import models
     from soilpipe.encoder.weights import OF_DETECTOR
     from soilpipe.encoders import encoder_at, trunk_in_use
 
     if wanted is None:
-        wanted = models.in_use(store, "encoder") or trunk_in_use(store)
+        wanted = models.in_use(store, "encoder") or trunk_in_use(store, detector)
         typer.echo(f"On the embeddings of the encoder {wanted}.", err=True)
     elif not wanted.startswith(OF_DETECTOR):
         wanted = models.resolve(store, "encoder", wanted)

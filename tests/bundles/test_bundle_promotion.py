@@ -164,6 +164,19 @@ def test_a_refresh_begins_from_what_is_in_use_then_from_the_last_candidate_then_
     assert encoder_to_begin_from(store, None) == trunk_in_use(store), "the detector in use could not take it"
 
 
+def test_the_detector_of_the_project_file_is_the_one_whose_trunk_is_begun_from(store: Store, tmp_path: Path) -> None:
+    make_model(tmp_path / "own", name="own")
+    own = register(store, "detector", tmp_path / "own")
+    shipped = trunk_in_use(store)
+    assert trunk_in_use(store, own) == trunk_in_use(store, "own") == f"detector:{content_of(store, 'detector', own)}"
+    assert trunk_in_use(store, own) != shipped
+    assert encoder_to_begin_from(store, None, own) == trunk_in_use(store, own)
+    for other in ("champion", "change", "torchvision:fasterrcnn_resnet50_fpn_v2"):
+        assert trunk_in_use(store, other) == shipped
+    with pytest.raises(ModelError, match="0123456789ab"):
+        trunk_in_use(store, "0123456789ab")
+
+
 def test_the_commands_take_roles(store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
     file = tmp_path / "soilpipe.yaml"
     file.write_text(
