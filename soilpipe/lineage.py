@@ -3,18 +3,15 @@ labelled images of the detector whose trunk the first of them was."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from soilpipe import layout
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.detect.ancestry import begun
 from soilpipe.models import card_of
 from soilpipe.refresh.state import refreshes
 from soilpipe.roles import ENCODER, ModelError
-from soilpipe.store import MissingKeyError, Store
+from soilpipe.store import Store
 
 
 def line_of(store: Store, encoder: str) -> Iterator[tuple[str, str]]:
@@ -63,23 +60,3 @@ def _told(store: Store, encoder: str) -> dict[str, Any] | None:
             if record.encoder == encoder:
                 return {"begun_from": record.begun_from, "manifest_hash": record.corpus.get("manifest")}
     return None
-
-
-def seen_scans(store: Store, encoder: str, among: Collection[str]) -> frozenset[str]:
-    """Which of these scans gave a crop to the corpus of an encoder, or of one that it began from.
-
-    The hold-out serves no pretraining; but a scan that was learned from may be labelled later, and fall into it.
-    """
-    seen: set[str] = set()
-    for _, manifest_hash in line_of(store, encoder):
-        if manifest_hash and among:
-            seen |= _scans(store, manifest_hash).intersection(among)
-    return frozenset(seen)
-
-
-def _scans(store: Store, manifest_hash: str) -> frozenset[str]:
-    try:
-        data = store.read_bytes(layout.corpus_manifest(manifest_hash))
-    except MissingKeyError:
-        return frozenset()  # of a refresh that is not finished; its corpus left the hold-out of now aside
-    return frozenset(str(crop["scan_id"]) for crop in json.loads(gzip.decompress(data))["crops"])

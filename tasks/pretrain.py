@@ -44,6 +44,8 @@ def begin_refresh(project_file: str, steps: int | None, minutes: float | None, n
     project, store = opened(project_file)
     plan = plan_of(project.refresh, steps, minutes)
     state = begin(project, store, _work(project_file), plan=plan, now=now)
+    for note in state.notes:
+        get_run_logger().warning("%s", note)
     if state.done:
         get_run_logger().info("takes up the refresh begun at %s, after: %s", state.begun_at, ", ".join(state.done))
     return project.project

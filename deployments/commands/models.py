@@ -103,7 +103,7 @@ def promote(
             store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store)
         )
     else:
-        from soilpipe.refresh.bundle import promote_by_hand
+        from soilpipe.refresh.by_hand import promote_by_hand
 
         decision = promote_by_hand(loaded, store, role, version, now, classifier=with_, reason=reason, force=force)
     if as_json:

@@ -196,7 +196,7 @@ def _missing(crops: int, days: int, classes: int, seen: int) -> tuple[str, ...]:
     )
     told = [f"{there} of {needed} {what}" for there, needed, what in wanted if there < needed]
     if told and seen:
-        whose = "encoder or classifier, or what they began from, learned from their scans"
+        whose = "encoder or classifier, or what they began from, learned from what they show"
         told.append(f"{seen} more crops do not count, because {whose}")
     return tuple(told)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +25,14 @@ from soilpipe.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from soilpipe.classify.classifier import Classifier
+    from soilpipe.classify.examples import Examples
     from soilpipe.classify.label_facts import ImageFacts
     from soilpipe.encoder.encoder import Encoder
+    from soilpipe.lineage_crops import LearnedCrops
+
+JUDGED_AS = 2
+"""Counts the ways in which bundles were judged: with another one, judgements of earlier releases are made again. 2:
+crops are marked by the place that was learned from, not by its scan."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,9 @@ class HoldOutLabels:
         return len(self.labels.labelled)
 
     @property
-    def scans(self) -> frozenset[str]:
-        """The scans of the tiles."""
-        return frozenset(self.facts[image.file_name].scan for image in self.labels.labelled)
+    def scanners(self) -> frozenset[str]:
+        """The scanners of the tiles."""
+        return frozenset(str(image.scanner_id) for image in self.labels.labelled if image.scanner_id is not None)
 
 
 def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabels | None:
@@ -84,15 +90,16 @@ def judge(
     on: HoldOutLabels,
     *,
     taxonomy: Taxonomy,
-    seen_scans: Collection[str],
+    learned: Callable[[], LearnedCrops] | None = None,
     ancestors: Sequence[Mapping[str, Any]] = (),
     now: datetime,
 ) -> BundleRecord:
     """What a bundle says of the hold-out's crops; taken from the store where it was judged on these labels before.
 
-    seen_scans: those of the hold-out that the encoder, or one before it, was pretrained on. ancestors: what the
-    detectors were trained on that the encoder comes from (`lineage`). Crops of their images are marked, and those of
-    images that the classifier was fitted on: the hold-out of today may hold what was learned from before.
+    learned: gives what the encoder, or one before it, was pretrained on (`lineage_crops`); asked where it is judged
+    anew. Crops that show some of it are marked. ancestors: what the detectors were trained on that the encoder comes
+    from (`lineage`). Crops of their images are marked, and those of images that the classifier was fitted on: the
+    hold-out of today may hold what was learned from before.
     ClassifierError when the classifier was fitted on another encoder.
     """
     classifier.check_encoder(encoder.info)
@@ -122,7 +129,10 @@ def judge(
             column is not None and bool(row[column]) for row, column in zip(answers.sets, columns, strict=True)
         ),
         as_it_comes=tuple(one.as_it_comes for one in examples.sources),
-        seen=tuple(one.scan in seen_scans or one.image in marked for one in examples.sources),
+        seen=tuple(
+            bool(met) or one.image in marked
+            for met, one in zip(_met(examples, None if learned is None else learned()), examples.sources, strict=True)
+        ),
     )
     record = BundleRecord(
         encoder=encoder.info.version,
@@ -140,6 +150,38 @@ def judge(
     return record
 
 
+def _met(examples: Examples, learned: LearnedCrops | None) -> np.ndarray:
+    """(n,) bool: which crops show a place that was learned from, with what the encoder sees round it."""
+    met = np.zeros(len(examples), bool)
+    if learned is None or not len(met):
+        return met
+    windows = _windows_mm(examples)
+    of_scan: dict[str, list[int]] = {}
+    for row, one in enumerate(examples.sources):
+        of_scan.setdefault(one.scan, []).append(row)
+    for scan_id, rows in of_scan.items():
+        one = examples.sources[rows[0]]
+        if one.scanner_id is not None and one.captured_at is not None:
+            at = datetime.fromisoformat(one.captured_at)
+            met[rows] = learned.meet(one.scanner_id, scan_id, at, windows[rows])
+    return met
+
+
+def _windows_mm(examples: Examples) -> np.ndarray:
+    """(n, 4) float64, mm from the scan's corner: the windows of which the embeddings are made (`embed_boxes`)."""
+    from soilpipe.classify.embedding import SIDES, longer_sides
+    from soilpipe.encoder.crops import CONTEXT
+
+    boxes = np.array([one.box for one in examples.sources], np.float64)
+    long_mm = np.asarray(examples.sizes_mm, np.float64)
+    mm_per_px = long_mm / longer_sides(boxes)  # of the scan
+    crop_mm = np.array([one.um_per_px for one in examples.sources]) / 1000
+    side = np.select([CONTEXT * long_mm <= least * crop_mm for least in SIDES[:-1]], SIDES[:-1], SIDES[-1])
+    half = side * crop_mm / 2
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 * mm_per_px[:, None]
+    return np.concatenate([middle - half[:, None], middle + half[:, None]], axis=1)
+
+
 def _digest(labels: LabelSet, alarms: Mapping[str, np.ndarray]) -> str:
     """Hex sha256 over the labelled images, what is marked in them, and what was wrongly found in them."""
     none = np.zeros((0, 4))
@@ -153,4 +195,4 @@ def _digest(labels: LabelSet, alarms: Mapping[str, np.ndarray]) -> str:
         }
         for image in sorted(labels.labelled, key=lambda image: image.file_name)
     ]
-    return hashlib.sha256(canonical_json(content)).hexdigest()
+    return hashlib.sha256(canonical_json([JUDGED_AS, content])).hexdigest()

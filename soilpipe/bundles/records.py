@@ -29,7 +29,7 @@ class JudgedCrops(FrozenModel):
 
     ids: scan and box. days: scanner and UTC day. truth: taxon, or background. found: the likeliest class, before any
     back-off, with its probability. covered: the conformal set holds the truth. as_it_comes: of a tile drawn at random,
-    which tells frequencies. seen: encoder or classifier, or what they began from, learned from its scan.
+    which tells frequencies. seen: encoder or classifier, or what they began from, learned from what it shows.
     """
 
     ids: tuple[str, ...]

@@ -15,20 +15,26 @@ DAYS: tuple[Day, ...] = get_args(Day)
 NEVER = "never"
 EXAMPLE = "refresh: {day: sunday, hour: 3, minutes: 120}, or refresh: never"
 LEAST_MEMORY = 200_000_000
-"""Bytes. A few thousand crops of 7 x 96 x 96 and the smallest network with its batch."""
+"""Bytes. A quarter of it holds a hundred crops of 7 x 256 x 256 on their way."""
 
 
 class RefreshPlan(FrozenModel):
     """When, by the project's time zone, and with how much at most.
 
-    minutes: of training, the rest (choosing crops, judging) comes on top; steps: of the optimiser; crops: in the corpus
-    and in its replay memory together; memory: bytes, for the crops of a batch and what is chosen from.
+    minutes: of training, the rest (choosing crops, judging) comes on top; steps: of the optimiser; batch: crops of
+    a step, halved where a GPU has no room for them; recompute: activations are computed again when they are needed,
+    which saves memory and takes a third longer (it begins by itself where four crops have no room); crops: in the
+    corpus, half of them new and half of the replay memory: they lie on the disk, half a megabyte each while they are
+    learned from, and the remembered ones in the store, a quarter of one each. memory: bytes of RAM while crops are
+    chosen: so many scans are read at a time, and so many crops of each, that their pixels take a quarter of it.
     """
 
     day: Day = "sunday"
     hour: int = 3
     minutes: float = 120.0
     steps: int = 2000
+    batch: int = 64
+    recompute: bool = False
     crops: int = 20_000
     memory: int = 4_000_000_000
 
@@ -62,11 +68,19 @@ def _memory(value: object) -> int:
     return size
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is neither. Write true to save the GPU's memory, else false")
+    return value
+
+
 PARSERS: Mapping[str, Callable[[object], Any]] = {
     "day": parse_day,
     "hour": _whole(0, 23, "the full hour at which it begins, 0 to 23, in local time"),
     "minutes": number(0.1, 7 * 24 * 60, "how long it may train at most, such as 120"),
     "steps": _whole(1, 10_000_000, "the training steps at most, such as 2000"),
+    "batch": _whole(4, 65_536, "the crops of a step, 4 or more, such as 64"),
+    "recompute": _switch,
     "crops": _whole(32, 10_000_000, "the number of pictures to learn from, 32 or more, such as 20000"),
     "memory": _memory,
 }

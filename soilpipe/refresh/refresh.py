@@ -8,7 +8,8 @@ classifier  fit the classifier on it again, on the labels outside the hold-out, 
 judge       both on the hold-out, beside the bundle in use and the best that ever were: the verdict
 decide      promote the bundle or leave it a candidate; the memory and the record follow
 
-Nothing before the last step changes what is in use, so a refresh that fails leaves the champion as it was.
+Nothing before the last step changes what is in use, so a refresh that fails leaves the champion as it was. One that
+fails twice at a step, or is not taken up for more than a week, is given up, and the next begins anew (`failures`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal
 from soilpipe.config import Project, RefreshPlan
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier, judge_bundle
 from soilpipe.refresh.state import AtWorkError, RefreshRecord, alone_at_work, forget, refresh_folder
-from soilpipe.refresh.steps import Progress, begin, choose_corpus, pretrain_encoder
+from soilpipe.refresh.steps import CORPUS, Progress, begin, choose_corpus, pretrain_encoder
 from soilpipe.store import Store
 
 
@@ -48,14 +49,16 @@ def refresh(
     """Do a whole refresh, or what is left of one that was killed.
 
     plan: how much it may use at most. work: where it keeps what it does; the user's cache if left out. device: cpu or
-    cuda; a GPU if there is one. Same store, plan, seed and device `cpu`, same weights and verdict, killed or not.
+    cuda; a GPU if there is one. On `cpu` the same store, plan and seed give the same weights and verdict, killed or
+    not, where the steps end the training; where its minutes do, how far it comes depends on the machine.
     """
     from soilpipe.pretrain.corpus import NoNewScansError
 
     work, tell = work or refresh_folder(store.root), progress or (lambda step, note, done, of: None)
     try:
         with alone_at_work(work):
-            begin(project, store, work, plan=plan, now=now, seed=seed)
+            for note in begin(project, store, work, plan=plan, now=now, seed=seed).notes:
+                tell(CORPUS, note, 0, 1)
             try:
                 choose_corpus(project, store, work, device=device, tell=tell)
             except NoNewScansError as error:

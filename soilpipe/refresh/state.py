@@ -1,9 +1,10 @@
 """How far a refresh is, on this machine's disk; and what came of those that are done, in the store.
 
 A refresh keeps its work in a folder of the user's cache: what a killed one had finished, the next one takes up. One
-process at a time holds the folder's lock, which the system lets go of however that process ends. Two machines that
-refresh one project at once do the same work twice and harm nothing: versions are named by their content, and only the
-last step, the decision, changes what is in use.
+process at a time holds the folder's lock, which the system lets go of however that process ends. The folder and its
+lock are of one user on one machine. Two machines that refresh one project at once do the work twice: neither breaks
+what the other registers, since versions are named by their content, but both decide, each beside what is in use when
+it does, and the replay memory is that of the later one. Let one machine serve a project.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ class AtWorkError(RefreshError):
 class RefreshState(FrozenModel):
     """One refresh: what it was begun with, and what its finished steps gave.
 
-    since, until: of the scans it learns from, captured after the one and up to the other (UTC). begun_from: the encoder
-    whose weights it goes on with. done: {step: what it gave}, JSON.
+    read_from, read_until: by scanner, of the scans it learns from, captured after the one and up to the other (UTC); a
+    scanner without the one is read from its first scan on, one without the other not at all. since, until: the
+    earliest and the latest of these, for people. begun_from: the encoder whose weights it goes on with. done: {step:
+    what it gave}, JSON. failures: {step: errors}, in words. notes: what else a person should know.
     """
 
     run_id: str
@@ -58,17 +61,28 @@ class RefreshState(FrozenModel):
     begun_from: str
     plan: RefreshPlan
     seed: int
+    read_from: Mapping[str, UtcTime] = {}
+    read_until: Mapping[str, UtcTime] = {}
     done: Mapping[str, Mapping[str, Any]] = {}
+    failures: Mapping[str, tuple[str, ...]] = {}
+    notes: tuple[str, ...] = ()
 
     def after(self, step: str, gave: Mapping[str, Any]) -> RefreshState:
         """The same with one more step done."""
         return self.model_copy(update={"done": {**self.done, step: dict(gave)}})
+
+    def failed(self, step: str, error: str) -> RefreshState:
+        """The same once a step has ended with an error, in words."""
+        errors = (*self.failures.get(step, ()), error)
+        return self.model_copy(update={"failures": {**self.failures, step: errors}})
 
 
 class RefreshRecord(FrozenModel):
     """What came of a refresh; a record in the store.
 
     encoder, classifier: versions; None where it was not fitted, which `words` explains. corpus, training: in figures.
+    since, until, read_until, notes: as in `RefreshState`; read_until is empty in records of earlier releases, which
+    read all scanners up to `until`.
     """
 
     schema_version: Literal[1] = 1
@@ -85,6 +99,8 @@ class RefreshRecord(FrozenModel):
     figures: Mapping[str, Any]
     corpus: Mapping[str, Any]
     training: Mapping[str, Any]
+    read_until: Mapping[str, UtcTime] = {}
+    notes: tuple[str, ...] = ()
 
 
 def refresh_folder(root: str) -> Path:

@@ -8,22 +8,27 @@ doing it twice, or being killed in between, changes nothing.
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soilpipe import layout
 from soilpipe.config import Project, RefreshPlan
 from soilpipe.encoders import encoder_at, encoder_to_begin_from
 from soilpipe.ingest.clock import scan_times
 from soilpipe.ingest.receipts import list_scan_ids
 from soilpipe.lineage import detectors_before
+from soilpipe.model_cache import CARD
 from soilpipe.models import register
+from soilpipe.refresh.failures import DroppedRefresh, drop, dropped, noted, why_dropped
 from soilpipe.refresh.state import (
     PICTURE,
     RefreshError,
+    RefreshRecord,
     RefreshState,
     forget,
     new_run_id,
@@ -46,6 +51,7 @@ SCANS_A_MINUTE = 6  # read on two cores at 1200 dpi, with their references: choo
 LEAST_PLACES = 2
 """Two crops of one place are alike whatever the encoder does: with one place there is nothing to tell apart."""
 LEAST_SCANS, MOST_SCANS = 8, 512
+CROPS_SHARE = 4  # of the memory, one part for crops on their way to the disk
 Progress = Callable[[str, str, int, int], None]
 """Told: the step, what is being done in words, how much of it is done, and of how much."""
 
@@ -55,27 +61,45 @@ def begin(
 ) -> RefreshState:
     """The refresh to do: one that was begun in this folder and is not done, else a new one.
 
-    One that was begun with another budget, or from another encoder than would be begun from now, is dropped.
+    One that was begun with another budget, or from another encoder than would be begun from now, is dropped; so is one
+    that cannot be finished (`failures`), of which a record stays and the new one says so.
     """
     done = refreshes(store)
-    undecided = done[-1].encoder if done and done[-1].outcome == "candidate" else None
-    begun_from = encoder_to_begin_from(store, undecided)
+    begun_from = encoder_to_begin_from(store, _last_candidate(store, done), project.detector)
     state = read_state(work)
-    if state is not None and _budget(state.plan) == _budget(plan) and _still_fits(store, state, begun_from):
-        return state
+    notes: tuple[str, ...] = ()
+    if state is not None:
+        reason = why_dropped(state, now)
+        if reason is None and _budget(state.plan) == _budget(plan) and _still_fits(store, state, begun_from):
+            return state
+        if reason is not None:
+            drop(store, state, reason, now)
+            notes = (f"The refresh before, {state.run_id}, was given up: {reason}",)
     forget(work)
-    since = max((one.until for one in done if one.until is not None), default=None)
+    read_from, read_until = read_before(project, done, dropped(store)), newest_scans(project, store, now)
+    new = {scanner for scanner, at in read_until.items() if scanner not in read_from or at > read_from[scanner]}
     state = RefreshState(
         run_id=new_run_id(now, begun_from, plan),
         begun_at=now,
-        since=since,
-        until=newest_scan(project, store, now),
+        since=min((read_from[one] for one in new), default=None) if new <= read_from.keys() else None,
+        until=max(read_until.values(), default=None),
         begun_from=begun_from,
         plan=plan,
         seed=seed,
+        read_from=read_from,
+        read_until=read_until,
+        notes=notes,
     )
     write_state(work, state)
     return state
+
+
+def _last_candidate(store: Store, done: Sequence[RefreshRecord]) -> str | None:
+    """The encoder of the last refresh that nothing spoke against and that is still there."""
+    for record in reversed(done):
+        if record.outcome == "candidate" and store.exists(f"{layout.model_folder(ENCODER, record.encoder)}/{CARD}"):
+            return record.encoder
+    return None
 
 
 def _still_fits(store: Store, state: RefreshState, begun_from: str) -> bool:
@@ -88,18 +112,40 @@ def _budget(plan: RefreshPlan) -> dict[str, Any]:
     return plan.model_dump(exclude={"day", "hour"})
 
 
-def newest_scan(project: Project, store: Store, now: datetime) -> datetime | None:
-    """When the newest accepted scan of the project was taken, UTC; None where there is none.
+def read_before(
+    project: Project, done: Sequence[RefreshRecord], given_up: Sequence[DroppedRefresh] = ()
+) -> dict[str, datetime]:
+    """By scanner the time of the newest scan that a refresh has chosen from, so that one whose scans come once a month
+    is read like the others. Of a scanner that is not there nothing was read."""
+    found: dict[str, datetime] = {}
+    for read in (*(_read_by(record, project) for record in done), *(record.read_until for record in given_up)):
+        for scanner, at in read.items():
+            found[scanner] = max(at, found.get(scanner, at))
+    return found
+
+
+def _read_by(record: RefreshRecord, project: Project) -> Mapping[str, datetime]:
+    """Earlier releases read all scanners up to one time."""
+    if record.read_until or record.until is None:
+        return record.read_until
+    return {scanner.id: record.until for scanner in project.scanners}
+
+
+def newest_scans(project: Project, store: Store, now: datetime) -> dict[str, datetime]:
+    """By scanner when its newest accepted scan was taken, UTC; none for a scanner without any.
 
     A scan from the future (of a clock that is wrong) says nothing of what is new: all later ones would be old for good.
     """
-    newest = []
+    newest = {}
     for scanner in project.scanners:
         scans = list_scan_ids(store, scanner.id)
-        newest += [at for at in scan_times(store, scanner, scans).values() if at <= now]
-    return max(newest, default=None)
+        at = max((at for at in scan_times(store, scanner, scans).values() if at <= now), default=None)
+        if at is not None:
+            newest[scanner.id] = at
+    return newest
 
 
+@noted(CORPUS)
 def choose_corpus(project: Project, store: Store, work: Path, *, device: str | None, tell: Progress) -> RefreshState:
     """Choose what to learn from. NoNewScansError where nothing has come."""
     from soilpipe.pretrain.corpus import NoNewScansError, build_corpus
@@ -110,7 +156,8 @@ def choose_corpus(project: Project, store: Store, work: Path, *, device: str | N
     corpus = build_corpus(
         store,
         project,
-        since=state.since,
+        since=state.read_from,
+        until=state.read_until,
         encoder=encoder_at(store, state.begun_from, device),
         budget=corpus_budget(state.plan),
         seed=state.seed,
@@ -137,18 +184,22 @@ def _is_whole(folder: Path, manifest_hash: str) -> bool:
 
 
 def corpus_budget(plan: RefreshPlan) -> CorpusBudget:
-    """Half of the crops new, half replayed."""
+    """Half of the crops new, half remembered and replayed; a quarter of the memory for crops on their way, the rest for
+    what reads them: the windows of some scans with their references, the encoder and its batch."""
     from soilpipe.pretrain.corpus import CorpusBudget
 
     scans = max(LEAST_SCANS, min(MOST_SCANS, round(plan.minutes * SCANS_A_MINUTE)))
-    return CorpusBudget(crops=plan.crops - plan.crops // 2, memory=plan.crops // 2, bytes=plan.memory, scans=scans)
+    half = plan.crops // 2
+    return CorpusBudget(crops=plan.crops - half, memory=half, in_memory=plan.memory // CROPS_SHARE, scans=scans)
 
 
+@noted(PRETRAIN)
 def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str | None, tell: Progress) -> RefreshState:
     """Go on training the encoder on the corpus, and register what comes of it. A checkpoint that cannot be read costs
     the training so far, and no more."""
     from soilpipe.pretrain.corpus import open_corpus
     from soilpipe.pretrain.learning import PretrainCheckpointError
+    from soilpipe.pretrain.learning_recipe import PretrainError
 
     state = state_of(work)
     if PRETRAIN in state.done:
@@ -161,6 +212,12 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
         tell(PRETRAIN, f"the training begins anew, for {error}", 0, state.plan.steps)
         shutil.rmtree(work / "training")
         card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=False)
+    except PretrainError:  # what was kept of it may be no better: it begins from its start when it is taken up
+        shutil.rmtree(work / "training", ignore_errors=True)
+        raise
+    # Before the encoder: what it has learned from is asked of every encoder that is there.
+    manifest = gzip.compress(corpus.manifest.encoded(), mtime=0)
+    store.write_if_changed(layout.corpus_manifest(corpus.manifest_hash), manifest)
     version = register(store, ENCODER, work / ENCODER)
     _keep_picture(store, work, version)
     return done_with(work, state, PRETRAIN, {"encoder": version, "training": {key: card.get(key) for key in TOLD}})

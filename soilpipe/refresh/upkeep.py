@@ -4,7 +4,8 @@ Of the models that refreshes made, those stay that
 
 - are in use, or ever were: a roll-back leads to them, and the gate compares with the best of them;
 - an analysis names: detections that are published, or could be again, are explained and re-made with them;
-- are of the last CANDIDATES refreshes: a person may still put them to use, and the next one begins from the last;
+- are of the last CANDIDATES refreshes: a person may still put them to use;
+- are of the last refresh that nothing spoke against, from which the next one may begin;
 - a classifier that stays stands on.
 
 The others are removed. What a person trained or registered is never touched, and no record is: what was decided, with
@@ -22,6 +23,7 @@ from soilpipe.classify.identifying import CLASSIFIER as NAMED_BY
 from soilpipe.decisions import decisions
 from soilpipe.errors import SoilpipeError
 from soilpipe.model_cache import CARD
+from soilpipe.refresh.failures import dropped
 from soilpipe.refresh.state import RefreshRecord, refreshes
 from soilpipe.roles import BUNDLE, CLASSIFIER, ENCODER, ModelError
 from soilpipe.store import Store
@@ -41,10 +43,12 @@ def remove_old_candidates(store: Store, *, candidates: int = CANDIDATES) -> list
     """
     records = refreshes(store)
     old = _of(records[: max(0, len(records) - candidates)])
+    old += [(ENCODER, one.encoder) for one in dropped(store) if one.encoder is not None]
     there = [one for one in old if store.keys(layout.model_folder(*one))]
     if not there:
         return []
-    kept = needed(store, records[-candidates:])
+    last = [one for one in records if one.outcome == "candidate"][-1:]
+    kept = needed(store, [*records[-candidates:], *last])
     removed = [one for one in there if one not in kept]
     for one in removed:
         keys = store.keys(layout.model_folder(*one))

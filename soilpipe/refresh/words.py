@@ -40,6 +40,7 @@ def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
         "",
         *_training(record.training),
     ]
+    lines += [line for note in record.notes for line in ("", _sentence(note))]
     if picture:
         lines += ["", f"![How the training went]({picture})"]
     if record.outcome == "candidate" and "last_week" in record.figures:  # its figures are no worse: it is for a person

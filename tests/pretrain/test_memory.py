@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from soilpipe import layout
+from soilpipe.config import RefreshPlan
 from soilpipe.pretrain.corpus import Corpus, build_corpus
 from soilpipe.pretrain.manifest import CorpusError
-from soilpipe.pretrain.memory import DAMAGED, OTHER_SIZE, SUPERSEDED, read_members, remember, replayed
+from soilpipe.pretrain.memory import DAMAGED, NO_ROOM, OTHER_SIZE, SUPERSEDED, read_members, remember, replayed
+from soilpipe.pretrain.memory_diverse import keep_diverse
+from soilpipe.refresh.steps import corpus_budget
 from soilpipe.store import Store
 from tests.labels.conftest import START, Season
 from tests.pretrain.corpus_fixtures import SIDE, SMALL, Thumbnails, make_season
@@ -150,3 +153,46 @@ def test_a_damaged_list_says_what_to_do(season: Season, tmp_path: Path) -> None:
     season.store.write_bytes(layout.replay_memory(), b'{"members": [{}]}')
     with pytest.raises(CorpusError, match=r"pretraining/memory/members\.json .* delete it"):
         built(season, tmp_path / "corpus")
+
+
+def test_at_the_default_budget_all_crops_have_room_and_what_leaves_is_what_is_most_alike() -> None:
+    """Half of the crops is remembered and all of that is replayed: so the stream is longer than the memory, and MinRed
+    says what leaves, not the room."""
+    budget = corpus_budget(RefreshPlan())
+    assert (budget.crops, budget.most_memory) == (10_000, 10_000)
+    assert budget.candidates(budget.most_memory) == 15_000, "and there is room for what near-duplicates cost"
+    assert budget.rows == 25_000 and budget.in_memory == 1_000_000_000
+    assert budget.of_a_scan(15_000, 512) == 30
+    of_one = budget.of_a_scan(15_000, 1)
+    assert of_one < 15_000 and of_one * 7 * 256**2 <= budget.in_memory, "also where a single scan has come"
+    short = replace(budget, bytes=4_000_000_000)
+    assert 2 * short.most_memory <= short.rows and short.candidates(short.most_memory) + short.most_memory <= short.rows
+
+
+def test_week_by_week_the_memory_evicts_by_likeness_alone(tmp_path: Path) -> None:
+    """With a budget of which the room is short, too: nothing leaves by chance, so what was seen once stays."""
+    season = make_season(tmp_path, scans=8)
+    budget = replace(SMALL, crops=24, memory=24, bytes=2 * 8 * 7 * SIDE**2, oversample=2.0, eps=0.0)
+    assert budget.most_memory == 8
+    kept: list[set[str]] = []
+    for week in range(3):
+        since = START + timedelta(hours=6 * (2 * week - 1)) if week else None
+        until = START + timedelta(hours=6 * (2 * week + 1))
+        corpus = build_corpus(
+            season.store,
+            season.project,
+            since=since,
+            until=until,
+            encoder=Thumbnails(),
+            budget=budget,
+            folder=tmp_path / f"week {week}",
+        )
+        assert NO_ROOM not in corpus.manifest.counts.memory_dropped
+        order = sorted(range(len(corpus)), key=lambda row: (corpus.entries[row].is_new, row))
+        wanted = keep_diverse(corpus.embeddings[order], budget.most_memory)
+        remember(season.store, corpus, budget.most_memory)
+        names = {member.key for member in read_members(season.store)}
+        entries = [corpus.entries[order[row]] for row in wanted]
+        assert names == {layout.replay_crop(entry.scan_id, entry.name) for entry in entries}
+        kept.append(names)
+    assert len(kept[-1]) == 8

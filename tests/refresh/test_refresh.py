@@ -8,17 +8,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from soilpipe import layout
 from soilpipe.bundles import gate
 from soilpipe.decisions import Verdict, decisions, in_use
 from soilpipe.detect import weights
-from soilpipe.lineage import line_of, seen_scans
+from soilpipe.lineage import line_of
+from soilpipe.lineage_crops import learned_crops
 from soilpipe.models import card_of, content_of, list_models, model_path
 from soilpipe.pretrain.memory import read_members
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
+from soilpipe.refresh import verdict as judging
 from soilpipe.refresh.refresh import RefreshResult, refresh
 from soilpipe.refresh.state import alone_at_work, read_state, refreshes
 from soilpipe.refresh.words import as_markdown, in_words
@@ -41,7 +45,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "SHIPPED", shipped)
 
 
-def run(season: Season, work: Path, week: int = 0, **more: Any) -> RefreshResult:
+def run(season: Season, work: Path, week: float = 0, **more: Any) -> RefreshResult:
     return refresh(season.project, season.store, plan=PLAN, now=NOW + week * WEEK, device="cpu", work=work, **more)
 
 
@@ -91,8 +95,15 @@ def test_without_labels_it_stays_a_candidate_says_what_is_missing_and_the_next_b
         assert detector["trained_on"]["image_names"] == ["season.png"]
     own = second.corpus["manifest"]
     assert card_of(season.store, "encoder", second.encoder)["manifest_hash"] == own
-    old = [member.crop.scan_id for member in read_members(season.store)]
-    assert seen_scans(season.store, second.encoder, [*new, *old, "another"]) >= set(old) & set(new)
+    learned = learned_crops(season.store, second.encoder, ("A20", "B07"))
+    kept = [member.crop for member in read_members(season.store)]
+    assert {crop.scan_id for crop in kept} & set(new), "its own corpus and that of the one before"
+    for crop in kept:
+        box = np.array(crop.box) * crop.um_per_px / crop.factor / 1000
+        assert learned.meet(crop.scanner_id, crop.scan_id, crop.captured_at, box).all()
+        assert not learned.meet(crop.scanner_id, "another", crop.captured_at + 5 * WEEK, box).any()
+    season.store.delete(layout.corpus_manifest(own))
+    assert learned_crops(season.store, second.encoder, ("A20",)).unknown == (second.encoder,)
     assert [record.outcome for record in refreshes(season.store)] == ["candidate", "candidate"]
     assert "Stays a candidate" in in_words(second) and "## What it learned from" in as_markdown(second)
 
@@ -106,7 +117,7 @@ def test_what_was_worse_is_not_put_to_use_and_not_remembered(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(last_steps, "_verdict", lambda *_: Verdict(False, "it is worse", {}))
+        patched.setattr(judging, "_verdict", lambda *_: Verdict(False, "it is worse", {}))
         result = run(season, tmp_path / "work")
     assert result.outcome == "refused" and in_use(season.store, "encoder") is None
     assert read_members(season.store) == ()
@@ -175,9 +186,10 @@ def test_another_budget_begins_anew_and_the_same_one_is_taken_up(
     work = tmp_path / "work"
     work.mkdir()
 
-    def begun(week: int, **changes: Any) -> str:
+    def begun(days: float, **changes: Any) -> str:
         plan = PLAN.model_copy(update=changes)
-        return first_steps.begin(season.project, season.store, work, plan=plan, now=NOW + week * WEEK).run_id
+        now = NOW + timedelta(days=days)
+        return first_steps.begin(season.project, season.store, work, plan=plan, now=now).run_id
 
     first = begun(0)
     assert begun(1) == first and begun(2, day="monday", hour=5) == first
@@ -197,14 +209,14 @@ def test_a_scan_from_the_future_does_not_make_all_later_ones_old(tmp_path: Path)
     empty = unlabelled(tmp_path / "empty", weeks=0)
     for number in (4, 4 * 365 * 10):
         empty.scan(number, size=(64, 96))
-    newest = first_steps.newest_scan(empty.project, empty.store, NOW)
-    assert newest is not None and f"{newest:%Y-%m-%d}" == "2024-03-07"
+    newest = first_steps.newest_scans(empty.project, empty.store, NOW)
+    assert {scanner: f"{at:%Y-%m-%d}" for scanner, at in newest.items()} == {"A20": "2024-03-07"}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("open_gate")
 def test_one_that_is_no_worse_is_put_to_use_as_one_bundle(tmp_path: Path) -> None:
-    season = labelled(tmp_path / "project", days=4)
+    season = labelled(tmp_path / "project", days=7)
     result = run(season, tmp_path / "work")
     assert result.outcome == "promoted" and result.record is not None
     assert result.words.startswith("macro-F1 ") and "against encoder detector:" in result.words
@@ -224,7 +236,7 @@ def test_one_that_is_no_worse_is_put_to_use_as_one_bundle(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("open_gate")
 def test_killed_at_the_end_of_every_step_and_taken_up_it_comes_to_the_same(tmp_path: Path) -> None:
     """Each step is done and then not noted, the worst moment; and the last one is cut between its writes too."""
-    clean_season = labelled(tmp_path / "clean", days=4)
+    clean_season = labelled(tmp_path / "clean", days=7)
     shutil.copytree(tmp_path / "clean", tmp_path / "killed")
     clean = run(clean_season, tmp_path / "work-clean").record
     killed_season = _moved(clean_season, tmp_path / "killed")
@@ -233,10 +245,10 @@ def test_killed_at_the_end_of_every_step_and_taken_up_it_comes_to_the_same(tmp_p
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(module, name, kill)
             with pytest.raises(Killed):
-                print(module.__name__, name, run(killed_season, work, week))
+                print(module.__name__, name, run(killed_season, work, week / 100))
         if week < 5:
             assert in_use(killed_season.store, "encoder") is None, "nothing before the decision changes what is in use"
-    record = run(killed_season, work, 9).record
+    record = run(killed_season, work, 0.1).record
     assert clean is not None and record is not None and record.run_id == refreshes(killed_season.store)[-1].run_id
     assert record.outcome == clean.outcome == "promoted"
     assert record.corpus == clean.corpus
@@ -256,7 +268,7 @@ def _kills() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         raise Killed
 
     for step in first_steps.STEPS[:4]:
-        module = first_steps if step in ("corpus", "pretrain") else last_steps
+        module = {"classifier": last_steps, "judge": judging}.get(step, first_steps)
         yield module, "done_with", _raising_at(step)
     yield last_steps, "promote_bundle", raises
     yield memory, "remember", raises

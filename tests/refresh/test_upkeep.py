@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from soilpipe import layout
 from soilpipe.analyses import Analysis, write_analysis
 from soilpipe.bundles.promotion import Bundle, promote_bundle
 from soilpipe.classify.fitting import fit_classifier
@@ -21,6 +22,8 @@ from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.encoder.weights import save_encoder
 from soilpipe.lineage import line_of
 from soilpipe.models import list_models, model_path, register
+from soilpipe.refresh import steps as first_steps
+from soilpipe.refresh.failures import DROPPED, DroppedRefresh
 from soilpipe.refresh.state import RefreshRecord, keep_record, picture_key, refreshes
 from soilpipe.refresh.upkeep import CANDIDATES, remove_old_candidates, tidied
 from soilpipe.store import Store
@@ -167,3 +170,18 @@ def test_where_an_analysis_cannot_be_read_nothing_is_removed(store: Store, made:
     before = store.keys("models")
     assert "old candidates stay, for analyses/0123456789abcdef.json" in tidied(store)
     assert store.keys("models") == before
+
+
+def test_the_last_one_that_nothing_spoke_against_stays_and_what_was_given_up_goes(
+    store: Store, made: Callable[..., list[Bundle]]
+) -> None:
+    bundles = made(4)
+    for record in refreshes(store)[1:]:
+        keep_record(store, record.model_copy(update={"outcome": "refused"}))
+    given_up = DroppedRefresh(
+        run_id="x", begun_at=NOW, dropped_at=NOW, step="judge", reason="", encoder=bundles[2].encoder, read_until={}
+    )
+    store.write_json(layout.record(DROPPED, "x"), given_up.model_dump(mode="json"))
+    remove_old_candidates(store, candidates=1)
+    assert there(store, "encoder") == {bundles[0].encoder, bundles[3].encoder}, "the next one begins from the first"
+    assert first_steps._last_candidate(store, refreshes(store)) == bundles[0].encoder

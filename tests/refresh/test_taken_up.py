@@ -1,0 +1,272 @@
+"""Refreshes that did not end: what is taken up, what is judged again, and what is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from soilpipe import layout
+from soilpipe.bundles.promotion import Bundle
+from soilpipe.decisions import Verdict, decide, decisions, rollback
+from soilpipe.detect import weights
+from soilpipe.detect.labelled import LabelError
+from soilpipe.detections import DamagedDetectionsError
+from soilpipe.models import list_models
+from soilpipe.refresh import bundle as last_steps
+from soilpipe.refresh import steps as first_steps
+from soilpipe.refresh import verdict as judging
+from soilpipe.refresh.failures import DroppedRefresh, dropped
+from soilpipe.refresh.refresh import refresh
+from soilpipe.refresh.state import RefreshRecord, RefreshState, keep_record, read_state, write_state
+from soilpipe.refresh.words import as_markdown
+from soilpipe.roles import ModelError
+from tests.labelled_project import labelled_project
+from tests.labels.conftest import Season
+from tests.refresh.refresh_project import NOW, PLAN, another_week, unlabelled
+from tests.test_lineage import encoder
+from tests.tiny_model import make_model
+
+DAY = timedelta(days=1)
+OWN = Bundle("1" * 12, "2" * 12)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "SHIPPED", make_model(tmp_path / "shipped", name="of the package"))
+
+
+@pytest.fixture
+def season(tmp_path: Path) -> Season:
+    return unlabelled(tmp_path / "project", weeks=0)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def begun(season: Season, work: Path, days: float = 0) -> RefreshState:
+    return first_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW + days * DAY)
+
+
+def silent(step: str, note: str, done: int, of: int) -> None:
+    pass
+
+
+def judged(season: Season, work: Path) -> str:
+    state = judging.judge_bundle(season.project, season.store, work, device="cpu", now=NOW, tell=silent)
+    return str(state.done["judge"]["words"])
+
+
+@pytest.fixture
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets what the gate says from now on: that it passes, in these words."""
+
+    def say(words: str) -> None:
+        monkeypatch.setattr(judging, "_verdict", lambda *_: Verdict(True, words, {}))
+
+    return say
+
+
+def until_judged(season: Season, work: Path) -> None:
+    """A refresh that has come as far as the classifier; what it made is only said to be there."""
+    state = begun(season, work)
+    gave: dict[str, Any] = {"encoder": OWN.encoder, "training": {}}
+    state = state.after("corpus", {"manifest": "0", "crops": 1}).after("pretrain", gave)
+    write_state(work, state.after("classifier", {"classifier": OWN.classifier, "missing": None}))
+
+
+def test_a_verdict_is_told_again_when_labels_or_the_bundle_in_use_have_changed(
+    tmp_path: Path, work: Path, verdicts: Callable[[str], None]
+) -> None:
+    (tmp_path / "labelled").mkdir()
+    season = labelled_project(tmp_path / "labelled", days=2, tiles=1)
+    until_judged(season, work)
+    verdicts("first")
+    assert judged(season, work) == "first"
+    verdicts("second")
+    assert judged(season, work) == "first", "nothing has changed"
+    both = {"classifier": "4" * 12}
+    decide(season.store, "encoder", "promote", "3" * 12, "none", NOW, True, "a person's", {}, together=both)
+    assert judged(season, work) == "second", "another one is in use"
+    verdicts("third")
+    labels = season.store.keys("labels", ".json")
+    season.store.delete(next(key for key in labels if "draws" not in key))
+    assert judged(season, work) == "third", "there are other labels"
+
+
+def test_a_bundle_that_a_person_took_back_is_not_put_to_use_again(
+    season: Season, work: Path, monkeypatch: pytest.MonkeyPatch, verdicts: Callable[[str], None]
+) -> None:
+    """Killed after the promotion, rolled back by hand, and taken up: the roll-back stands."""
+    until_judged(season, work)
+    verdicts("no worse")
+    judged(season, work)
+    both = {"classifier": OWN.classifier}
+    decide(season.store, "encoder", "promote", OWN.encoder, "none", NOW, False, "", {}, together=both)
+    rollback(season.store, "encoder", "it loses the mites", NOW + DAY)
+    verdicts("judged again")
+    monkeypatch.setattr("soilpipe.pretrain.corpus.open_corpus", lambda _: None)
+    monkeypatch.setattr("soilpipe.pretrain.memory.remember", lambda *_: None)
+    record = last_steps.decide_on_bundle(season.project, season.store, work, now=NOW + DAY, tell=silent)
+    assert [one.action for one in decisions(season.store, "encoder")] == ["promote", "rollback"]
+    assert record.words == "no worse" and "has been replaced since" in record.notes[0]
+    assert "has been replaced since." in as_markdown(record)
+
+
+@pytest.mark.parametrize(
+    "error", [LabelError("tile 7"), DamagedDetectionsError("tile 7", "is cut off"), ModelError("tile 7")]
+)
+def test_what_cannot_be_judged_stays_a_candidate_and_the_words_say_why(
+    season: Season, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    until_judged(season, work)
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(judging, "hold_out_labels", fails)
+    monkeypatch.setattr(judging, "_collapsed", lambda _: None)
+    assert "cannot be judged: tile 7" in judged(season, work)
+    state = read_state(work)
+    assert state is not None and state.done["judge"]["undecided"] and not state.done["judge"]["passed"]
+
+
+def test_a_rival_that_cannot_be_loaded_is_left_aside_unless_it_is_in_use(
+    season: Season, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, present = Bundle("5" * 12, "6" * 12), Bundle("7" * 12, "8" * 12)
+
+    def judged_one(project: object, store: object, bundle: Bundle, *_: object, **__: object) -> str:
+        if bundle == old:
+            raise ModelError("its trunk is gone")
+        return bundle.encoder
+
+    monkeypatch.setattr(judging, "judged", judged_one)
+    monkeypatch.setattr(judging, "rivals_of", lambda *_: [old, present])
+
+    def records(in_use: Bundle) -> list[Any]:
+        monkeypatch.setattr(judging, "bundle_in_use", lambda _: in_use)
+        on: Any = SimpleNamespace()
+        return judging.judged_with_rivals(season.project, season.store, OWN, on, NOW, device="cpu", tell=silent)
+
+    assert records(present) == [OWN.encoder, present.encoder]
+    with pytest.raises(ModelError, match="its trunk is gone"):
+        records(old)
+
+
+def test_the_next_weekly_run_takes_a_refresh_up_and_the_one_after_begins_anew(season: Season, work: Path) -> None:
+    first = begun(season, work).run_id
+    assert begun(season, work, 7.05).run_id == first
+    state = begun(season, work, 8)
+    assert state.run_id != first and "more than a week has passed" in state.notes[0]
+    (record,) = dropped(season.store)
+    assert record.run_id == first and record.read_until == {}, "its scans are read again"
+
+
+def test_what_fails_twice_at_a_step_is_given_up_and_its_scans_are_left(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    season = unlabelled(tmp_path / "again")
+
+    def run(days: float) -> Any:
+        return refresh(season.project, season.store, plan=PLAN, now=NOW + days * DAY, device="cpu", work=work)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("soilpipe.pretrain.learning.learn", _fails)
+        for days in (0, 6):
+            with pytest.raises(RuntimeError, match="the loss is no number"):
+                run(days)
+    state = read_state(work)
+    assert state is not None and len(state.failures["pretrain"]) == 2
+    assert run(7).outcome == "nothing new", "what failed is not read a third time"
+    (record,) = dropped(season.store)
+    assert record.step == "pretrain" and "failed 2 times" in record.reason and "the loss is no number" in record.reason
+    another_week(season, 1, ("A20", "B07"))
+    with monkeypatch.context() as patched:
+        patched.setattr(first_steps, "register", _killed)
+        with pytest.raises(Killed):
+            run(14)
+    state = read_state(work)
+    assert state is not None and list(state.done) == ["corpus"]
+    manifest = layout.corpus_manifest(state.done["corpus"]["manifest"])
+    assert season.store.exists(manifest), "what was learned from is told before the encoder is there"
+    assert not [one for one in list_models(season.store, "encoder") if one.version != "shipped"]
+    result = run(14.1)
+    assert result.outcome == "candidate" and result.record is not None
+    assert result.record.read_until["A20"] > record.read_until["A20"]
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise RuntimeError("the loss is no number")
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def test_each_scanner_is_read_on_from_its_own_last_scan(season: Season, work: Path) -> None:
+    """B07 sends its scans once a month: they are older than what the other scanner has been read up to."""
+    for number in (4, 40):
+        season.scan(number, scanner_id="A20", size=(64, 96))
+    season.scan(4, scanner_id="B07", size=(64, 96))
+    season.scan(4 * 365 * 11, scanner_id="B07", size=(64, 96))  # its clock says 2035
+    state = begun(season, work)
+    assert {one: f"{at:%m-%d}" for one, at in state.read_until.items()} == {"A20": "03-16", "B07": "03-07"}
+    assert state.read_from == {} and state.since is None
+    keep_record(season.store, _record(state, "a" * 12, "candidate"))
+    season.scan(20, scanner_id="B07", size=(64, 96))
+    (work / "refresh.json").unlink()
+    after = begun(season, work, 7)
+    assert after.read_from == state.read_until and f"{after.read_until['B07']:%m-%d}" == "03-11"
+    assert after.since == state.read_until["B07"], "what is new begins there"
+
+
+def _record(state: RefreshState, version: str, outcome: Any) -> RefreshRecord:
+    return RefreshRecord(
+        run_id=f"{state.run_id}-{version}",
+        begun_at=state.begun_at,
+        ended_at=state.begun_at,
+        since=state.since,
+        until=state.until,
+        begun_from=state.begun_from,
+        encoder=version,
+        classifier=None,
+        outcome=outcome,
+        words="",
+        figures={},
+        corpus={},
+        training={},
+        read_until=state.read_until,
+    )
+
+
+def test_after_a_refused_week_a_project_without_labels_goes_on_from_its_last_candidate(
+    season: Season, work: Path, tmp_path: Path
+) -> None:
+    version = encoder(season.store, tmp_path / "candidate")
+    for week, (which, outcome) in enumerate([(version, "candidate"), ("b" * 12, "refused"), ("c" * 12, "candidate")]):
+        state = begun(season, work, 7 * week)
+        keep_record(season.store, _record(state, which, outcome))
+        (work / "refresh.json").unlink()
+    assert begun(season, work, 30).begun_from == version, "the refused one is passed over, and one that is gone"
+
+
+def test_records_of_earlier_releases_say_up_to_when_all_scanners_were_read(season: Season, work: Path) -> None:
+    state = begun(season, work)
+    until = datetime(2024, 3, 20, tzinfo=UTC)
+    old = _record(state, "a" * 12, "refused").model_copy(update={"until": until, "read_until": {}})
+    given_up = DroppedRefresh(
+        run_id="x", begun_at=NOW, dropped_at=NOW, step="corpus", reason="", encoder=None, read_until={"A20": NOW}
+    )
+    assert first_steps.read_before(season.project, [old], [given_up]) == {"A20": NOW, "B07": until}
