@@ -4,6 +4,8 @@
 
 Each image is written to memory as `ingest.zarr_writer` does (CYX, chunks 3 x 512 x 512, shards 3 x 2048 x 2048) and
 read back, by one thread; the figures are CPU seconds, the best of the runs, over all images of a folder together.
+JPEG XL, lossless, is measured by the chunk (3 bands of 512 x 512 as one colour picture, by one thread): no codec of
+zarr-python or napari reads it, so that no store is made of it.
 Images that were JPEG before are smoother than what a scanner's TIFF holds: their ratios are too good. ``--simulated``
 adds a scan of each generator, whose noise is that of a sensor.
 """
@@ -16,10 +18,12 @@ import time
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
@@ -31,6 +35,7 @@ from soilpipe.simulate import SeasonSpec, simulate_season
 
 SUFFIXES = {".jpg", ".png", ".tif", ".tiff"}
 SIMULATED_SIDE = 2048
+JPEGXL_EFFORTS = (1, 3)
 
 
 def codecs() -> dict[str, dict[str, Any]]:
@@ -97,6 +102,36 @@ def measure(images: Iterable[np.ndarray], options: dict[str, Any], runs: int) ->
     return {"ratio": raw / stored, "write_mpix_s": pixels / write, "read_mpix_s": pixels / read, "mpix": pixels}
 
 
+def measure_jpegxl(images: Iterable[np.ndarray], effort: int, runs: int) -> dict[str, float]:
+    """Like measure, of the chunks alone. Those at the edges are filled up with zeros, as Zarr does."""
+    raw = stored = 0
+    write = read = 0.0
+    for image in images:
+        height, width, _ = image.shape
+        padded = np.pad(image, ((0, -height % CHUNK), (0, -width % CHUNK), (0, 0)))
+        corners = [(top, left) for top in range(0, height, CHUNK) for left in range(0, width, CHUNK)]
+        chunks = [np.ascontiguousarray(padded[top : top + CHUNK, left : left + CHUNK]) for top, left in corners]
+        writes, reads = [], []
+        for _ in range(runs):
+            began = time.process_time()
+            coded = [
+                imagecodecs.jpegxl_encode(chunk, lossless=True, effort=effort, usecontainer=False, numthreads=1)
+                for chunk in chunks
+            ]
+            writes.append(time.process_time() - began)
+            began = time.process_time()
+            back = [imagecodecs.jpegxl_decode(data, numthreads=1) for data in coded]
+            reads.append(time.process_time() - began)
+            if not all(map(np.array_equal, back, chunks)):
+                raise SystemExit("JPEG XL does not give the same pixels back")
+        raw += image.size
+        stored += sum(map(len, coded))
+        write += min(writes)
+        read += min(reads)
+    pixels = raw / 3e6
+    return {"ratio": raw / stored, "write_mpix_s": pixels / write, "read_mpix_s": pixels / read, "mpix": pixels}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("places", nargs="*", type=Path, metavar="IMAGE_OR_FOLDER")
@@ -115,8 +150,12 @@ def main() -> None:
     for place, images in sets.items():
         print(f"{place}: {len(images)} images")
         print(f"  {'':30s}{'ratio':>8s}{'write':>10s}{'read':>10s}   MPix per CPU second")
-        for name, options in codecs().items():
-            found = measure(images, options, arguments.runs)
+        works = {name: partial(measure, images, options, arguments.runs) for name, options in codecs().items()}
+        if imagecodecs.JPEGXL.available:
+            for effort in JPEGXL_EFFORTS:
+                works[f"JPEG XL, effort {effort}"] = partial(measure_jpegxl, images, effort, arguments.runs)
+        for name, work in works.items():
+            found = work()
             figures.append({"images": place, "codec": name, **found})
             speed = f"{found['write_mpix_s']:10.0f}{found['read_mpix_s']:10.0f}"
             print(f"  {name:30s}{found['ratio']:8.2f}{speed}", flush=True)
