@@ -22,7 +22,7 @@ from soilpipe.classify.head import DECAYS, Head, fit_head
 from soilpipe.classify.left_out import LEAST_CROPS, left_out_distances, place
 from soilpipe.classify.prototypes import References
 from soilpipe.classify.space import Space
-from soilpipe.classify.unknown import fit_limits
+from soilpipe.classify.unknown import POOLED, fit_limits
 from soilpipe.taxonomy import Taxonomy
 
 
@@ -93,6 +93,7 @@ def fit_classifier(
     )
     told = _told(classifier, examples, folds, lost, calibrated, chosen, held_labels)
     told |= {"sets_from": f"{calibrated.told}, {len(np.unique(units))} scanner-days", "background": field.told()}
+    told["unknown_from"] = POOLED
     return Fitted(classifier, told)
 
 

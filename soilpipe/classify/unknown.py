@@ -24,6 +24,12 @@ SCALE_WEIGHT = 3.0  # crops that the middle of all classes weighs in the scale o
 BORROWED = 20.0  # crops that all other classes' distances weigh in the shape of one, and a class at most in theirs
 LEAST_OTHERS = 3  # crops of a class on other scanners, from which its own scanner is left out
 ENOUGH = 20  # distances that show a 95th percentile by themselves
+POOLED = (
+    "the 95th percentile of each class's left-out distances, pooled in part with the other classes (five distances "
+    "show no 95th percentile) and drawn in by one factor for all, since only what lies beyond every class is unknown: "
+    "limits of each class alone call too few animals unknown"
+)
+"""For the card: how the limits were found, and why not by each class alone."""
 NOTHING_KNOWN = 1.0  # the distance of an arbitrary direction
 
 

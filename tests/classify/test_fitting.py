@@ -90,6 +90,8 @@ def test_what_was_chosen_for_its_content_does_not_say_how_frequent_it_is() -> No
     chosen = made_crops({"Oribatida": 30}, as_it_comes=False, seed=2)
     told = fit_classifier(joined([field, chosen], DIM), taxonomy=SOIL, alpha=0.05).told
     assert told["frequencies"]["Oribatida"] < 0.06
+    assert "pooled in part with the other classes" in told["unknown_from"]
+    assert told["background"].startswith("counted on 252 crops") and "scanner-days" in told["sets_from"]
     assert told["figures"]["by_class"]["Oribatida"][1] == 12
 
 
