@@ -35,14 +35,14 @@ def false_alarms(store: Store, labels: LabelSet, facts: Mapping[str, ImageFacts]
         except (SoilpipeError, FileNotFoundError, KeyError):
             continue
         sides = [table[side].to_numpy() for side in ("x_min", "y_min", "x_max", "y_max")]
-        found[image.file_name] = _unmet(np.column_stack(sides).astype(np.float64).reshape(-1, 4), image)
+        boxes = np.column_stack(sides).astype(np.float64).reshape(-1, 4)
+        found[image.file_name] = unmet(boxes - np.array([*image.origin, *image.origin], np.float64), image)
     return found
 
 
-def _unmet(boxes: np.ndarray, image: LabelledImage) -> np.ndarray:
-    """Those of the boxes, px of the scan, that are of the tile and meet no label, in px of the tile, clipped to it."""
-    assert image.origin is not None
-    here = boxes - np.array([*image.origin, *image.origin], np.float64)
+def unmet(boxes: np.ndarray, image: LabelledImage) -> np.ndarray:
+    """Of boxes (n, 4), px of a labelled image, those whose middle it holds and that meet no label, clipped to it."""
+    here = np.asarray(boxes, np.float64)
     x, y = (here[:, 0] + here[:, 2]) / 2, (here[:, 1] + here[:, 3]) / 2
     here = here[(x >= 0) & (x < image.width) & (y >= 0) & (y < image.height)]
     here = np.clip(here, 0, [image.width, image.height, image.width, image.height])

@@ -1,0 +1,65 @@
+"""The benchmark of the classifier judges what the product does, on background as a detector brings it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soilpipe.classify.examples import BACKGROUND
+from soilpipe.detect.coco import read_labels
+from tests.classify.drawn_labels import draw_labels
+from tests.classify.made_crops import made_crops
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "benchmarks"), *sys.path])
+    import classifier
+
+    return classifier
+
+
+def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"Oribatida": 8, "Symphyla": 6, BACKGROUND: 8}
+    crops = benchmark.Crops(
+        made_crops(counts, ("A", "B"), as_it_comes=False),
+        made_crops(counts, ("C", "D"), seed=1),
+        made_crops(counts, ("J", "K"), seed=2),
+    )
+    asked: list[Any] = []
+    fit = benchmark.fit_classifier
+
+    def noted(examples: Any, **given: Any) -> Any:
+        asked.append(given.get("calibrate"))
+        return fit(examples, **given)
+
+    monkeypatch.setattr(benchmark, "fit_classifier", noted)
+    rows = {arm: benchmark.judged(crops, 0.1, arm) for arm in benchmark.ARMS}
+    assert asked == [None, ["C", "D"]] and list(rows) == ["product", "calibrate"]
+    assert all(row["crops judged"] == len(crops.judge) and row["macro-F1"] > 0.7 for row in rows.values())
+    table = benchmark.table([rows["product"]], 0.1)
+    assert "coverage of sets" in table and "0.90 ± 0.02" in table
+
+
+def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmark: Any, tmp_path: Path) -> None:
+    labels = draw_labels(tmp_path, {"Acari": 1}, scanners=("A",), scans=2)
+    given = read_labels(labels, tmp_path)
+    animals = [image.boxes[0] for image in given.images]
+    invented = np.array([150.0, 150, 170, 170], np.float32)
+
+    class Finds:
+        def detect(self, scan: Any, references: Any, registrations: Any) -> Any:
+            return SimpleNamespace(boxes=np.stack([*animals, invented]))
+
+    found = benchmark.alarms_of(Finds(), given)
+    assert set(found) == {image.file_name for image in given.images}
+    for image in given.images:
+        assert invented.tolist() in found[image.file_name].tolist()
+        assert image.boxes[0].tolist() not in found[image.file_name].tolist()
