@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from soilpipe.analyses import Analysis
 from soilpipe.config import Project
-from soilpipe.decisions import in_use
-from soilpipe.detect.base import Detector
+from soilpipe.decisions import decisions, in_use
+from soilpipe.detect.base import Detector, Validation
 from soilpipe.detect.select import load_analysis_detector, load_project_detector
 from soilpipe.roles import CLASSIFIER
 from soilpipe.store import Store
@@ -23,7 +23,13 @@ def load_run_detector(project: Project, store: Store) -> Detector:
     """
     detector = load_project_detector(project, store)
     version = in_use(store, CLASSIFIER)
-    return detector if version is None else _with_classifier(detector, store, version)
+    return detector if version is None else _with_classifier(detector, store, version, judged_as(store, version))
+
+
+def judged_as(store: Store, classifier: str) -> Validation:
+    """What stands behind a classifier: `local` once it passed the gate on the project's own hold-out, unforced."""
+    passed = [d for d in decisions(store, CLASSIFIER) if d.action == "promote" and not d.forced]
+    return "local" if any(d.version_of(CLASSIFIER) == classifier for d in passed) else "none"
 
 
 def load_run_analysis_detector(analysis: Analysis, store: Store) -> Detector:
@@ -32,15 +38,18 @@ def load_run_analysis_detector(analysis: Analysis, store: Store) -> Detector:
     if named is None:
         return load_analysis_detector(analysis, store)
     return load_analysis_detector(
-        analysis, store, lambda detector: _with_classifier(detector, store, str(named["version"]))
+        # What was known of both when the analysis was made: a judgement since then changes nothing of its scans.
+        analysis,
+        store,
+        lambda detector: _with_classifier(detector, store, str(named["version"]), analysis.validation),
     )
 
 
-def _with_classifier(detector: Detector, store: Store, version: str) -> IdentifyingDetector:
+def _with_classifier(detector: Detector, store: Store, version: str, judged: Validation) -> IdentifyingDetector:
     from soilpipe.classify.identifying import IdentifyingDetector
     from soilpipe.classify.weights import load_classifier
     from soilpipe.encoders import encoder_at
     from soilpipe.models import model_path
 
     classifier = load_classifier(model_path(store, CLASSIFIER, version))
-    return IdentifyingDetector(detector, classifier, encoder_at(store, classifier.encoder))
+    return IdentifyingDetector(detector, classifier, encoder_at(store, classifier.encoder), judged)

@@ -11,7 +11,7 @@ import numpy as np
 from soilpipe.background import Registration
 from soilpipe.classify.classifier import Classifier
 from soilpipe.classify.embedding import embed_boxes, longer_sides
-from soilpipe.detect.base import Detections, Detector, Identities
+from soilpipe.detect.base import Detections, Detector, Identities, Validation
 from soilpipe.tiles import ScanImage
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLASSIFIER = "classifier"
 """The key of an analysis's settings that names the classifier and its encoder."""
+STRENGTH: tuple[Validation, ...] = ("none", "simulated", "local")
 DIGITS = 4  # of probabilities: what is beyond them depends on the number of threads
 
 
@@ -27,10 +28,14 @@ class IdentifyingDetector:
 
     The analysis is told apart by `settings`, which name classifier and encoder; its taxa are the classifier's animals.
     What the classifier takes for background stays a detection, under that name, which no count includes. The references
-    are registered for the crops also where the detector does without them. ClassifierError for another encoder.
+    are registered for the crops also where the detector does without them. judged: how the classifier was; what stands
+    behind the counts of a taxon is the weaker of both, since one finds the animals and the other names them.
+    ClassifierError for another encoder.
     """
 
-    def __init__(self, detector: Detector, classifier: Classifier, encoder: Encoder) -> None:
+    def __init__(
+        self, detector: Detector, classifier: Classifier, encoder: Encoder, judged: Validation = "none"
+    ) -> None:
         classifier.check_encoder(encoder.info)
         self._detector, self._classifier, self._encoder = detector, classifier, encoder
         named = {"version": classifier.version, "encoder": classifier.encoder}
@@ -38,6 +43,7 @@ class IdentifyingDetector:
             detector.info,
             taxa=tuple(taxon for taxon in classifier.classes if not classifier.is_background(taxon)),
             settings={**detector.info.settings, CLASSIFIER: named},
+            validation=min(detector.info.validation, judged, key=STRENGTH.index),
             uses_difference=detector.info.uses_difference or encoder.info.uses_difference,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from soilpipe.classify.training import train_classifier
 from soilpipe.classify.weights import load_classifier
 from soilpipe.counts.abundance import Lineages
 from soilpipe.decisions import decide
-from soilpipe.detect.base import Detections, DetectorInfo, no_detections
+from soilpipe.detect.base import Detections, DetectorInfo, Validation, no_detections
 from soilpipe.detect.run import detect_scan
 from soilpipe.detect.select import load_named_detector
 from soilpipe.detections import read_detection_file
 from soilpipe.encoder.weights import encoder_of_detector
 from soilpipe.ingest.receipts import read_receipt
-from soilpipe.run_detector import load_run_analysis_detector, load_run_detector
+from soilpipe.run_detector import judged_as, load_run_analysis_detector, load_run_detector
 from soilpipe.taxonomy import SOIL
 from soilpipe.tiles import ScanImage, image_from_array
 from tests.classify.drawn_labels import draw_labels, tiny_encoder
@@ -142,6 +143,35 @@ def test_a_promoted_classifier_names_the_findings_under_an_analysis_of_its_own(s
     models.rollback(store, "classifier", "tests", NOW + timedelta(days=2))
     assert analysis_of(load_run_detector(season.project, store).info) == before
     assert analysis_of(load_run_analysis_detector(analysis, store).info) == analysis
+
+
+@pytest.mark.parametrize(
+    ("detector", "classifier", "both"),
+    [
+        ("local", "local", "local"),
+        ("local", "none", "none"),
+        ("simulated", "local", "simulated"),
+        ("none", "local", "none"),
+    ],
+)
+def test_counts_are_judged_as_well_as_the_weaker_of_both(
+    season: Season, detector: Validation, classifier: Validation, both: Validation
+) -> None:
+    plain = TwoAnimals()
+    plain.info = replace(plain.info, validation=detector)
+    found = identifying(season, plain)
+    assert IdentifyingDetector(plain, found._classifier, found._encoder, classifier).info.validation == both
+
+
+def test_a_classifier_was_judged_locally_once_it_passed_the_gate_and_not_when_it_was_forced(tmp_path: Path) -> None:
+    store = labelled_project(tmp_path, days=1, tiles=1).store
+    assert judged_as(store, "abc") == "none"
+    decide(store, "classifier", "promote", "abc", "none", NOW, True, "tests", {})
+    assert judged_as(store, "abc") == "none"
+    decide(
+        store, "encoder", "promote", "e", "none", NOW + timedelta(days=1), False, "", {}, together={"classifier": "abc"}
+    )
+    assert judged_as(store, "abc") == "local" and judged_as(store, "other") == "none"
 
 
 def test_a_detector_is_not_given_a_classifier_of_another_encoder(season: Season, tmp_path: Path) -> None:
