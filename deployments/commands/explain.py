@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +11,15 @@ from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, P
 from deployments.commands.shown import print_json, print_table
 from deployments.commands.written import write_whole
 
+if TYPE_CHECKING:
+    from soilpipe.store import Store
+
 DetectionId = Annotated[
     str, typer.Argument(metavar="DETECTION_ID", help="As in the column detection_id of series/detections.")
 ]
-Version = Annotated[str | None, typer.Option(metavar="V", help="Of the classifier; the one in use if left out.")]
+Version = Annotated[
+    str | None, typer.Option(metavar="V", help="Of the classifier; the one that named the detection if left out.")
+]
 Count = Annotated[int, typer.Option(min=1, max=20, help="How many labelled crops.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.png", help="Write them as a picture.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
@@ -29,22 +34,18 @@ def explain(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a detection is taken for, and the labelled crops that look most like it."""
+    """Show what a detection is taken for, and the labelled crops that look most like it.
+
+    It is asked of the classifier that named the detection, or of the one in use where the detector named it itself.
+    """
     loaded, store = opened(project)
     from soilpipe.classify.explain import explain as explained
     from soilpipe.classify.weights import load_classifier
     from soilpipe.encoders import encoder_at
-    from soilpipe.models import in_use, list_models, model_path, resolve
+    from soilpipe.models import model_path, resolve
 
-    if version is None:
-        version = in_use(store, "classifier")
-        if version is None:
-            there = ", ".join(model.version for model in list_models(store, "classifier"))
-            raise OptionError(
-                "No classifier is in use. "
-                + (f"Name one with --version: {there}." if there else "Train one with `soilpipe train classifier`.")
-            )
-    classifier = load_classifier(model_path(store, "classifier", resolve(store, "classifier", version)))
+    version = _named_by(store, detection_id) if version is None else resolve(store, "classifier", version)
+    classifier = load_classifier(model_path(store, "classifier", version))
     found = explained(store, detection_id, classifier, encoder_at(store, classifier.encoder, device), count)
     if output is not None:
         from soilpipe.report.nearest import nearest_png
@@ -69,3 +70,30 @@ def explain(
     )
     if output is not None:
         typer.echo(f"As a picture: {output}")
+
+
+def _named_by(store: Store, detection_id: str) -> str:
+    """The version of the classifier that named a detection; of the one in use, where none did."""
+    from soilpipe.classify.explain import classifier_of_row
+    from soilpipe.models import in_use, list_models
+
+    there = [model.version for model in list_models(store, "classifier")]
+    named = classifier_of_row(store, detection_id)
+    if named is not None:
+        if named not in there:
+            raise OptionError(
+                f"The classifier that named {detection_id} ({named}) is no longer in the store. Name another with "
+                f"--version: {', '.join(there) or 'there is none'}. Its answer is not the one in the series then."
+            )
+        return named
+    version = in_use(store, "classifier")
+    if version is None:
+        raise OptionError(
+            "No classifier is in use, and none named this detection. "
+            + (
+                f"Name one with --version: {', '.join(there)}."
+                if there
+                else "Train one with `soilpipe train classifier`."
+            )
+        )
+    return version

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from soilpipe.analyses import read_analysis
 from soilpipe.background import register_all
 from soilpipe.classify.classifier import EXPLAINED_BY, Classifier, Neighbour
 from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.classify.examples import ClassifierError
+from soilpipe.classify.identifying import CLASSIFIER
 from soilpipe.classify.labelled_crops import thumbnail
 from soilpipe.detections import read_detection_file
 from soilpipe.ingest.receipts import read_receipt
@@ -114,6 +116,14 @@ def find_detection(store: Store, detection_id: str) -> FoundDetection:
         f"no detection file of this store holds {detection_id}: scan {scan_id} was not detected under an analysis that "
         f"begins with {parts['analysis']}. Take an id from series/detections (`soilpipe rebuild` makes it)"
     )
+
+
+def classifier_of_row(store: Store, detection_id: str) -> str | None:
+    """The version of the classifier that named a detection; None where the detector did it alone. ClassifierError as
+    `find_detection`."""
+    settings = read_analysis(store, find_detection(store, detection_id).analysis_id).settings
+    named = settings.get(CLASSIFIER)
+    return None if named is None else str(named["version"])
 
 
 def explain(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands.options import OptionError
 from soilpipe import models
+from soilpipe.classify import explain as explaining
 from soilpipe.classify.examples import ClassifierError
 from soilpipe.classify.weights import load_classifier
 from soilpipe.store import Store
@@ -92,6 +94,21 @@ def test_a_detection_is_explained_by_labelled_crops_with_a_picture(
     assert near[0]["scan"] in table and f"{near[0]['distance']:.3g}" in table
 
 
+def test_a_detection_is_explained_by_the_classifier_that_named_it(
+    trained: tuple[Season, Path, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is in use by now; here nothing is."""
+    season, project, version, _ = trained
+    scan_id, analysis = one_scan(season)
+    words = ("explain", f"{scan_id}-{analysis}-0001", "--project", str(project), "--device", "cpu")
+    settings: dict[str, Any] = {"classifier": {"version": version, "encoder": "detector:x"}}
+    monkeypatch.setattr(explaining, "read_analysis", lambda *_: SimpleNamespace(settings=settings))
+    assert said(*words)["classifier"] == version
+    settings["classifier"]["version"] = "0123456789ab"
+    with pytest.raises(OptionError, match=rf"named .* \(0123456789ab\) is no longer in the store.*{version}"):
+        said(*words)
+
+
 def test_what_cannot_be_explained_is_said(trained: tuple[Season, Path, str, dict[str, Any]]) -> None:
     season, project, version, _ = trained
     known = ("--project", str(project), "--version", version)
@@ -102,7 +119,9 @@ def test_what_cannot_be_explained_is_said(trained: tuple[Season, Path, str, dict
         said("explain", f"{scan_id}-{analysis}-0007", *known)
     with pytest.raises(ClassifierError, match="was not detected under an analysis that begins with 00000000"):
         said("explain", f"{scan_id}-00000000-0000", *known)
-    with pytest.raises(OptionError, match=f"No classifier is in use. Name one with --version: {version}"):
+    with pytest.raises(
+        OptionError, match=f"No classifier is in use, and none named .* Name one with --version: {version}"
+    ):
         said("explain", f"{scan_id}-{analysis}-0000", "--project", str(project))
 
 
