@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from tasks.opened import opened
+from tasks.pretrain import gpu_if_used
 from tasks.retries import IO_TASK, may_pass
 
 if TYPE_CHECKING:
@@ -56,15 +57,16 @@ def find_undetected(
 
 @task(name="detect-scan", task_run_name="detect {scan.scan_id}", tags=["detect"], **IO_TASK)
 def detect_scan(project_file: str, scan: Undetected) -> DetectedScan:
-    """Find the animals of one scan, measure them, and write its detection file."""
+    """Find the animals of one scan, measure them, and write its detection file; on a GPU, when it is free (`gpu`)."""
     from soilpipe.analyses import read_analysis
     from soilpipe.detect.run import detect_scan as detect
     from soilpipe.ingest.receipts import read_receipt
 
     project, store = opened(project_file)
     analysis = read_analysis(store, scan.analysis_id)
-    detector = detector_of(project_file, scan.analysis_id)
-    return detect(project, store, read_receipt(store, scan.scan_id), detector, analysis)
+    with gpu_if_used():
+        detector = detector_of(project_file, scan.analysis_id)
+        return detect(project, store, read_receipt(store, scan.scan_id), detector, analysis)
 
 
 def current_detector(project_file: str) -> Detector:
