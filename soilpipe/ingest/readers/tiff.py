@@ -236,8 +236,9 @@ class TiffReader:
                 check_zeros(mapped, start, start + length, self._layout, where)
             yield from rows_of_stream(self._file, start, start + length, self._layout, rows, where)
         elif self._layout.compression == JPEG:
-            data = self._read(start, length, index)
-            yield from rows_of_jpeg(data, self._jpeg, self._layout, rows, where, self._limits)
+            yield from rows_of_jpeg(
+                self._read(start, length, index), self._jpeg, self._layout, rows, where, self._limits
+            )
         else:
             yield unpack(self._read(start, length, index), self._layout, rows, where)
 
