@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soilpipe.background import Registration
-from soilpipe.detect import decode, tiled
+from soilpipe.detect import decode, strips, tiled
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
@@ -150,6 +150,37 @@ def test_tiled_equals_whole_to_the_bit_and_a_shift_of_the_grid_changes_nothing(
     assert len(expected) > 0 or cut.is_tiny
     assert_same(found(any_folded, cut.windows, cut.core), expected)
     assert_same(found(any_folded, cut.windows, cut.core, cut.offset), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_the_columns_that_a_cpu_is_given_are_exact_where_they_meet(
+    size: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiles of every real detection (`core` None), narrow enough for seams, walked down in several strips."""
+    network = lively(size).folded()
+    least = network.smallest_input
+    monkeypatch.setattr(tiled, "LARGEST_WIDTH", least)
+    monkeypatch.setattr(tiled, "NARROWEST", least)
+    monkeypatch.setattr(strips, "STRIP_PX", 60_000)
+    monkeypatch.setattr(strips, "BAND_CELLS", 64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+
+        @settings(max_examples=5, deadline=None, derandomize=True)
+        @given(st.integers(1, 500), st.integers(2 * least, 3 * least + 64), st.integers(0, 99))
+        def drawn(height: int, width: int, seed: int) -> None:
+            windows = scene(height, width, seed)
+            columns = tiled.columns_of(height, width, network.halo, least, threads)
+            assert len(columns) >= 2 and tiled.workers_for(len(columns), threads) == threads
+            peaks = tiled.find_peaks(network, "fine", windows, 0.5, device=torch.device("cpu"))
+            assert len(peaks) > 0 or height < 32
+            assert_same(peaks, whole(network, windows))
+
+        drawn()
+    finally:
+        torch.set_num_threads(before)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
