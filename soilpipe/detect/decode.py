@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from soilpipe.detect.network import STRIDE, Answer
+from soilpipe.detect.touching import touching
 
 SIDE_RAW_MIN, SIDE_RAW_MAX = -6.0, 4.3
 SIDE_UNIT = 16.0  # px: what a raw side of 0 means
@@ -151,7 +152,8 @@ def settle_border(
     listened to, since each pass misjudges sizes a little and an animal at the border would else be lost or doubled:
     a detection gives way to a better one of the other pass at the same place (IoU above 0.4; of equal scores the fine
     one stays). One animal may be judged to lie within the tolerance by one pass and beyond it by the other, so doubles
-    are looked for up to the square of it. Done once, on the whole scan, so it does not depend on tiles.
+    are looked for up to the square of it. Done once, on the whole scan, so it does not depend on tiles; only neighbours
+    are compared, so memory does not grow with the square of what is found.
     """
     size_fine, size_coarse = longest_side(fine), longest_side(coarse)
     keep_fine = size_fine < border * tolerance
@@ -159,10 +161,12 @@ def settle_border(
     near_fine = np.flatnonzero(keep_fine & (size_fine >= border / tolerance**2))
     near_coarse = np.flatnonzero(keep_coarse & (size_coarse < border * tolerance**2))
     if len(near_fine) and len(near_coarse):
-        same = overlaps(fine[near_fine], coarse[near_coarse]) > SAME_ANIMAL
-        fine_better = fine_scores[near_fine][:, None] >= coarse_scores[near_coarse][None, :]
-        keep_fine[near_fine[(same & ~fine_better).any(axis=1)]] = False
-        keep_coarse[near_coarse[(same & fine_better).any(axis=0)]] = False
+        pairs = touching(fine[near_fine], coarse[near_coarse], overlaps, SAME_ANIMAL)
+        for one, (others, overlap) in zip(near_fine, pairs, strict=True):
+            same = near_coarse[others[overlap > SAME_ANIMAL]]
+            fine_better = fine_scores[one] >= coarse_scores[same]
+            keep_fine[one] &= bool(fine_better.all())
+            keep_coarse[same[fine_better]] = False
     return keep_fine, keep_coarse
 
 

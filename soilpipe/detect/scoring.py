@@ -13,11 +13,11 @@ import numpy as np
 
 from soilpipe.detect.base import Detections
 from soilpipe.detect.decode import overlaps
+from soilpipe.detect.touching import AT_ONCE, touching
 
 THRESHOLDS = np.round(np.arange(0.05, 0.955, 0.01), 2)
 NEARLY = 0.02  # F1 that may be given up for a number of detections that is right
 RECALLS = np.linspace(0, 1, 101)
-AT_ONCE = 4_000_000  # pairs of a detection and a label that are compared in one go: bounds the memory
 
 Near = Sequence[tuple[np.ndarray, np.ndarray]]
 """For each detection the labels that it touches (indices) and how much (IoU, or nearness of the centres)."""
@@ -67,18 +67,8 @@ def match(
 
 
 def near(found: np.ndarray, boxes: np.ndarray, *, least: float, centres: bool = False) -> Near:
-    """Which of the (m, 4) boxes each of the (n, 4) detections touches with at least this likeness, and how much.
-
-    Compared in pieces, so that tens of thousands of labels need no more memory than a few.
-    """
-    likeness = _mutual_centres if centres else overlaps
-    rows = max(1, AT_ONCE // max(1, len(boxes)))
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(found), rows):
-        for row in likeness(found[start : start + rows], boxes):
-            columns = np.flatnonzero(row >= least)
-            pairs.append((columns, row[columns]))
-    return pairs
+    """Which of the (m, 4) boxes each of the (n, 4) detections touches with at least this likeness, and how much."""
+    return touching(found, boxes, _mutual_centres if centres else overlaps, least)
 
 
 def pair(
@@ -93,6 +83,13 @@ def pair(
     put_aside = np.zeros(len(pairs), bool)
     for row, (columns, likeness) in enumerate(pairs):
         if not len(columns):
+            continue
+        if agree is None and len(columns) == 1:  # by far the commonest, and worth saying: images have ten thousands
+            only = columns[0]
+            if likeness[0] >= least and free[only]:
+                matched[row], free[only] = only, False
+            elif likeness[0] >= least:
+                put_aside[row] = ignored[only]
             continue
         enough = likeness >= least
         if agree is not None:
