@@ -23,7 +23,20 @@ if TYPE_CHECKING:
     from soilpipe.store import Entry
 
 SCAN_TIMEOUT_S = 15 * 60.0
-"""For one scan; 2400 dpi takes about two minutes on two cores."""
+"""For one scan of unknown size; 2400 dpi takes about two minutes on two cores."""
+START_S = 60.0
+SLOWEST_PIXELS_S = 2e6
+SLOWEST_BYTES_S = 0.5e6
+"""Far below what a busy small machine decodes, and a bad line brings: what is slower hangs."""
+MOST_PIXELS_A_BYTE = 1000
+"""No format packs more into a byte (deflate 344 RGB pixels; JPEG, of one colour, some hundred)."""
+
+
+def scan_timeout_s(size: int, max_pixels: float) -> float:
+    """How long reading a file of so many bytes may take: a minute for a small one, 13 for a JPEG 2000 of 50 MB, an
+    hour for an uncompressed scan at 2400 dpi."""
+    pixels = min(max_pixels, MOST_PIXELS_A_BYTE * size)
+    return START_S + pixels / SLOWEST_PIXELS_S + size / SLOWEST_BYTES_S
 
 
 class ScanRefusedError(SoilpipeError):
@@ -87,6 +100,7 @@ def _read_or_refuse(
     from soilpipe.ingest.hangs import TRIES, ReadingHangsError, forget_hang, note_hang
 
     how, code = "", CRASHES
+    worker.within(scan_timeout_s(_listed(file)[1].size, opened(project_file).project.max_pixels))
     for _ in range(2):
         try:
             return worker.call(read, project_file, scanner_id, file, now)

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Self
 
 from soilpipe.errors import SoilpipeError
 
@@ -41,6 +41,11 @@ class Isolated:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
+    def within(self, timeout_s: float) -> Self:
+        """The same worker, which from now on has so long for a call."""
+        self._timeout_s = timeout_s
+        return self
+
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """`function(*args)` in the worker: a module-level function, small arguments, a small result.
 
@@ -51,7 +56,9 @@ class Isolated:
             connection.send((function.__module__, function.__qualname__, args))
             if not connection.poll(self._timeout_s):
                 self.close()
-                raise WorkerTimeoutError(f"was not done after {self._timeout_s / 60:.0f} minutes, and was given up")
+                minutes = max(1, round(self._timeout_s / 60))
+                after = "a minute" if minutes == 1 else f"{minutes} minutes"
+                raise WorkerTimeoutError(f"was not done after {after}, and was given up")
             succeeded, value = connection.recv()
         except (EOFError, ConnectionError) as error:
             raise WorkerCrashedError(self._how_it_ended()) from error

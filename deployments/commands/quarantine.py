@@ -80,7 +80,9 @@ def retry(
     if content is not None and len(scanners) > 1:
         raise OptionError("--id is about one scanner's file: name the scanner too, with --scanner.")
     outcomes = [
-        (one.id, outcome) for one in scanners for outcome in _look_again(str(project.resolve()), one, store, content)
+        (one.id, outcome)
+        for one in scanners
+        for outcome in _look_again(str(project.resolve()), one, store, content, loaded.max_pixels)
     ]
     if as_json:
         print_json([outcome for _, outcome in outcomes])
@@ -120,18 +122,23 @@ def accept(
     typer.echo("`soilpipe run` brings the series up to date.")
 
 
-def _look_again(project_file: str, scanner: Scanner, store: Store, content: str | None) -> Iterator[Outcome]:
+def _look_again(
+    project_file: str, scanner: Scanner, store: Store, content: str | None, max_pixels: float
+) -> Iterator[Outcome]:
     """File by file in a worker process: one that crashes or hangs its reader stays refused, and ends only that."""
     from soilpipe.ingest.quarantine import open_quarantine
     from soilpipe.ingest.scan import Outcome
-    from tasks.ingest import SCAN_TIMEOUT_S, retry_here
+    from tasks.ingest import SCAN_TIMEOUT_S, retry_here, scan_timeout_s
     from tasks.isolated import Isolated, WorkerCrashedError, WorkerTimeoutError
 
-    waiting = {item.sha256: item.source_name for item in open_quarantine(store, scanner)}
+    refused = open_quarantine(store, scanner)
+    waiting = {item.sha256: item.source_name for item in refused}
+    limits = {item.sha256: scan_timeout_s(item.source_size, max_pixels) for item in refused}
     if content is not None:
         waiting = {sha: name for sha, name in waiting.items() if sha.startswith(content)} or {content: content}
     with closing(Isolated(SCAN_TIMEOUT_S)) as worker:
         for sha256, name in waiting.items():
+            worker.within(limits.get(sha256, SCAN_TIMEOUT_S))
             try:
                 yield from worker.call(retry_here, project_file, scanner.id, sha256, datetime.now(UTC))
             except (WorkerCrashedError, WorkerTimeoutError) as error:
