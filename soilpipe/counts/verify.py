@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from soilpipe import layout
 from soilpipe.config import Project, Scanner
+from soilpipe.counts.problem import Problem
 from soilpipe.counts.project_tables import project_tables
 from soilpipe.counts.series import SeriesSummary, build_series, same_table, series_files, stored_as_of
 from soilpipe.counts.series import series_keys as _series_keys
 from soilpipe.counts.tables import scanner_tables, scanner_timetable
 from soilpipe.counts.truth import Truth, read_detections, read_truth
+from soilpipe.counts.verify_records import model_problems, record_problems
 from soilpipe.detections import DamagedDetectionsError, DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
@@ -29,18 +30,6 @@ from soilpipe.store import Store, StoreError
 
 Progress = Callable[[str, int, int], None]
 """Told (what is being checked, how many done, how many in all)."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong, at the object ``key``, and what to do.
-
-    ``kind`` is scan, quarantine, detections, series, stray or record.
-    """
-
-    kind: str
-    key: str
-    message: str
 
 
 def rebuild(project: Project, store: Store, as_of: datetime | None = None) -> list[SeriesSummary]:
@@ -64,8 +53,9 @@ def verify(
     """Everything that is wrong in the store; [] when it is sound.
 
     Every receipt's files are read and hashed: of scans captured at or after ``since``, or of ``sample`` of those drawn
-    anew each time, so that many small checks see everything in the end. Without either, refused files too. Detection
-    files and series are checked whole: a series file must hold exactly the table that the truth gives.
+    anew each time, so that many small checks see everything in the end. Without either, refused files and models too.
+    Detection files, records, labels and series are checked whole: a series file must hold exactly the table that the
+    truth gives.
     """
     told = progress or (lambda what, done, of: None)
     problems: list[Problem] = []
@@ -92,6 +82,9 @@ def verify(
     problems += _all_scan_problems(store, drawn.receipts, "drawn scans", told)
     problems += _project_table_problems(project, store)
     problems += _strays(project, store)
+    problems += record_problems(store)
+    if since is None and sample is None:
+        problems += model_problems(store)
     problems += _lost_receipts(store, {problem.key for problem in problems})
     return problems
 

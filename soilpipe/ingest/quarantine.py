@@ -18,7 +18,8 @@ from soilpipe import layout
 from soilpipe.config import FrozenModel, Scanner
 from soilpipe.ingest.clock import scan_times, to_utc
 from soilpipe.ingest.receipts import list_receipts, list_scan_ids
-from soilpipe.store import Store, StoreError, canonical_json
+from soilpipe.seals import sealed_json
+from soilpipe.store import Store, StoreError
 from soilpipe.touched import touch_refused
 
 DECISIONS = "quarantine"
@@ -50,6 +51,8 @@ class Quarantined(FrozenModel):
     first_seen: datetime
     code_version: str
     expected_sha256: str | None = None
+    seal: str | None = None
+    """As in receipts: by it `verify` finds one that was damaged or edited; None in those from before it."""
 
 
 class Decision(FrozenModel):
@@ -67,6 +70,7 @@ class Decision(FrozenModel):
     sets_aside: tuple[str, ...] = ()
     note: str = ""
     decided_at: datetime
+    seal: str | None = None
 
 
 def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
@@ -89,11 +93,11 @@ def quarantine(store: Store, local: Path, refusal: Quarantined) -> bool:
             said_now = earlier.model_copy(
                 update={field: getattr(refusal, field) for field in ("code", "reason", "remedy", "expected_sha256")}
             )
-            store.write_if_changed(entry.key, canonical_json(said_now.model_dump(mode="json")))
+            store.write_if_changed(entry.key, sealed_json(said_now.model_dump(mode="json")))
             return True
     first = layout.quarantine_reason(refusal.scanner_id, refusal.sha256)
     key = f"{folder}/reason-{taken + 1}.json" if taken else first
-    store.write_json(key, refusal.model_dump(mode="json"))
+    store.write_bytes(key, sealed_json(refusal.model_dump(mode="json")))
     return True
 
 
@@ -128,8 +132,7 @@ def quarantined_file(store: Store, scanner_id: str, sha256: str) -> str:
 def list_decisions(store: Store, scanner_id: str) -> list[Decision]:
     """A scanner's decisions, oldest first."""
     entries = store.list(f"{layout.records_prefix(DECISIONS)}/{scanner_id}", ".json")
-    found = [Decision.model_validate(store.read_json(entry.key)) for entry in entries]
-    return sorted(found, key=lambda decision: decision.decided_at)
+    return sorted((_read_decision(store, entry.key) for entry in entries), key=lambda decision: decision.decided_at)
 
 
 def write_decision(store: Store, decision: Decision) -> None:
@@ -137,7 +140,7 @@ def write_decision(store: Store, decision: Decision) -> None:
     time = f"{decision.decided_at:%Y%m%dT%H%M%S%f}"
     name = f"{decision.scanner_id}/{time}-{decision.sha256[:16]}-{decision.outcome}"
     touch_refused(store, decision.scanner_id)
-    store.write_json(layout.record(DECISIONS, name), decision.model_dump(mode="json"))
+    store.write_bytes(layout.record(DECISIONS, name), sealed_json(decision.model_dump(mode="json")))
 
 
 def open_quarantine(store: Store, scanner: Scanner) -> list[Quarantined]:
@@ -272,3 +275,11 @@ def _read(store: Store, key: str) -> Quarantined:
         return Quarantined.model_validate(store.read_json(key))
     except ValidationError as error:
         raise StoreError(f"{key} is no reason soilpipe can read: {error.errors()[0]['msg']}") from error
+
+
+def _read_decision(store: Store, key: str) -> Decision:
+    try:
+        return Decision.model_validate(store.read_json(key))
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        raise StoreError(f"{key} is no decision soilpipe can read ({what}): restore it from a backup") from error

@@ -19,6 +19,7 @@ from soilpipe.detections import detection_table, write_detection_file
 from soilpipe.ingest.quality import Quality
 from soilpipe.ingest.quarantine import Quarantined
 from soilpipe.ingest.receipts import FileRecord, Receipt, write_receipt
+from soilpipe.seals import sealed_json
 from soilpipe.store import Store
 from soilpipe.touched import touch_refused
 
@@ -183,7 +184,9 @@ class Season:
         )
         touch_refused(self.store, scanner_id)
         self.store.write_bytes(f"{layout.quarantine_folder(scanner_id, sha256)}/file.jpg", content)
-        self.store.write_json(layout.quarantine_reason(scanner_id, sha256), refused.model_dump(mode="json"))
+        self.store.write_bytes(
+            layout.quarantine_reason(scanner_id, sha256), sealed_json(refused.model_dump(mode="json"))
+        )
         return refused
 
     def files(self) -> dict[str, bytes]:

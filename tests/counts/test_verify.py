@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from soilpipe import layout
-from soilpipe.counts.series import build_series
-from soilpipe.counts.verify import Problem, rebuild, verify
+from soilpipe.counts.problem import Problem
+from soilpipe.counts.series import build_series, record_config
+from soilpipe.counts.verify import rebuild, verify
+from soilpipe.ingest.quarantine import Decision, Quarantined, list_quarantine, write_decision
+from soilpipe.labels.records import LabelFile, write_label_file
 from soilpipe.parquet import from_parquet, to_parquet
+from soilpipe.seals import is_damaged_json
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -196,3 +202,48 @@ def test_a_refused_file_that_was_lost_or_changed_is_found(sound: Any) -> None:
     assert [(p.kind, p.key) for p in check(sound)] == [("quarantine", key)]
     sound.store.delete(key)
     assert [p.kind for p in check(sound)] == ["quarantine"]
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_any_flipped_bit_of_a_refusals_reason_or_of_a_decision_is_found(sound: Any) -> None:
+    """By its seal, or because it can no longer be read, which is told as well."""
+    sound.refuse(START + 12 * HOUR)
+    (refused,) = list_quarantine(sound.store)
+    decision = Decision(
+        scanner_id="A20", sha256=refused.sha256, captured_at=refused.captured_at, outcome="dismissed", decided_at=START
+    )
+    write_decision(sound.store, decision)
+    assert check(sound, sample=1) == []
+    (reason,) = sound.store.keys("quarantine", ".json")
+    (decided,) = sound.store.keys("records/quarantine", ".json")
+    for key, model in ((reason, Quarantined), (decided, Decision)):
+        whole = sound.store.read_bytes(key)
+        for place in range(len(whole)):
+            other = flipped(whole, place)
+            if not is_damaged_json(other):
+                with pytest.raises(ValidationError):
+                    model.model_validate_json(other)
+        digit = whole.index(b'sha256": "') + 12
+        sound.store.write_bytes(key, flipped(whole, digit))
+        assert key in {problem.key for problem in check(sound, sample=1)}
+        sound.store.write_bytes(key, whole)
+
+
+def test_labels_snapshots_and_models_that_are_not_those_of_their_names_are_found(sound: Any) -> None:
+    label = LabelFile(imported_at=START, source_name="x", source_sha256="0" * 64, format="coco", labels=())
+    (config,) = record_config(sound.project, sound.store) or sound.store.keys("records/config", ".json")
+    keys = [write_label_file(sound.store, label), config]
+    for name, data in (("weights.safetensors", b"weights"), ("card.json", b"{}")):
+        version = hashlib.sha256(b"weights{}").hexdigest()[:12]
+        sound.store.write_bytes(f"models/detector/{version}/{name}", data)
+        keys.append(f"models/detector/{version}/{name}")
+    assert check(sound) == []
+    for key in keys:
+        whole = sound.store.read_bytes(key)
+        sound.store.write_bytes(key, whole.replace(b"{", b"{ ", 1) if b"{" in whole else whole + b"!")
+        (problem,) = check(sound)
+        assert key.startswith(problem.key) and "not as it was written" in problem.message
+        sound.store.write_bytes(key, whole)
