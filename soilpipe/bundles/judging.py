@@ -98,8 +98,8 @@ def judge(
 
     learned: gives what the encoder, or one before it, was pretrained on (`lineage_crops`); asked where it is judged
     anew. Crops that show some of it are marked. ancestors: what the detectors were trained on that the encoder comes
-    from (`lineage`). Crops of their images are marked, and those of images that the classifier was fitted on: the
-    hold-out of today may hold what was learned from before.
+    from (`lineage`). Crops of their images are marked, and those of images that the classifier was fitted or calibrated
+    on: the hold-out of today may hold what was learned from before.
     ClassifierError when the classifier was fitted on another encoder.
     """
     classifier.check_encoder(encoder.info)
@@ -109,7 +109,8 @@ def judge(
     from soilpipe.classify.labelled_crops import labelled_crops
     from soilpipe.pretrain.spread import effective_rank
 
-    learned_from = {"trained_on": classifier.card.get("trained_on"), "ancestors": ancestors}
+    told = {key: classifier.card[key] for key in ("trained_on", "served") if key in classifier.card}
+    learned_from = {**told, "ancestors": ancestors}
     marked = {
         image.file_name for image in on.labels.labelled if seen(learned_from, [image.file_name], [image], held_out=True)
     }

@@ -31,8 +31,9 @@ def test_crops_of_images_that_an_ancestor_or_the_classifier_was_trained_on_do_no
     crops = labelled_crops(on.labels, encoder, taxonomy=SOIL, facts=on.facts)
     fitted = fit_classifier(crops, taxonomy=SOIL, alpha=0.05).classifier
 
-    def judged(version: str, trained_on: list[str], before: list[str]) -> dict[str, bool]:
+    def judged(version: str, trained_on: list[str], before: list[str], served: tuple[str, ...] = ()) -> dict[str, bool]:
         card = {"encoder": encoder.info.version, "alpha": 0.05, "trained_on": {"image_names": trained_on}}
+        card["served"] = {"calibration": {"image_names": served}}
         ancestor = {"name": "a detector", "version": "1", "trained_on": {"simulated": False, "image_names": before}}
         record = judge(
             season.store,
@@ -54,6 +55,8 @@ def test_crops_of_images_that_an_ancestor_or_the_classifier_was_trained_on_do_no
     assert judged("clean", ["elsewhere.png"], ["elsewhere.png"]) == dict.fromkeys((first, second, *others), False)
     marked = judged("seen", [second], [first])
     assert marked == {first: True, second: True, **dict.fromkeys(others, False)}
+    calibrated = judged("calibrated", ["elsewhere.png"], ["elsewhere.png"], (second,))
+    assert calibrated == {first: False, second: True, **dict.fromkeys(others, False)}
     missing = compare(records[1], records[0], SOIL).missing
     assert any("do not count, because encoder or classifier, or what they began from" in one for one in missing)
 
