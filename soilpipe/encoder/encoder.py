@@ -8,7 +8,8 @@ deepest one the whole animal. Two crops are compared by the cosine of their vect
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import CHANNELS, TOTAL_STRIDE, CentrePointNetwork
 from soilpipe.detect.sizes import encoder_size_of
 from soilpipe.encoder.trunk import widths_of
+
+log = logging.getLogger(__name__)
 
 EMBEDDING = "means-8-16-32"
 """Names how a vector is made of the features; stands on the card, so that another way is another encoder."""
@@ -65,6 +68,7 @@ class Encoder:
         self.card = dict(card)
         self._trunk = trunk
         self._folded = trunk.folded().to(self.device)
+        self._divided = 1  # of the size of a batch, for want of memory
         self.info = EncoderInfo(
             name=card["name"],
             version=version,
@@ -77,18 +81,19 @@ class Encoder:
     def embed(self, pixels: np.ndarray | Tensor) -> np.ndarray:
         """(n, 7, s, s) uint8, s a multiple of 32, to (n, dim) float32, each of length 1.
 
-        Memory does not grow with n beyond the answer: a mapped file may be given.
+        Memory does not grow with n beyond the answer: a mapped file may be given. Where the device has no room for a
+        batch, the batches are halved from then on.
         """
         answer = np.empty((len(pixels), self.info.dim), np.float32)
         with torch.inference_mode(), exactly_alike():
-            for start, batch, count in self._batches(pixels):
-                answer[start : start + count] = embedding_of(self._folded.levels(batch))[:count].cpu().numpy()
+            for start, part in self._parts(pixels, lambda batch: embedding_of(self._folded.levels(batch))):
+                answer[start : start + len(part)] = part.cpu().numpy()
         return answer
 
     def dense(self, pixels: np.ndarray | Tensor) -> Tensor:
         """(n, 7, s, s) uint8 to the features at stride 32, (n, c, s/32, s/32) float32, on the encoder's device."""
         with torch.inference_mode(), exactly_alike():
-            parts = [self._folded.levels(batch)[-1][:count].float() for _, batch, count in self._batches(pixels)]
+            parts = [part.float() for _, part in self._parts(pixels, lambda batch: self._folded.levels(batch)[-1])]
         if parts:
             return torch.cat(parts)
         side = pixels.shape[-1] // TOTAL_STRIDE
@@ -98,24 +103,47 @@ class Encoder:
         """A copy of the trunk to train on: not folded, on the CPU, in eval mode."""
         return copy.deepcopy(self._trunk).cpu().eval()
 
-    def _batches(self, pixels: np.ndarray | Tensor) -> Iterator[tuple[int, Tensor, int]]:
-        """Where each batch begins, the batch on the device, and how many of it are crops.
+    def _parts(self, pixels: np.ndarray | Tensor, answer: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Where each batch of crops begins, and what `answer` says of it, crop by crop.
 
         All batches of crops of one size have one shape, the last one is filled up: what is computed for a crop then
         cannot depend on the others, since libraries choose their kernels by shape.
         """
         check_crops(pixels)
         side = max(pixels.shape[2:])
-        size = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
-        size = max(1, size * LARGE**2 // max(side, LARGE) ** 2)
-        for start in range(0, len(pixels), size):
-            part = pixels[start : start + size]
-            given = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part, order="C"))
-            batch = torch.zeros((size, *pixels.shape[1:]), dtype=torch.uint8, device=self.device)
+        most = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        most = max(1, most * LARGE**2 // max(side, LARGE) ** 2)
+        start = 0
+        while start < len(pixels):
+            size = max(1, most // self._divided)
+            part = self._tried(pixels[start : start + size], size, answer)
+            if part is None:
+                self._make_room(size, side)
+                continue
+            yield start, part
+            start += len(part)
+
+    def _tried(self, given: np.ndarray | Tensor, size: int, answer: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """The answer for one batch; None where there was no memory for it, which is free again once this returned."""
+        given = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, order="C"))
+        try:
+            batch = torch.zeros((size, *given.shape[1:]), dtype=torch.uint8, device=self.device)
             batch[: len(given)] = given.to(self.device)
             if not self.info.uses_difference:
                 drop_difference(batch)
-            yield start, batch, len(given)
+            return answer(batch)[: len(given)]
+        except torch.OutOfMemoryError:
+            return None
+
+    def _make_room(self, size: int, side: int) -> None:
+        if size == 1:
+            raise torch.OutOfMemoryError(
+                f"the device has no memory for a single crop of {side} px. Free what others use of it, or use the CPU"
+            )
+        self._divided *= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("the device has no memory for %d crops at once: embedding %d at a time", size, size // 2)
 
 
 def dim_of(network: CentrePointNetwork) -> int:

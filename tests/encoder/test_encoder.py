@@ -135,3 +135,31 @@ def test_a_gpu_agrees_within_rounding() -> None:
     on_gpu, on_cpu = (encoder_of(network, device=device).embed(pixels) for device in ("cuda", "cpu"))
     np.testing.assert_allclose(on_gpu, on_cpu, atol=2e-5)
     assert np.array_equal(encoder_of(network, device="cuda").embed(pixels[7:9]), on_gpu[7:9])
+
+
+def test_where_there_is_no_memory_for_a_batch_smaller_ones_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = crops(2 * CPU_BATCH + 3)
+    whole, dense = encoder_of(tiny_network()).embed(pixels), encoder_of(tiny_network()).dense(pixels)
+    small = encoder_of(tiny_network())
+    levels, tried = small._folded.levels, []
+
+    def limited(batch: torch.Tensor) -> list[torch.Tensor]:
+        tried.append(len(batch))
+        if len(batch) > CPU_BATCH // 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return levels(batch)
+
+    monkeypatch.setattr(small._folded, "levels", limited)
+    np.testing.assert_allclose(small.embed(pixels), whole, atol=1e-6)
+    assert tried[:3] == [CPU_BATCH, CPU_BATCH // 2, CPU_BATCH // 4] and set(tried[3:]) == {CPU_BATCH // 4}
+    assert f"no memory for {CPU_BATCH} crops at once: embedding {CPU_BATCH // 2} at a time" in caplog.text
+    torch.testing.assert_close(small.dense(pixels), dense, atol=1e-5, rtol=1e-4)
+
+    def never(batch: torch.Tensor) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(small._folded, "levels", never)
+    with pytest.raises(torch.OutOfMemoryError, match="a single crop of 96 px"):
+        small.embed(pixels)
