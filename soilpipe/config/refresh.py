@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from soilpipe.config.document import Findings
 from soilpipe.config.errors import nearest, shown, suggestion
 from soilpipe.config.frozen import FrozenModel
-from soilpipe.config.values import number, parse_size
+from soilpipe.config.values import number, parse_boolean, parse_size
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -68,19 +68,13 @@ def _memory(value: object) -> int:
     return size
 
 
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is neither. Write true to save the GPU's memory, else false")
-    return value
-
-
 PARSERS: Mapping[str, Callable[[object], Any]] = {
     "day": parse_day,
     "hour": _whole(0, 23, "the full hour at which it begins, 0 to 23, in local time"),
     "minutes": number(0.1, 7 * 24 * 60, "how long it may train at most, such as 120"),
     "steps": _whole(1, 10_000_000, "the training steps at most, such as 2000"),
     "batch": _whole(4, 65_536, "the crops of a step, 4 or more, such as 64"),
-    "recompute": _switch,
+    "recompute": parse_boolean,
     "crops": _whole(32, 10_000_000, "the number of pictures to learn from, 32 or more, such as 20000"),
     "memory": _memory,
 }

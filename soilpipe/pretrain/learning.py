@@ -41,7 +41,8 @@ UM_PER_PX = 21.17  # 1200 dpi
 STAGE = "pretraining"
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""Told: the stage, how much of it is done, of how much, and figures (loss, effective rank)."""
+"""Told: the stage, how much of it is done, of how much, and figures (loss, and of the
+spread of the vectors: effective rank, standard deviation, alignment, uniformity)."""
 
 
 class PretrainCheckpointError(PretrainError):
@@ -232,6 +233,7 @@ def _how_it_went(learned: Learned, batches: Batches, probe: Batch, recipe: Pretr
         "ended_by": learned.ended_by,
         "batch": batches.size,
         "halved": [{"step": step, "batch": size} for step, size in batches.halved],
+        "recompute": 0 if recipe.recompute else batches.recompute,
         "loss": {
             "first": round(float(losses[:tenth].mean()), 4),
             "last": round(float(losses[-tenth:].mean()), 4),

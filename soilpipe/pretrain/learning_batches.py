@@ -42,6 +42,7 @@ class Batches(Drawing):
     """Draws one batch after the other; all that is drawn comes from one generator.
 
     size: crops a step, from now on. halved: (step, size from then on) of each time it had to be made smaller.
+    recompute: the step from which activations are computed again for want of memory; None: they are not, or always.
     elapsed, seen: seconds that the training had taken, and crops that it had learned from, when it was last kept.
     """
 
@@ -54,6 +55,7 @@ class Batches(Drawing):
             raise PretrainError("the crops are smaller than 32 px, from which nothing can be learned")
         self.size = recipe.batch
         self.halved: list[tuple[int, int]] = []
+        self.recompute: int | None = None
         self.elapsed, self.seen = 0.0, 0
 
     def state(self) -> dict[str, Any]:
@@ -62,20 +64,32 @@ class Batches(Drawing):
 
     def kept(self) -> dict[str, Any]:
         """Of the state what does not depend on which batch comes next."""
-        return {"size": self.size, "halved": list(self.halved), "elapsed": self.elapsed, "seen": self.seen}
+        return {
+            "size": self.size,
+            "halved": list(self.halved),
+            "recompute": self.recompute,
+            "elapsed": self.elapsed,
+            "seen": self.seen,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a state."""
         super().restore(state)
         self.size, self.elapsed, self.seen = int(state["size"]), float(state["elapsed"]), int(state["seen"])
         self.halved = [(int(step), int(size)) for step, size in state["halved"]]
+        self.recompute = state.get("recompute")
+
+    @property
+    def is_smallest(self) -> bool:
+        """Whether no crop can be done without."""
+        return self.size // 2 < SMALLEST_BATCH
 
     def halve(self, step: int) -> None:
         """Make batches smaller. PretrainError when they are as small as they may be."""
-        if self.size // 2 < SMALLEST_BATCH:
+        if self.is_smallest:
             raise PretrainError(
-                f"the device has no memory even for {self.size} crops of {self.side} px a step. Train a smaller size, "
-                "or with recompute, which needs less memory and more time; or free the memory that others use"
+                f"the device has no memory even for {self.size} crops of {self.side} px a step, activations computed "
+                "again and not kept. Train a smaller size, or free the memory that others use"
             )
         self.size //= 2
         self.halved.append((step, self.size))

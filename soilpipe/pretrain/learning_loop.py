@@ -25,8 +25,10 @@ from torch.nn.utils import clip_grad_norm_ as clip_gradients
 from soilpipe.detect.checkpoint import Checkpoints, Curves
 from soilpipe.detect.fitting import drawing_thread
 from soilpipe.detect.learning import bf16_pays
+from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.stopping import Stopping
 from soilpipe.pretrain.learning_batches import Batch, Batches
+from soilpipe.pretrain.learning_memory import halve, make_room, settle
 from soilpipe.pretrain.learning_recipe import PretrainError, PretrainRecipe
 from soilpipe.pretrain.method import DenseCL
 from soilpipe.pretrain.method_lightly import cosine_schedule, cosine_warmup_schedule
@@ -35,6 +37,9 @@ from soilpipe.pretrain.spread import Spread
 log = logging.getLogger(__name__)
 
 TELL_EVERY = 10  # steps: reading a loss waits for the device
+LOOKED = ("standard deviation", "effective rank", "uniformity", "alignment")  # of a look, as in `curves.looks`
+FIGURES = ("loss", "effective rank", "standard deviation", "alignment", "uniformity")
+"""What is told, each as last measured."""
 TRUNK = "query.trunk."  # before the names of its weights
 
 Look = Callable[[], Spread]
@@ -92,55 +97,67 @@ def learn(
 
     warm: its trunk begins from another encoder. settle_on: views on which its statistics settle after the first look.
 
-    Out of memory, the batch is halved and the step is done again. PretrainError when that does not help, and when the
-    loss is no longer a number; TrainingError where the checkpoint is damaged or of another training.
+    Out of memory, the batch is halved and the step is done again; where so few crops are left that no more can go,
+    activations are computed again from then on. PretrainError when that does not help, and when loss or weights are no
+    longer numbers, which are never kept; TrainingError where the checkpoint is damaged or of another training.
     """
     optimiser = _optimiser(model, recipe, device, warm)
     curves, nothing, never = Curves(), nn.Module(), Stopping(0, 0)
     checkpoints = checkpoints or Checkpoints(None, {})
     step = begin = checkpoints.resume(batches, model, nothing, optimiser, never, curves) if resume else 0
+    if begin and not _is_finite(model):
+        raise TrainingError("what is kept of the training is damaged: its weights are not numbers")
+    model.query.recompute |= batches.recompute is not None
     budget = Budget(recipe, batches.elapsed)
+    losses: tuple[torch.Tensor, ...] = ()
+    figures = dict(zip(LOOKED, curves.looks[-1][1:], strict=True)) if curves.looks else {}
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device))
 
-    def looked() -> dict[str, float]:
-        """Measure the spread where it is time for it; `figures` of it."""
+    def looked() -> bool:
+        """Measure the spread where it is time for it."""
         due = len(curves.looks) / recipe.looks
         if look is None or (curves.looks and curves.looks[-1][0] == step) or budget.reached(step) < due * recipe.steps:
-            return {}
+            return False
+        _check(model, losses, step)
         seen = look()
-        figures = (seen.std, seen.effective_rank, seen.uniformity, float(seen.alignment or 0.0))
-        curves.looks.append((step, *figures))
-        return {"effective rank": seen.effective_rank}
+        curves.looks.append((step, seen.std, seen.effective_rank, seen.uniformity, float(seen.alignment or 0.0)))
+        figures.update(zip(LOOKED, curves.looks[-1][1:], strict=True))
+        log.info("step %d: %s", step, ", ".join(f"{name} {figures[name]:.4g}" for name in LOOKED))
+        return True
+
+    def keep(drawing_state: dict[str, Any]) -> None:
+        """Keep the training so far, if it is one that may be gone on with."""
+        _check(model, losses, step)
+        batches.elapsed = budget.elapsed()
+        checkpoints.write(step, drawing_state | batches.kept(), model, nothing, optimiser, never, curves)
 
     looked()
     if settle_on is not None and not begin:
-        model.settle(part.to(device) for part in settle_on.split(recipe.batch))
+        settle(model, settle_on, batches.size, device)
     model.train()
     with drawing_thread(device) as drawing, _fastest_kernels():
         coming = drawing.submit(batches.draw) if budget.reached(step) < recipe.steps else None
         while coming is not None:
             batch, before = _next(coming, drawing, batches, step, device)
             if step > begin and checkpoints.is_due():
-                batches.elapsed = budget.elapsed()
-                checkpoints.write(step, before | batches.kept(), model, nothing, optimiser, never, curves)
+                keep(before)
             coming = drawing.submit(batches.draw) if step + 1 < recipe.steps else None
             reached = budget.reached(step)
             losses = _step_in_memory(model, batch, batches, optimiser, recipe, autocast, step, reached)
             step, batches.seen = step + 1, batches.seen + min(len(batch), batches.size)
             reached = budget.reached(step)
-            figures: dict[str, float] = {}
+            tell = False
             if (step - 1) % TELL_EVERY == 0 or reached >= recipe.steps:
                 curves.losses.append((step, *_read(losses, step)))
-                figures["loss"] = curves.losses[-1][-1]
-            figures |= looked()
-            if progress is not None and figures:
-                progress(reached, recipe.steps, figures)
+                figures["loss"], tell = curves.losses[-1][-1], True
+            tell |= looked()
+            if progress is not None and tell:
+                progress(reached, recipe.steps, {name: figures[name] for name in FIGURES if name in figures})
             if reached >= recipe.steps and coming is not None:
                 coming.cancel()
                 coming = None
         if step > begin:
-            batches.elapsed = budget.elapsed()
-            checkpoints.write(step, batches.state(), model, nothing, optimiser, never, curves)
+            keep(batches.state())
     ended_by = "steps" if step >= recipe.steps else "minutes"
     return Learned(curves, step, ended_by, batches.elapsed, batches.seen)
 
@@ -158,7 +175,7 @@ def _next(
             return coming.result()
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold what there was no room beside
-        _halve(batches, step, device)
+        halve(batches, step, device)  # what is drawn has no activations to do without
         coming = drawing.submit(batches.draw)
 
 
@@ -182,7 +199,7 @@ def _step_in_memory(
         if losses is not None:
             model.follow(cosine_schedule(reached, recipe.steps + 1, recipe.momentum, 1.0))
             return losses
-        _halve(batches, step, batch.views.device)
+        make_room(model, batches, step, batch.views.device)
 
 
 def _step(
@@ -204,18 +221,6 @@ def _step(
         return None
     model.remember(key_whole, key_parts, batch.places)
     return tuple(loss.detach() for loss in losses)
-
-
-def _halve(batches: Batches, step: int, device: torch.device) -> None:
-    batches.halve(step)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    log.warning(
-        "the device has no memory for %d crops a step: going on with %d, from step %d on",
-        2 * batches.size,
-        batches.size,
-        step + 1,
-    )
 
 
 @contextmanager
@@ -249,6 +254,20 @@ def _optimiser(model: DenseCL, recipe: PretrainRecipe, device: torch.device, war
                 {"params": [v for v in values if (v.ndim > 1) == dims], "weight_decay": decay, "share": share}
             )
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type == "cuda")
+
+
+def _check(model: DenseCL, losses: tuple[torch.Tensor, ...], step: int) -> None:
+    """PretrainError where the last losses, or the weights after them, are no longer numbers: a step may spoil the
+    weights by a finite loss."""
+    _read(losses, step)
+    if not _is_finite(model):
+        raise PretrainError(f"the weights are no longer numbers after step {step}. A lower learning_rate helps")
+
+
+def _is_finite(model: DenseCL) -> bool:
+    """Whether all weights that learn are numbers."""
+    largest = torch.stack([value.detach().abs().max() for value in model.query.parameters()])
+    return bool(torch.isfinite(largest).all())
 
 
 def _read(losses: tuple[torch.Tensor, ...], step: int) -> list[float]:

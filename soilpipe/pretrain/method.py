@@ -38,7 +38,7 @@ PARTS = ("whole", "parts")
 
 
 class Branch(nn.Module):
-    """A trunk with its two heads."""
+    """A trunk with its two heads. recompute: may be set at any time, and changes nothing but memory and time."""
 
     def __init__(self, trunk: CentrePointNetwork, *, recompute: bool = False) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Branch(nn.Module):
         self.trunk = trunk
         self.whole = DenseCLProjectionHead(dim, dim, OUTPUT)
         self.parts = DenseCLProjectionHead(dim, dim, OUTPUT)
-        self._recompute = recompute
+        self.recompute = recompute
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, 7, h, w) uint8 to features (n, cells, c), vectors of the whole (n, 128) and of cells (n, cells, 128)."""
@@ -56,7 +56,7 @@ class Branch(nn.Module):
 
     def _deepest(self, pixels: Tensor) -> Tensor:
         """The features at stride 32, (n, c, h/32, w/32)."""
-        if not (self._recompute and torch.is_grad_enabled()):
+        if not (self.recompute and torch.is_grad_enabled()):
             return self.trunk.levels(pixels)[-1]
         finest = self._kept(self.trunk.finest, pixels)
         deepest: Tensor = self._kept(lambda x: self.trunk.deeper(x)[-1], finest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
     from soilpipe.pretrain.corpus import Corpus, CorpusBudget
 
+log = logging.getLogger(__name__)
+
 CORPUS, PRETRAIN, FIT, JUDGE, DECIDE = STEPS = ("corpus", "pretrain", "classifier", "judge", "decide")
-TOLD = ("steps", "ended_by", "batch", "halved", "loss", "spread", "seconds", "crops_per_second", "device")
+TOLD = ("steps", "ended_by", "batch", "halved", "recompute", "loss", "spread", "seconds", "crops_per_second", "device")
 """Of an encoder's card, what the record of the refresh says of its training."""
 SCANS_A_MINUTE = 6  # read on two cores at 1200 dpi, with their references: choosing takes no longer than training
 LEAST_PLACES = 2
@@ -210,6 +213,7 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
         card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=True)
     except PretrainCheckpointError as error:
         tell(PRETRAIN, f"the training begins anew, for {error}", 0, state.plan.steps)
+        log.warning("the training begins anew, for %s", error)
         shutil.rmtree(work / "training")
         card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=False)
     except PretrainError:  # what was kept of it may be no better: it begins from its start when it is taken up
@@ -243,7 +247,13 @@ def _pretrain(
         work / ENCODER,
         name=project.project,
         start=start,
-        recipe=PretrainRecipe(steps=state.plan.steps, minutes=state.plan.minutes, seed=state.seed),
+        recipe=PretrainRecipe(
+            steps=state.plan.steps,
+            minutes=state.plan.minutes,
+            batch=state.plan.batch,
+            recompute=state.plan.recompute,
+            seed=state.seed,
+        ),
         told={
             "manifest_hash": corpus.manifest_hash,
             "begun_from": state.begun_from,

@@ -35,8 +35,11 @@ def test_never_means_never(tmp_path: Path) -> None:
 
 
 def test_all_of_it_can_be_said(tmp_path: Path) -> None:
-    plan = loaded(tmp_path, "refresh: {day: Wed, hour: 22, minutes: 7.5, steps: 1e4, crops: 500, memory: 1GiB}\n")
-    assert plan == RefreshPlan(day="wednesday", hour=22, minutes=7.5, steps=10_000, crops=500, memory=2**30)
+    first = "day: Wed, hour: 22, minutes: 7.5, steps: 1e4, batch: 16"
+    plan = loaded(tmp_path, f"refresh: {{{first}, recompute: true, crops: 500, memory: 1GiB}}\n")
+    assert plan == RefreshPlan(
+        day="wednesday", hour=22, minutes=7.5, steps=10_000, batch=16, recompute=True, crops=500, memory=2**30
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,8 @@ def test_all_of_it_can_be_said(tmp_path: Path) -> None:
         ("{minutes: 0}", "out of bounds"),
         ("{steps: many}", "is not a number"),
         ("{crops: 8}", "32 or more"),
+        ("{batch: 2}", "4 or more"),
+        ("{recompute: maybe}", "Write true or false"),
         ("{memory: 1MB}", "too little to learn with"),
         ("{memory: 4}", "is no size"),
         ("{day: }", "has no value"),

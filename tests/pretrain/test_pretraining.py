@@ -225,9 +225,111 @@ def test_a_device_too_small_for_any_batch_is_told(
     crops: SomeCrops, start: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_device(monkeypatch, 0)
-    with pytest.raises(PretrainError, match=r"no memory even for 6 crops of 32 px a step.*recompute"):
+    with pytest.raises(PretrainError, match=r"no memory even for 6 crops of 32 px a step, activations computed again"):
         run(crops, tmp_path / "out", start)
     assert not (tmp_path / "out").exists()
+
+
+def test_below_four_crops_activations_are_computed_again_and_the_same_is_learned(
+    crops: SomeCrops,
+    start: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forward = DenseCL.forward
+
+    def limited(self: DenseCL, views: torch.Tensor, places: torch.Tensor, autocast: Any) -> Any:
+        if len(places) > 6 or not self.query.recompute:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, views, places, autocast)
+
+    whole = run(crops, tmp_path / "whole", start)
+    monkeypatch.setattr(DenseCL, "forward", limited)
+    assert run(crops, tmp_path / "small", start) == whole  # of 6 crops, half are 3
+    card = json.loads((tmp_path / "small" / "card.json").read_text())
+    assert card["batch"] == 6 and card["halved"] == [] and card["recompute"] == 0
+    assert json.loads((tmp_path / "whole" / "card.json").read_text())["recompute"] is None
+    assert "no memory for 6 crops a step: their activations are computed again" in caplog.text
+    work = tmp_path / "work"
+    with pytest.raises(KilledError):
+        run(crops, tmp_path / "again", start, work=work, progress=kill_at(3))
+    caplog.clear()
+    assert run(crops, tmp_path / "again", start, work=work, resume=True) == whole
+    assert "no memory" not in caplog.text, "what was taken up knows it"
+
+
+def test_looking_and_settling_do_with_less_memory_too(
+    crops: SomeCrops, start: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settle = DenseCL.settle
+
+    def limited(self: DenseCL, batches: Any) -> None:
+        parts = list(batches)
+        if max(map(len, parts)) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        settle(self, parts)
+
+    monkeypatch.setattr(DenseCL, "settle", limited)
+    run(crops, tmp_path / "out", start)
+    assert "no memory for 6 views at once: looking at 3 at a time" in caplog.text
+
+
+@pytest.mark.parametrize("spoilt", ["loss", "weights"])
+def test_what_is_no_longer_a_number_is_never_kept(
+    crops: SomeCrops, start: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    monkeypatch.setattr(learning_loop, "TELL_EVERY", 100)  # no loss is read for a hundred steps
+    step, count = learning_loop._step, [0]
+
+    def spoiling(model: DenseCL, *given: Any) -> Any:
+        losses = step(model, *given)
+        count[0] += 1
+        if count[0] == 4 and spoilt == "loss":
+            return tuple(loss * math.nan for loss in losses)
+        if count[0] == 4:
+            next(model.query.parameters()).data[:] = math.inf
+        return losses
+
+    monkeypatch.setattr(learning_loop, "_step", spoiling)
+    with pytest.raises(PretrainError, match=f"{spoilt} (is|are) no longer"):
+        run(crops, tmp_path / "out", start, work=tmp_path / "work")
+    assert steps_kept(tmp_path / "work") == 3 and not (tmp_path / "out").exists()
+    monkeypatch.setattr(learning_loop, "_step", step)
+    resumed = run(crops, tmp_path / "out", start, work=tmp_path / "work", resume=True)
+    assert resumed == run(crops, tmp_path / "whole", start)
+
+
+def test_a_checkpoint_whose_weights_are_no_numbers_is_not_taken_up(
+    crops: SomeCrops, start: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that an earlier release has kept."""
+    work = tmp_path / "work"
+    with pytest.raises(KilledError):
+        run(crops, tmp_path / "out", start, work=work, progress=kill_at(3))
+    resume = checkpoint.Checkpoints.resume
+
+    def spoilt(self: checkpoint.Checkpoints, batches: Any, model: DenseCL, *given: Any) -> int:
+        step = resume(self, batches, model, *given)
+        next(model.query.parameters()).data[:] = math.nan
+        return step
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "resume", spoilt)
+    with pytest.raises(PretrainCheckpointError, match="its weights are not numbers"):
+        run(crops, tmp_path / "out", start, work=work, resume=True)
+
+
+def test_loss_and_all_four_figures_of_the_spread_are_told_and_logged(
+    crops: SomeCrops, start: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Mapping[str, float]] = []
+    with caplog.at_level(logging.INFO, logger="soilpipe"):
+        run(crops, tmp_path / "out", start, progress=lambda stage, done, of, figures: told.append(figures))
+    names = ["loss", "effective rank", "standard deviation", "alignment", "uniformity"]
+    assert all(list(figures) == names for figures in told)
+    after = json.loads((tmp_path / "out" / "card.json").read_text())["spread"]["after"]
+    assert told[-1]["effective rank"] == after["effective_rank"] and told[-1]["alignment"] == after["alignment"]
+    assert "step 7: standard deviation" in caplog.text and "uniformity" in caplog.text
 
 
 class Clock:

@@ -152,7 +152,9 @@ def _fails(*_: object, **__: object) -> None:
     raise RuntimeError("the device went away")
 
 
-def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(season: Season, tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(
+    season: Season, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     clean = run(season, tmp_path / "clean").record
     other = unlabelled(tmp_path / "other")
     checkpoint = tmp_path / "work/training/checkpoint.safetensors"
@@ -166,6 +168,9 @@ def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(season: Seas
 
     record = run(other, tmp_path / "work", progress=corrupt).record
     assert any("the training begins anew, for" in note and "checkpoint" in note for note in told)
+    assert [one.levelname for one in caplog.records if "the training begins anew, for" in one.getMessage()] == [
+        "WARNING"
+    ]
     assert clean is not None and record is not None
     _same(encoder_weights(season, clean.encoder), encoder_weights(other, record.encoder))
 
