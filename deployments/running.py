@@ -128,7 +128,8 @@ def shown_progress(*, quiet: bool = False) -> Iterator[None]:
 
 
 class _Bars:
-    """One bar per scanner and stage, made when its first scan is done with."""
+    """One bar per scanner and stage, made when its first scan is done with; that of a training shows its loss and the
+    rank of its vectors."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -141,4 +142,15 @@ class _Bars:
             key = (step.scanner_id, step.stage)
             if key not in self._bars:
                 self._bars[key] = self._progress.add_task(f"{step.scanner_id} {STAGE_WORDS[step.stage]}", total=None)
-            self._progress.update(self._bars[key], completed=step.done, total=step.total)
+            self._progress.update(
+                self._bars[key],
+                completed=step.done,
+                total=step.total,
+                description=f"{step.scanner_id} {STAGE_WORDS[step.stage]}{_figures(step)}",
+            )
+
+
+def _figures(step: Step) -> str:
+    """Of a training's note the loss and the effective rank, for its bar."""
+    shown = [part for part in step.note.partition(": ")[2].split(", ") if part.startswith(("loss ", "effective rank "))]
+    return f" ({', '.join(shown)})" if step.stage == "pretrain" and shown else ""

@@ -40,13 +40,14 @@ def refresh_pretraining(project_file: str, steps: int | None = None, minutes: fl
             return busy
         project_id = begin_refresh(project_file, steps, minutes, datetime.now(UTC))
         progress = RefreshProgress(project_id)
-        nothing_new = choose_corpus(project_file, progress)
-        if nothing_new:
-            return nothing_new
-        pretrain_encoder(project_file, progress)
-        fit_classifier(project_file, progress)
-        judge_bundle(project_file, datetime.now(UTC), progress)
-        told = decide_on_bundle(project_file, datetime.now(UTC), progress)
-        leave_decision(project_file)
-        progress.finish()
-        return told
+        with progress.with_warnings():
+            nothing_new = choose_corpus(project_file, progress)
+            if nothing_new:
+                return nothing_new
+            pretrain_encoder(project_file, progress)
+            fit_classifier(project_file, progress)
+            judge_bundle(project_file, datetime.now(UTC), progress)
+            told = decide_on_bundle(project_file, datetime.now(UTC), progress)
+            leave_decision(project_file)
+            progress.finish()
+            return told

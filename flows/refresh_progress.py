@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 from uuid import UUID
 
@@ -29,6 +32,7 @@ class RefreshProgress:
 
     def __init__(self, project_id: str) -> None:
         self._project_id = project_id
+        self._logger = get_run_logger()  # of the flow: a thread that draws batches has no run of its own
         self._artifact: UUID | None = None
         self._told_at = float("-inf")
         self._told: tuple[str, str] = ("", "")
@@ -45,6 +49,22 @@ class RefreshProgress:
         low, high = SHARES[stage]
         self._show(low + (high - low) * (done / of if of else 0.0), f"{stage}: {note}")
 
+    @contextmanager
+    def with_warnings(self) -> Iterator[None]:
+        """What the library warns of in this block (a batch that was halved, a training that begins anew) is told too,
+        as a warning of the step that was last told."""
+        handler = _Warnings(self._warn)
+        library = logging.getLogger("soilpipe")
+        library.addHandler(handler)
+        try:
+            yield
+        finally:
+            library.removeHandler(handler)
+
+    def _warn(self, words: str) -> None:
+        stage = cast(RefreshStage, self._told[0] or "corpus")
+        tell(self._logger, Step(self._project_id, stage, words, "warning"))
+
     def finish(self) -> None:
         """All that was to do is done."""
         self._show(100.0, "done")
@@ -58,3 +78,18 @@ class RefreshProgress:
                 update_progress_artifact(artifact_id=self._artifact, progress=per_cent, description=words)
         except Exception as error:
             get_run_logger().debug("progress artifact: %s: %s", type(error).__name__, error)
+
+
+class _Warnings(logging.Handler):
+    """Hands on the words of warnings and worse."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._hand_on = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A message that cannot be told stops no training."""
+        try:
+            self._hand_on(record.getMessage())
+        except Exception:
+            self.handleError(record)
