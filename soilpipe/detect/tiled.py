@@ -33,6 +33,7 @@ LARGEST_WIDTH = 5120  # px of a column: memory grows with it
 NARROWEST = 512  # px: of narrower columns more would be halo than is won by another worker
 GPU_CORE = 2560  # px: the larger, the less is computed twice; memory grows with its square
 GPU_BATCH = 4  # windows at once
+ALLOCATION_FAILED = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 MOST_WORKERS = 4  # windows at once on a CPU, each with its share of the cores: memory grows with them
 
 
@@ -175,22 +176,24 @@ class _Search:
                     coming = reader.submit(read, batches[index + 1])
                 done = 0
                 while done < len(tiles):
-                    answer = self._answer(pixels[done : done + size], device)
-                    if answer is None:
+                    some = self._peaks(pixels[done : done + size], tiles[done : done + size], device)
+                    if some is None:
                         size = _halved(size, pixels.shape[2:])
                         continue
-                    some = tiles[done : done + size]
-                    found += [self._of_window(answer, i, tile) for i, tile in enumerate(some)]
+                    found += some
                     done += len(some)
         return found
 
-    def _answer(self, pixels: torch.Tensor, device: torch.device) -> Answer | None:
-        """None when there is no memory for so many windows; what was taken for them is free again."""
+    def _peaks(self, pixels: torch.Tensor, tiles: Sequence[Tile], device: torch.device) -> list[decode.Peaks] | None:
+        """None when there is no memory for so many windows at once, be it for the network or for finding the peaks;
+        what was taken for them is free again."""
         try:
-            answer: Answer = self._network(pixels.to(device, non_blocking=True), self._head)
-            return answer
-        except torch.OutOfMemoryError:
-            pass  # beyond this block nothing holds on to what was computed so far
+            answer = self._network(pixels.to(device, non_blocking=True), self._head)
+            return [self._of_window(answer, index, tile) for index, tile in enumerate(tiles)]
+        except RuntimeError as error:
+            if not _tells_of_memory(error):
+                raise
+        # Beyond that block nothing holds on to what was computed so far.
         if device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -210,6 +213,11 @@ class _Search:
             (x0 - left) // STRIDE,
             max(-(-(x1 - left) // STRIDE), (x0 - left) // STRIDE),
         )
+
+
+def _tells_of_memory(error: RuntimeError) -> bool:
+    """Whether it says that the device has no memory: libraries below PyTorch have words of their own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in ALLOCATION_FAILED)
 
 
 def _halved(size: int, window: Sequence[int]) -> int:

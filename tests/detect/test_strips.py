@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,40 @@ def test_out_of_memory_halves_the_batch_and_goes_on(folded: CentrePointNetwork) 
     expected = peaks_of(folded, windows)
     np.testing.assert_array_equal(found.cells, expected.cells)
     np.testing.assert_array_equal(found.heat, expected.heat)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_out_of_memory_while_the_peaks_are_found_halves_the_batch_too(
+    folded: CentrePointNetwork, error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, find_peaks = scene(700, 900, 8), decode.find_peaks
+    grid = tile_grid(700, 900, core=256, halo=128, stride=32)
+    expected = peaks_of(folded, windows)
+
+    def narrow(answer: network.Answer, *rest: Any) -> decode.Peaks:
+        if len(answer.heat) > 2:
+            raise error
+        return find_peaks(answer, *rest)
+
+    monkeypatch.setattr(decode, "find_peaks", narrow)
+    search = tiled._Search(folded, "fine", windows, 0.5, 10**6)
+    found = decode.join(search.in_batches(grid, torch.device("cpu")), folded.taxa).strongest(10**6)
+    np.testing.assert_array_equal(found.cells, expected.cells)
+    np.testing.assert_array_equal(found.heat, expected.heat)
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(folded: CentrePointNetwork) -> None:
+    class Broken(torch.nn.Module):
+        taxa, halo = folded.taxa, folded.halo
+
+        def forward(self, pixels: torch.Tensor, head: Head) -> network.Answer:
+            raise RuntimeError("an illegal instruction")
+
+    search = tiled._Search(Broken(), "fine", scene(400, 400, 8), 0.5, 10)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="illegal"):
+        search.in_batches(tile_grid(400, 400, core=256, halo=128, stride=32), torch.device("cpu"))
 
 
 def test_no_memory_for_a_single_window_is_told_with_what_to_do(folded: CentrePointNetwork) -> None:
