@@ -19,11 +19,12 @@ from soilpipe.detect import claims as told
 from soilpipe.detect.base import Detector
 from soilpipe.detect.claims import Claims, Interval, interval, interval_of, value_of
 from soilpipe.detect.coco import LabelError, LabelSet, Where, only, read_labels
-from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
+from soilpipe.detect.dataset import MM_PER_INCH, Scene, open_scenes, um_per_px_of
 from soilpipe.detect.evaluation import Evaluation, TaxonFigures
 from soilpipe.detect.figures import (
     EDGES_MM,
     EDGES_PX,
+    SizeFigures,
     by_size,
     calibration,
     count_figures,
@@ -43,6 +44,7 @@ from soilpipe.detect.tally import (
     at_work_,
     claims_of,
     judge_image,
+    labels_taken,
     lengths_of,
 )
 from soilpipe.detect.thresholds import least_scores, thresholds_used
@@ -147,7 +149,8 @@ def _figures(meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[
     taxa = {taxon: _taxon(meeting, taxon, answers, judged, units, drawn) for taxon in meeting.taxa}
     taxa = {taxon: figures for taxon, figures in taxa.items() if figures.precisions.animals}
     area = float(units.area_cm2.sum())
-    by_length_mm = by_size(animals, lengths_of(judged, units, mm=True), EDGES_MM, drawn)
+    stricter = [(claims_of(judged, units, iou), labels_taken(judged, iou)) for iou in IOUS[1:]]
+    by_length_mm = by_size(animals, lengths_of(judged, units, mm=True), EDGES_MM, drawn, stricter)
     return {
         "any_taxon": coco_precisions(answers),
         "mean_of_taxa": mean_precisions([figures.precisions for figures in taxa.values()]),
@@ -164,9 +167,10 @@ def _figures(meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[
         "count_error": per_image.error,
         "count_error_relative": per_image.error_relative,
         "counts": count_figures(working, drawn),
-        "by_length_px": by_size(animals, lengths_of(judged, units, mm=False), EDGES_PX, drawn),
+        "by_length_px": by_size(animals, lengths_of(judged, units, mm=False), EDGES_PX, drawn, stricter),
         "by_length_mm": by_length_mm,
         "shortest_found_mm": shortest_found(by_length_mm),
+        "by_dpi": _by_dpi(judged),
         "froc": froc(animals, len(judged), area),
         "curve": {"threshold": scores, "recall": recalls, "precision": precisions},
         "calibration": calibration(animals, working, drawn),
@@ -177,6 +181,20 @@ def _figures(meeting: Meeting, answers: Sequence[ImageAnswer], judged: Sequence[
         "seed": SEED,
         "intervals": _intervals(judged, units, (working, centres, named), drawn),
     }
+
+
+def _by_dpi(judged: Sequence[JudgedImage]) -> dict[str, tuple[SizeFigures, ...]]:
+    """By length, for each dpi by itself: the same animal is another thing to see at 600 and at 2400 dpi."""
+    images: dict[int, list[JudgedImage]] = {}
+    for image in judged:
+        images.setdefault(round(1000 * MM_PER_INCH / image.um_per_px), []).append(image)
+    figures = {}
+    for dpi, some in sorted(images.items()) if len(images) > 1 else ():
+        units = Units.of(some)
+        drawn = told.draws(units.count, seed=SEED)
+        lengths = lengths_of(some, units, mm=True)
+        figures[str(dpi)] = by_size(claims_of(some, units, IOUS[0]), lengths, EDGES_MM, drawn)
+    return figures
 
 
 def _intervals(

@@ -45,6 +45,7 @@ class Evaluation:
     resting: there in three scans before or more; the other animals are ignored there.
 
     by_length_px, by_length_mm: by the longer side of the box; shortest_found_mm: from which length on recall is 0.5.
+    by_dpi: for each dpi, as "1200", by length in mm; empty where all images have the same.
     um_per_px_assumed: some images name no dpi, so that mm and cm² rest on the 1200 dpi that were assumed (or on the dpi
     that was given for them).
 
@@ -97,6 +98,7 @@ class Evaluation:
     seed: int
     intervals: dict[str, Interval | None]
     population: PopulationFigures | None = None
+    by_dpi: dict[str, tuple[SizeFigures, ...]] = field(default_factory=dict)
     judged: tuple[JudgedImage, ...] = field(repr=False, default=())
 
     def as_dict(self) -> dict[str, Any]:

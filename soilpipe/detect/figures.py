@@ -51,8 +51,8 @@ class Lengths:
 
 @dataclass(frozen=True)
 class SizeFigures:
-    """Animals of shortest <= length < longest (None: no upper end). ap50: labels of other sizes count neither way,
-    nor do false alarms of other sizes."""
+    """Animals of shortest <= length < longest (None: no upper end). ap50, ap75, ap (mean of ten IoUs): labels of other
+    sizes count neither way, nor do false alarms of other sizes."""
 
     shortest: float
     longest: float | None
@@ -62,27 +62,34 @@ class SizeFigures:
     recall_interval: Interval | None
     ap50: float | None
     shortest_label: float | None
+    ap75: float | None = None
+    ap: float | None = None
 
 
-def by_size(claims: Claims, lengths: Lengths, edges: Sequence[float], drawn: np.ndarray) -> tuple[SizeFigures, ...]:
-    """Recall at work and AP50 of each class of length that has labels, shortest first."""
+Stricter = Sequence[tuple[Claims, np.ndarray]]
+"""The claims at each of the nine IoUs above 0.5, and which label each detection took there, (n,) int64, -1 for none."""
+AT_75 = 4  # of them
+
+
+def by_size(
+    claims: Claims, lengths: Lengths, edges: Sequence[float], drawn: np.ndarray, stricter: Stricter = ()
+) -> tuple[SizeFigures, ...]:
+    """Recall at work and average precision of each class of length that has labels, shortest first.
+
+    `claims` are those at IoU 0.5; without `stricter` ones, ap75 and ap are None.
+    """
     found = []
     bounds = [0.0, *edges, np.inf]
     for low, high in pairwise(bounds):
         inside = lengths.counted & (lengths.of_labels >= low) & (lengths.of_labels < high)
         if not inside.any():
             continue
-        own = (lengths.of_detections >= low) & (lengths.of_detections < high)
-        took = lengths.label >= 0
-        own[took] = inside[lengths.label[took]]
-        part = Claims(
-            claims.scores,
-            np.where(own, claims.outcome, ASIDE).astype(np.int8),
-            claims.unit,
-            np.bincount(lengths.unit[inside], minlength=len(claims.truths)),
-        )
+        sized = (lengths.of_detections >= low) & (lengths.of_detections < high)
+        truths = np.bincount(lengths.unit[inside], minlength=len(claims.truths))
+        parts = [_of_class(each, label, sized, inside, truths) for each, label in ((claims, lengths.label), *stricter)]
+        precisions = [value_of(part, average_precision) for part in parts]
         animals, hits = int(inside.sum()), int(lengths.found[inside].sum())
-        hits_of = np.bincount(lengths.unit[inside & lengths.found], minlength=len(part.truths))
+        hits_of = np.bincount(lengths.unit[inside & lengths.found], minlength=len(truths))
         found.append(
             SizeFigures(
                 shortest=float(low),
@@ -90,12 +97,21 @@ def by_size(claims: Claims, lengths: Lengths, edges: Sequence[float], drawn: np.
                 animals=animals,
                 found=hits,
                 recall=hits / animals,
-                recall_interval=interval(divided(drawn @ hits_of, drawn @ part.truths)),
-                ap50=value_of(part, average_precision),
+                recall_interval=interval(divided(drawn @ hits_of, drawn @ truths)),
+                ap50=precisions[0],
                 shortest_label=float(lengths.of_labels[inside].min()),
+                ap75=precisions[1 + AT_75] if stricter else None,
+                ap=float(np.mean([value or 0.0 for value in precisions])) if stricter else None,
             )
         )
     return tuple(found)
+
+
+def _of_class(claims: Claims, label: np.ndarray, sized: np.ndarray, inside: np.ndarray, truths: np.ndarray) -> Claims:
+    """What concerns the labels `inside` a class: detections of these, and of no label those of its size."""
+    own, took = sized.copy(), label >= 0
+    own[took] = inside[label[took]]
+    return Claims(claims.scores, np.where(own, claims.outcome, ASIDE).astype(np.int8), claims.unit, truths)
 
 
 def shortest_found(sizes: Sequence[SizeFigures]) -> float | None:

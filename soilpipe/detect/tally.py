@@ -7,7 +7,7 @@ what the figures need is kept: a few numbers for each detection and label, no pi
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -33,7 +33,7 @@ class JudgedImage:
     found (n, 4), scores (n,) by falling score; at_work (n,) bool: at or above the working threshold of its taxon.
     boxes (m, 4), counted (m,) bool: no crowd. matched (n,) int64: the label that each detection took at IoU 0.5, -1
     none; taken (n,) int64: the same when only those at work compete; aside (n,) bool: at work, and lies on what does
-    not count.
+    not count. matched_at: `matched` at each of IOUS.
     """
 
     name: str
@@ -51,6 +51,7 @@ class JudgedImage:
     taken: np.ndarray
     aside: np.ndarray
     answers: Answers = field(repr=False)
+    matched_at: tuple[np.ndarray, ...] = field(repr=False)
 
     @property
     def area_cm2(self) -> float:
@@ -80,11 +81,13 @@ def judge_image(
     at_work = at_work[matcher.order]
     working = np.flatnonzero(at_work)
     every = np.arange(len(at_work))
-    answers = matcher.answers(every, IOUS)
-    answers |= {at_work_(question): told for question, told in matcher.answers(working, IOUS[:1]).items()}
-    matched, _ = matcher.animals(every, IOUS[0])
+    at_ious = {iou: matcher.animals(every, iou) for iou in IOUS}
+    those_working = matcher.animals(working, IOUS[0])
+    answers = matcher.answers(every, at_ious)
+    of_working = matcher.answers(working, {IOUS[0]: those_working})
+    answers |= {at_work_(question): told for question, told in of_working.items()}
     taken, aside = np.full(len(every), -1, np.int64), np.zeros(len(every), bool)
-    taken[working], aside[working] = matcher.animals(working, IOUS[0])
+    taken[working], aside[working] = those_working
     return JudgedImage(
         name=image.file_name,
         scanner_id=image.scanner_id,
@@ -97,10 +100,11 @@ def judge_image(
         at_work=at_work,
         boxes=answer.boxes,
         counted=~answer.crowd,
-        matched=matched,
+        matched=at_ious[IOUS[0]][0],
         taken=taken,
         aside=aside,
         answers=answers,
+        matched_at=tuple(matched for matched, _ in at_ious.values()),
     )
 
 
@@ -134,9 +138,10 @@ class _Matcher:
         matched, aside = pair([pairs[row] for row in rows], self._answer.crowd, least=iou, agree=agree)
         return matched, (aside | self._in_crowds[rows]) & (matched < 0)
 
-    def answers(self, rows: np.ndarray, ious: Sequence[float]) -> Answers:
+    def answers(self, rows: np.ndarray, at_ious: Mapping[float, tuple[np.ndarray, np.ndarray]]) -> Answers:
+        """To every question but the IoUs, and to those from what `animals` says of these detections."""
         counted = np.flatnonzero(~self._answer.crowd)
-        told: Answers = {iou: (rows, _outcome(*self.animals(rows, iou)), counted) for iou in ious}
+        told: Answers = {iou: (rows, _outcome(*animals), counted) for iou, animals in at_ious.items()}
         told[CENTRE] = (rows, _outcome(*self.animals(rows, 1e-9, self._centres)), counted)
         taxa = self._taxa[rows]
 
@@ -237,19 +242,26 @@ def lengths_of(images: Sequence[JudgedImage], units: Units, *, mm: bool) -> Leng
         longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0).astype(float)
         return longer * image.um_per_px / 1000 if mm else longer
 
-    order = np.argsort(-_joined([image.scores for image in images], np.float32), kind="stable")
-    first = np.cumsum([0, *(len(image.boxes) for image in images)])
-    label = [
-        np.where(image.matched >= 0, image.matched + start, -1) for image, start in zip(images, first, strict=False)
-    ]
     return Lengths(
-        of_detections=_joined([sides(image.found, image) for image in images], float)[order],
+        of_detections=_joined([sides(image.found, image) for image in images], float)[_order(images)],
         of_labels=_joined([sides(image.boxes, image) for image in images], float),
         found=_joined([image.found_by() >= 0 for image in images], bool),
         unit=_joined(list(units.of_labels), np.int64),
         counted=_joined([image.counted for image in images], bool),
-        label=_joined(label, np.int64)[order],
+        label=labels_taken(images, IOUS[0]),
     )
+
+
+def labels_taken(images: Sequence[JudgedImage], iou: float) -> np.ndarray:
+    """(n,) int64: the label that each detection took at one of IOUS, in the order of the claims; -1 for none."""
+    first = np.cumsum([0, *(len(image.boxes) for image in images)])
+    taken = [image.matched_at[IOUS.index(iou)] for image in images]
+    told = [np.where(each >= 0, each + start, -1) for each, start in zip(taken, first, strict=False)]
+    return np.asarray(_joined(told, np.int64)[_order(images)])
+
+
+def _order(images: Sequence[JudgedImage]) -> np.ndarray:
+    return np.argsort(-_joined([image.scores for image in images], np.float32), kind="stable")
 
 
 def _joined(parts: Sequence[np.ndarray], kind: type) -> np.ndarray:

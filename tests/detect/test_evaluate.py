@@ -286,6 +286,42 @@ def test_lengths_in_mm_come_from_the_dpi_and_are_called_assumed_without_one(labe
     assert evaluate_detector(Oracle([told([], [], [])]), bare, bare.parent).um_per_px_assumed
 
 
+def test_precision_by_length_is_cocos_where_all_are_of_one_length(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for annotation in data["annotations"]:
+            annotation["bbox"][2:] = [20, 20]
+
+    path = labelled(images=3, animals=6, change=change)
+    rng, answers = np.random.default_rng(4), []
+    for image in (1, 2, 3):
+        boxes, labels = truth(path, image)
+        shaken = np.concatenate([boxes + rng.normal(0, 1.2, boxes.shape), [[190, 130, 212, 152]]])
+        answers.append(told(shaken, rng.random(7), [*labels, 0]))
+    result = evaluate_detector(Oracle(answers), path, path.parent)
+    (size,), whole = result.by_length_px, result.any_taxon
+    assert whole.ap is not None and whole.ap75 is not None and 0.1 < whole.ap < whole.ap75 < 1
+    assert (size.ap50, size.ap75, size.ap) == pytest.approx((whole.ap50, whole.ap75, whole.ap), abs=1e-6)
+
+
+def test_several_dpi_are_told_apart(labelled: Labelled) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for image, dpi in zip(data["images"], (600, 1200, 1200), strict=True):
+            image["dpi"] = dpi
+
+    path = labelled(images=3, change=change)
+    boxes, labels = truth(path, 2)
+    answers = [told([], [], []), told(boxes, [0.9] * len(boxes), labels), told([], [], [])]
+    result = evaluate_detector(Oracle(answers), path, path.parent)
+    assert list(result.by_dpi) == ["600", "1200"]
+    assert [(size.shortest, size.animals, size.recall) for size in result.by_dpi["600"]] == [(0.7, 3, 0), (1.0, 3, 0)]
+    assert [(size.shortest, size.animals, size.recall) for size in result.by_dpi["1200"]] == [
+        (0.3, 6, 0.5), (0.45, 6, 0.5),
+    ]  # fmt: skip
+    assert json.loads(json.dumps(result.as_dict()))["by_dpi"]["600"][0]["recall"] == 0
+    alike = labelled(images=3)
+    assert evaluate_detector(Oracle(answers), alike, alike.parent).by_dpi == {}
+
+
 def test_whoever_watches_sees_each_scene_with_its_names(labelled: Labelled) -> None:
     path = labelled(images=1, animals=2)
     boxes, labels = truth(path)

@@ -48,6 +48,14 @@ def test_recall_and_precision_by_size_by_hand() -> None:
     assert small.shortest_label == 0.5
 
 
+def test_precision_by_size_at_stricter_ious_by_hand() -> None:
+    """Above IoU 0.5 only the first animal is found: the box of 4.2 mm becomes a false alarm of its own size."""
+    strict = replace(CLAIMS, outcome=np.array([RIGHT, WRONG, WRONG, WRONG], np.int8))
+    small, large = by_size(CLAIMS, LENGTHS, (1.0, 10.0), DRAWN, [(strict, np.array([0, -1, -1, -1]))] * 9)
+    assert (small.ap50, small.ap75, small.ap) == (pytest.approx(34 / 101),) * 3
+    assert (large.ap50, large.ap75, large.ap) == (1.0, 0.0, pytest.approx(0.1))
+
+
 def test_an_animal_found_with_a_box_of_another_size_counts_in_its_own_class() -> None:
     odd = replace(LENGTHS, of_detections=np.array([3.0, 0.4, 4.2, 5.0]))
     small, large = by_size(CLAIMS, odd, (1.0,), DRAWN)
