@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from soilpipe.detect.decode import overlaps
+from soilpipe.detect.scoring import near
 from soilpipe.report.brightness import brightened
 from soilpipe.report.crops import CONTEXT, LEAST_PX
 from soilpipe.report.drawing import draw_scale_bar
@@ -60,15 +61,16 @@ class Gallery:
     def __call__(self, seen: JudgedScene) -> None:
         """Look at one judged scene."""
         judged = seen.judged
-        for label in np.flatnonzero(judged.counted & (judged.found_by() < 0)):
-            near = overlaps(judged.found, judged.boxes[[label]])[:, 0]
-            hint = float(judged.scores[near >= ENOUGH].max(initial=0.0))
+        missed = np.flatnonzero(judged.counted & (judged.found_by() < 0))
+        for label, (there, shared) in zip(missed, near(judged.boxes[missed], judged.found, least=SOME), strict=True):
+            hint = float(judged.scores[there[shared >= ENOUGH]].max(initial=0.0))
             length = _length_mm(judged.boxes[label], judged.um_per_px)
-            why = _why_missed(near, judged.scores, judged.at_work)
+            why = _why_missed(shared, judged.scores[there], judged.at_work[there])
             self._keep("misses", (-hint, length), seen, judged.boxes[label], seen.label_names[label], None, why)
-        for found in np.flatnonzero(judged.at_work & (judged.taken < 0) & ~judged.aside):
+        wrong = np.flatnonzero(judged.at_work & (judged.taken < 0) & ~judged.aside)
+        for found, (_, shared) in zip(wrong, near(judged.found[wrong], judged.boxes, least=SOME), strict=True):
             score = float(judged.scores[found])
-            why = _why_wrong(overlaps(judged.found[[found]], judged.boxes)[0])
+            why = _why_wrong(shared)
             self._keep("alarms", (score,), seen, judged.found[found], seen.found_names[found], score, why)
 
     @property
@@ -99,7 +101,7 @@ class Gallery:
         self._seen[kind] += 1
         corner = np.tile(seen.scene.image.origin or (0, 0), 2)
         scanner = judged.scanner_id or judged.name
-        there = next((one for one in kept if one.scanner == scanner and _same_place(one.box, box + corner)), None)
+        there = _same_place([one for one in kept if one.scanner == scanner], box + corner)
         if there is not None:
             there.times += 1
             if worst <= there.worst:
@@ -126,8 +128,12 @@ class Gallery:
         del kept[self._most :]
 
 
-def _same_place(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(overlaps(a[None], b[None])[0, 0] >= ENOUGH)
+def _same_place(shown: Sequence[Shown], box: np.ndarray) -> Shown | None:
+    """The first of those shown that lies where the box does."""
+    if not shown:
+        return None
+    same = np.flatnonzero(overlaps(np.stack([one.box for one in shown]), box[None])[:, 0] >= ENOUGH)
+    return shown[same[0]] if len(same) else None
 
 
 def _length_mm(box: np.ndarray, um_per_px: float) -> float:
@@ -173,10 +179,10 @@ def draw_cell(
     scale = CELL / (across * factor)
     corner = np.array([left, top, left, top], float) * factor
     draw = ImageDraw.Draw(cell)
-    for one in (found - corner) * scale:
-        _rectangle(draw, one, FOUND, dashed=False)
-    for one in (labels - corner) * scale:
-        _rectangle(draw, one, LABEL, dashed=True)
+    for boxes, colour, dashed in ((found, FOUND, False), (labels, LABEL, True)):
+        cornered = (boxes - corner) * scale
+        for one in cornered[(cornered[:, 2:] >= 0).all(axis=1) & (cornered[:, :2] <= CELL).all(axis=1)]:
+            _rectangle(draw, one, colour, dashed=dashed)
     _point_at(draw, (box - corner) * scale)
     draw_scale_bar(cell, um_per_px / scale, share=0.4, small=True)
     held = io.BytesIO()
@@ -199,10 +205,8 @@ def _inside(start: int, across: int, size: int) -> int:
 
 
 def _rectangle(draw: ImageDraw.ImageDraw, box: np.ndarray, colour: RGB, *, dashed: bool) -> None:
-    """Two px wide with a dark line beside it, so that it is seen on any ground; nothing where it lies outside."""
+    """Two px wide with a dark line beside it, so that it is seen on any ground."""
     x0, y0, x1, y1 = (float(value) for value in box)
-    if x1 < 0 or y1 < 0 or x0 > CELL or y0 > CELL:
-        return
     x0, y0, x1, y1 = max(x0, -9), max(y0, -9), min(x1, CELL + 9), min(y1, CELL + 9)
     sides = [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))]
     for begin, end in sides:
