@@ -1,4 +1,5 @@
-"""One Prefect deployment per scanner, and one for the weekly refresh, kept equal to the project file."""
+"""One Prefect deployment per scanner, one for the weekly refresh and one for the weekly upkeep, kept equal to the
+project file."""
 
 from __future__ import annotations
 
@@ -28,9 +29,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import EntrypointType
 from prefect.states import Crashed
 
-from deployments.schedules import refresh_schedule, schedules_of
+from deployments.schedules import refresh_schedule, schedules_of, upkeep_schedule
 from flows.monitor import monitor_scanner
 from flows.pretrain import refresh_pretraining
+from flows.upkeep import tidy_store
 from soilpipe import __version__
 from soilpipe.errors import SoilpipeError
 from tasks.pretrain import GPU
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 OURS = "soilpipe"
 REFRESH = "refresh"
 """The tag by which the refresh of a project is told from its scanners, one of which may have the project's name."""
+UPKEEP = "upkeep"
 PAGE = 200
 """What Prefect's API returns at most at once."""
 
@@ -114,6 +117,23 @@ def refresh_deployment(project: Project, plan: RefreshPlan) -> ProjectDeployment
     return deployment
 
 
+def upkeep_deployment(project: Project) -> ProjectDeployment:
+    """The deployment `upkeep/<project>-upkeep`, not yet sent to a server."""
+    deployment = ProjectDeployment.from_flow(
+        tidy_store,
+        name=f"{project.project}-upkeep",
+        schedules=[upkeep_schedule(project.timezone)],
+        parameters={"project_file": str(project.path)},
+        description=f"What killed runs and refused files left in the store of {project.project}: removed when old.",
+        tags=[OURS, project_tag(project), UPKEEP],
+        version=__version__,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    assert isinstance(deployment, ProjectDeployment)
+    return deployment
+
+
 def ensure_gpu_limit() -> None:
     """Work on a GPU waits for its turn: one at a time, unless somebody has set the limit `gpu` to more."""
     with get_client(sync_client=True) as client:
@@ -130,6 +150,8 @@ def remove_departed(project: Project) -> tuple[str, ...]:
     removed: list[str] = []
     with get_client(sync_client=True) as client:
         for deployment in _deployments(client, project_tag(project)):
+            if UPKEEP in deployment.tags:
+                continue
             is_refresh = REFRESH in deployment.tags
             if (project.refresh is None) if is_refresh else deployment.name not in declared:
                 client.delete_deployment(deployment.id)

@@ -1,5 +1,5 @@
 """When deployments run: a scanner's a few minutes after each of its slots, by the clock of its own time zone; the
-refresh once a week, by the project's."""
+refresh and the upkeep once a week, by the project's."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def schedules_of(scanner: Scanner) -> tuple[Schedule, ...]:
 def refresh_schedule(plan: RefreshPlan, timezone: str) -> Schedule:
     """Once a week, at the full hour that the project file says."""
     return Cron(f"0 {plan.hour} * * {WEEK.index(plan.day)}", timezone=timezone, slug="weekly")
+
+
+def upkeep_schedule(timezone: str) -> Schedule:
+    """Once a week, in the night after that in which most refreshes run."""
+    return Cron("30 4 * * 1", timezone=timezone, slug="weekly")
 
 
 def smallest_gap(slots: tuple[time, ...]) -> timedelta:

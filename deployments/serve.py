@@ -47,6 +47,7 @@ def _serve(project: Project, server: RunningServer, at_once: int, tell: Callable
         ensure_gpu_limit,
         refresh_deployment,
         remove_departed,
+        upkeep_deployment,
     )
     from deployments.project_runner import ProjectRunner
 
@@ -57,6 +58,7 @@ def _serve(project: Project, server: RunningServer, at_once: int, tell: Callable
     runner = ProjectRunner(limit=at_once, pause_on_shutdown=False)
     for scanner in project.scanners:
         runner.add_deployment(deployment_of(project, scanner))
+    runner.add_deployment(upkeep_deployment(project))
     told = f"Serving {len(project.scanners)} scanners of project {project.project}"
     if project.refresh is not None:
         # A runner of its own: two hours of training must not hold up the scans of a whole site.

@@ -151,11 +151,12 @@ class Store:
         with self.told("delete", key):
             self._files.delete(_checked(key))
 
-    def unfinished(self) -> list[Entry]:
+    def unfinished(self) -> tuple[Entry, ...]:
         """Writes that were begun and not finished, by whom ever: files in ``.tmp/``; on S3 open multipart uploads, of
         which ``version`` is the server's name. Some may still be at work."""
         with self.told("list", TEMPORARY):
-            return sorted((Entry(*fields) for fields in self._files.unfinished()), key=lambda entry: entry.key)
+            found = [Entry(*fields) for fields in self._files.unfinished()]
+        return tuple(sorted(found, key=lambda entry: entry.key))
 
     def discard(self, unfinished: Entry) -> int:
         """Remove one of them; how many bytes that freed, 0 when it has gone."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,24 @@ def test_the_refresh_runs_once_a_week_at_the_hour_of_the_project_file() -> None:
 
     assert (made.cron, made.timezone, made.slug) == ("0 22 * * 3", "America/Cayenne", "weekly")
     assert refresh_schedule(RefreshPlan(day="sunday"), "UTC").cron == "0 3 * * 0"
+
+
+def test_the_upkeep_runs_once_a_week_and_what_it_does_is_told(tmp_path: Path) -> None:
+    from deployments.apply import upkeep_deployment
+    from soilpipe.config import load_project
+    from tasks.upkeep import remove_leftovers
+    from tests.flow_fixtures import make_project
+
+    made = make_project(tmp_path / "project")
+    deployment = upkeep_deployment(load_project(made.file))
+    assert (deployment.full_name, deployment.tags) == ("upkeep/tiny-upkeep", ["soilpipe", "project:tiny", "upkeep"])
+    (one,) = deployment.schedules or ()
+    assert (one.slug, getattr(one.schedule, "cron", None)) == ("weekly", "30 4 * * 1")
+
+    (made.store / ".tmp").mkdir(parents=True)
+    (made.store / ".tmp/0123").write_bytes(bytes(3_000_000))
+    soon = datetime.now(UTC)
+    assert remove_leftovers.fn(str(made.file), soon) == "0 leftovers removed, 0.0 MB freed"
+    later = soon + timedelta(days=2)
+    assert remove_leftovers.fn(str(made.file), later) == "1 leftovers removed, 3.0 MB freed"
+    assert not list((made.store / ".tmp").iterdir())

@@ -82,7 +82,7 @@ def test_serve_makes_scheduled_runs_and_stops_cleanly(tmp_path: Path) -> None:
 
     with served(project, port) as process:
         runs = wait_for(lambda: ask(port, "flow_runs/filter"), "scheduled run", process)
-        found = wait_for(lambda: _deployments(port, 2), "deployments", process)
+        found = wait_for(lambda: _deployments(port, 3), "deployments", process)
         limit = ask(port, "v2/concurrency_limits/filter")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
@@ -91,6 +91,7 @@ def test_serve_makes_scheduled_runs_and_stops_cleanly(tmp_path: Path) -> None:
     assert {run["state_type"] for run in runs} == {"SCHEDULED"}
     assert [(one["slug"], one["schedule"]["cron"]) for one in refresh["schedules"]] == [("weekly", "0 3 * * 0")]
     assert refresh["tags"] == ["soilpipe", "project:tiny", "refresh"]
+    assert [one["slug"] for one in found["tiny-upkeep"]["schedules"]] == ["weekly"]
     assert ("gpu", 1) in {(one["name"], one["limit"]) for one in limit}
     assert sorted(one["slug"] for one in deployment["schedules"]) == [
         "slot-0000",
@@ -112,7 +113,7 @@ def test_serve_runs_what_is_due_and_follows_the_scanner_list(tmp_path: Path) -> 
     port = free_port()
 
     with served(project, port) as process:
-        both = wait_for(lambda: _deployments(port, 3), "deployments", process)
+        both = wait_for(lambda: _deployments(port, 4), "deployments", process)
         # While SQLite is locked the server answers 503, which says to ask again.
         wait_for(lambda: ask(port, f"deployments/{both['A']['id']}/create_flow_run"), "run asked for", process)
         wait_for(lambda: list((project.store / "series").rglob("A.parquet")), "series of A", process)
@@ -125,9 +126,11 @@ def test_serve_runs_what_is_due_and_follows_the_scanner_list(tmp_path: Path) -> 
     without_b = "".join(line for line in file.read_text().splitlines(keepends=True) if "id: B" not in line)
     file.write_text(f"refresh: never\n{without_b}")
     with served(project, port) as process:
-        left = wait_for(lambda: _deployments(port, 1), "single deployment", process)
+        left = wait_for(lambda: _deployments(port, 2), "the deployments left", process)
         wait_for(lambda: b"Serving 1 scanner" in (file.parent / "serve.log").read_bytes(), "start", process)
-        assert list(left) == ["A"], "the deployment of a scanner that is gone goes too, and that of a refresh"
+        assert set(left) == {"A", "tiny-upkeep"}, (
+            "the deployment of a scanner that is gone goes too, and that of a refresh"
+        )
         assert left["A"]["updated"] == both["A"]["updated"], "what is right is not sent"
         assert left["A"]["schedules"] == both["A"]["schedules"]
         assert due <= _scheduled(port, both["A"]["id"]), "sending it again would throw away its scheduled runs"
