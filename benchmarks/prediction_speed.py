@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,8 +21,9 @@ import cv2
 import torch
 
 from soilpipe.analyses import analysis_of
-from soilpipe.background import ModelInput, register_all
+from soilpipe.background import ModelInput, Registration, register_all
 from soilpipe.config import Project, load_project
+from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import COARSE, CentrePointDetector
 from soilpipe.detect.run import detect_scan
@@ -33,7 +34,7 @@ from soilpipe.ingest.receipts import list_receipts
 from soilpipe.ingest.scan import ingest_file
 from soilpipe.simulate import SeasonSpec, write_season
 from soilpipe.store import Store
-from soilpipe.tiles import open_image
+from soilpipe.tiles import ScanImage, open_image
 
 TILE = 1024
 PROJECT = """
@@ -71,15 +72,31 @@ def stored_season(folder: Path, size: int) -> tuple[Project, Store]:
     return project, store
 
 
-def bare(detector: CentrePointDetector, size: int) -> None:
-    """Both passes of the network over as many pixels as the scan has, from memory."""
-    network = detector._folded
-    passes: dict[Head, int] = {"fine": size, "coarse": max(round(size / COARSE), TILE)}
-    with torch.inference_mode():
+def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int = 1) -> None:
+    """Both passes of the network over as many pixels as the scan has, `batch` tiles at once, from its device's memory;
+    waits until they are done."""
+    network, device = detector._folded, detector.device
+    passes: dict[Head, int] = {"fine": size, "coarse": max(round(size / COARSE), tile)}
+    with torch.inference_mode(), full_precision():
+        pixels = torch.full((batch, 7, tile, tile), 120, dtype=torch.uint8, device=device)
         for head, side in passes.items():
-            tile = torch.full((1, 7, TILE, TILE), 120, dtype=torch.uint8)
-            for _ in range(max(1, round((side / TILE) ** 2))):
-                network(tile, head)
+            for _ in range(max(1, round((side / tile) ** 2 / batch))):
+                network(pixels, head)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+
+def read_all(
+    scan: ScanImage,
+    references: Sequence[ScanImage],
+    registrations: Sequence[Registration],
+    scales: Iterable[float],
+) -> None:
+    """Read all that the passes look at, difference and all, in bands of TILE rows."""
+    for scale in scales:
+        windows = ModelInput(scan, references, registrations, scale)
+        for y in range(0, windows.height, TILE):
+            windows.read(y, min(y + TILE, windows.height), 0, windows.width)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -99,6 +116,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     detector = load_detector(arguments.detector, device="cpu")
+    if not isinstance(detector, CentrePointDetector):
+        parser.error(f"{arguments.detector}: not a centre-point detector")
     analysis = analysis_of(detector.info)
     with tempfile.TemporaryDirectory() as scratch:
         project, store = stored_season(Path(scratch), arguments.size)
@@ -106,25 +125,22 @@ def main() -> None:
         found = detect_scan(project, store, receipt, detector, analysis)  # warm up, and names the references
         scale = detector.info.um_per_px
 
-        def opened() -> tuple[list[object], ...]:
+        def opened() -> tuple[list[ScanImage], list[ScanImage]]:
             scan = open_image(store, receipt.scan_id, scale)
             names = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
             references = [open_image(store, name["scan_id"], scale) for name in names]
-            return [scan], list(references)
+            return [scan], references
 
         def registering() -> None:
             (scan,), references = opened()
-            register_all(scan, references)  # type: ignore[arg-type]
+            register_all(scan, references)
 
         (scan,), references = opened()
-        registrations = register_all(scan, references)  # type: ignore[arg-type]
+        registrations = register_all(scan, references)
 
         def reading() -> None:
             (fresh,), others = opened()
-            windows = ModelInput(fresh, others, registrations, scale)  # type: ignore[arg-type]
-            for y in range(0, windows.height, TILE):
-                for x in range(0, windows.width, TILE):
-                    windows.read(y, min(y + TILE, windows.height), x, min(x + TILE, windows.width))
+            read_all(fresh, others, registrations, detector.scales().values())
 
         works: dict[str, Callable[[], object]] = {
             "end to end": lambda: detect_scan(project, store, receipt, detector, analysis),
