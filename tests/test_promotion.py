@@ -141,7 +141,7 @@ def with_tiles(one: EvaluationRecord, numbers: range) -> EvaluationRecord:
 
 
 def test_too_few_labels_leave_it_a_candidate_and_say_what_is_missing(store: Store, candidate: str) -> None:
-    few = {"images": 40, "days": 4}
+    few: dict[str, Any] = {"images": 40, "days": 4}
     shipped(store, **few)
     keep(store, record(candidate, BETTER, **few))
     words = refused(store, candidate)
