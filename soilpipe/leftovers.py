@@ -38,20 +38,30 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """``lost``: scans without a receipt that something else in the store names, or whose original is whole. They are no
-    leftovers: their receipt was lost, and they stay."""
+    """``lost``: scans without a receipt that are no leftovers, see `find_scans`; they stay."""
 
     found: tuple[Leftover, ...]
     lost: tuple[str, ...]
 
 
 def find_leftovers(store: Store, now: datetime) -> Leftovers:
-    """Listings alone; of scans without a receipt, what could name them is read too."""
-    found = [
+    """Listings alone; of scans without a receipt, what could name them is read too.
+
+    Raises StoreError, also where the keys of an S3 account may not list uploads.
+    """
+    writes = [
         Leftover("unfinished write", entry.key, entry.size, datetime.fromtimestamp(entry.modified, UTC), entry.version)
         for entry in store.unfinished()
         if entry.modified < (now - WRITE_AFTER).timestamp()
     ]
+    scans = find_scans(store, now)
+    return Leftovers((*writes, *scans.found), scans.lost)
+
+
+def find_scans(store: Store, now: datetime) -> Leftovers:
+    """Scans without a receipt, not changed for long; ``lost`` are those that something else in the store names, or
+    whose original is whole: they are no leftovers, their receipt was lost."""
+    found: list[Leftover] = []
     lost: list[str] = []
     for scanner_id in store.folders(layout.SCANS):
         for year in store.folders(f"{layout.SCANS}/{scanner_id}"):

@@ -188,7 +188,10 @@ class S3Files:
         bucket, _, within = f"{self._root}/".partition("/")
         asked: dict[str, Any] = {}
         while True:
-            told = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=within, **asked)
+            try:
+                told = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=within, **asked)
+            except FileNotFoundError:  # so rclone's server says that there is none
+                return
             for upload in told.get("Uploads", ()):
                 key, name = upload["Key"], upload["UploadId"]
                 size = sum(part["Size"] for part in self._parts(bucket, key, name))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from soilpipe import layout
 from soilpipe.leftovers import SCAN_AFTER, WRITE_AFTER, find_leftovers, remove_leftover
-from soilpipe.store import Store
+from soilpipe.store import Store, StoreError
 from tests.flow_fixtures import make_project
 
 SCAN = layout.make_scan_id("A20", datetime(2024, 3, 6, 6), "0" * 64)
@@ -118,3 +118,17 @@ def test_the_command_lists_removes_and_verify_notes(tmp_path: Path, monkeypatch:
     assert (project.store / ".tmp/0123").exists()
     assert "3.0 MB were freed" in said("upkeep")
     assert json.loads(said("upkeep", "--json")) == {"dry_run": False, "found": [], "freed": 0, "lost": []}
+
+
+def test_a_server_that_does_not_tell_its_uploads_keeps_verify_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: object) -> None:
+        raise PermissionError("Access Denied")
+
+    project = make_project(tmp_path / "project")
+    monkeypatch.setattr("soilpipe.local_files.LocalFiles.unfinished", denied)
+    done = CliRunner().invoke(app, ["verify", "--project", str(project.file)], catch_exceptions=False)
+    assert "has scans but no series" in done.stdout and "Note: leftovers of killed runs are not known" in done.stdout
+    with pytest.raises(StoreError, match="Access Denied"):
+        find_leftovers(Store(project.store), datetime.now(UTC))

@@ -24,7 +24,7 @@ from soilpipe.detections import DamagedDetectionsError, DetectionFileError
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.quarantine import list_contents, quarantined_file
 from soilpipe.ingest.receipts import Receipt, known_scan, list_receipts, seal_of
-from soilpipe.leftovers import find_leftovers
+from soilpipe.leftovers import find_scans
 from soilpipe.schemas import SERIES
 from soilpipe.store import Store, StoreError
 
@@ -223,7 +223,7 @@ def _project_table_problems(project: Project, store: Store) -> Iterator[Problem]
 
 def _lost_receipts(store: Store, told: Collection[str]) -> Iterator[Problem]:
     """Scans that are there to their last byte, or named elsewhere, and have no receipt; but those that are told."""
-    for scan_id in find_leftovers(store, datetime.now(UTC)).lost:
+    for scan_id in find_scans(store, datetime.now(UTC)).lost:
         if (key := layout.receipt(scan_id)) not in told:
             yield Problem(
                 "record",
