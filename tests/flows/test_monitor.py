@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from flows import run
 from flows.progress import Step
-from tests.flow_fixtures import FIRST, TinyProject
+from tests.flow_fixtures import FIRST, TinyProject, make_project
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -44,11 +45,12 @@ def test_stages_one_by_one_come_to_what_a_whole_run_does(project: TinyProject) -
     assert project.bytes_of_store() == before
 
 
-def test_nothing_is_detected_past_an_earlier_file_that_still_waits(project: TinyProject) -> None:
-    project.put_scan(0)
-    growing = project.put_scan(1)
-    project.put_scan(2)
-    growing.touch()
+def test_nothing_is_detected_past_an_earlier_file_that_still_waits(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", extra=", done_marker: .done")
+    for number in range(3):
+        path = project.put_scan(number)
+        if number != 1:  # its marker has not come yet
+            project.put(f"{path.name}.done", b"")
 
     assert project.run().is_completed()
 
