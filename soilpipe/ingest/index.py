@@ -46,7 +46,7 @@ class KnownFile(FrozenModel):
 class Sighting(FrozenModel):
     """A file that may still be growing, and when it was first listed as it is.
 
-    ``waits_since``: when it was first listed at all, where it has changed since.
+    ``waits_since``: when it was first listed at all, where it has changed since. ``changed``: as `Entry`'s.
     """
 
     size: int
@@ -54,10 +54,12 @@ class Sighting(FrozenModel):
     version: str
     first_seen: datetime
     waits_since: datetime | None = None
+    changed: float = 0.0
 
     def is_still(self, entry: Entry) -> bool:
-        """Whether the inbox lists it unchanged."""
-        return self.size == entry.size and self.modified == entry.modified and self.version == entry.version
+        """Whether the inbox lists it unchanged; on a disk, not even written to in place under its old time."""
+        as_listed = (self.size, self.modified, self.version) == (entry.size, entry.modified, entry.version)
+        return as_listed and (self.changed == entry.changed or 0.0 in (self.changed, entry.changed))
 
     @property
     def waiting_since(self) -> datetime:
@@ -135,6 +137,7 @@ def sighted(entry: Entry, now: datetime, earlier: Sighting | None = None) -> Sig
         version=entry.version,
         first_seen=now.astimezone(UTC),
         waits_since=earlier.waiting_since if earlier else None,
+        changed=entry.changed,
     )
 
 

@@ -37,6 +37,15 @@ def test_a_half_copied_file_with_the_time_of_its_original_has_not_come_to_rest(b
     assert names(look(bench, 2.1).ready) == [SIX]
 
 
+def test_a_file_that_has_its_size_and_time_first_and_its_bytes_afterwards_has_not_come_to_rest(bench) -> None:
+    path = bench.deliver(SIX, bytes(11), age_s=86_400)
+    assert names(look(bench, -10).growing) == [SIX]
+    with path.open("r+b") as file:
+        file.write(b"half a")
+    os.utime(path, (bench.now.timestamp() - 86_400,) * 2)
+    assert names(look(bench).growing) == [SIX], "it was listed ten minutes ago, but not as it is"
+
+
 def test_other_rights_or_another_hard_link_cost_a_wait_and_no_more(bench, tmp_path: Path) -> None:
     path = bench.deliver(SIX, b"whole", age_s=86_400)
     os.link(path, tmp_path / "elsewhere")
