@@ -26,7 +26,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(weights, "SHIPPED", make_model(folder / "shipped", name="shipped", difference=False))
         season = labelled_project(folder, scanners=("A20", "B20", "C20"), days=10, tiles=3)
-        candidate = make_model(folder / "m", name="candidate", difference=False)
+        candidate = make_model(folder / "m", name="candidate", difference=False, parameters=12_345)
         version = models.register(season.store, "detector", candidate)
         said = [
             cli.invoke(app, ["evaluate", "detector", "--version", one, *where(folder), *more])
@@ -70,6 +70,25 @@ def test_models_show_tells_the_limits_and_promotion_needs_no_force(evaluated: An
     decision = json.loads(promoted.stdout)
     assert decision["forced"] is False and decision["figures"]["comparison"]["days"] == 14
     assert models.champion(Store(folder / "store")) == version
+
+
+def test_several_versions_stand_in_one_table(evaluated: Any, tmp_path: Path) -> None:
+    folder, version, _ = evaluated
+    both = ["--version", "shipped", "--version", version, "--version", version]
+    said = cli.invoke(app, ["evaluate", "detector", *both, "--output", str(tmp_path), *where(folder)])
+    assert said.exit_code == 0, said.output
+    table = said.stdout[said.stdout.index("Any taxon") :]
+    written = [json.loads(file.read_text()) for file in tmp_path.glob("*/evaluation.json")]
+    assert len(written) == 2, "a version that is named twice is judged once"
+    assert {figures["parameters"] for figures in written} == {None, 12_345} and "12345" in table
+    for figures in written:
+        (row,) = [line for line in table.splitlines() if line.strip().startswith(figures["version"])]
+        told = [figures["any_taxon"][name] for name in ("ap50", "ap75", "ap")]
+        told += [figures[name] for name in ("precision", "recall", "f1", "centre_f1")]
+        assert all(f"{value:.3f}" in row for value in told)
+        assert "centre-point" in row and f"{figures['count_error']:.2f}" in row
+        assert figures["seconds"] > 0 and f"{figures['seconds']:.1f}" in row
+        assert (tmp_path / figures["version"] / "evaluation.html").is_file()
 
 
 def test_labels_and_images_belong_together(evaluated: Any) -> None:
