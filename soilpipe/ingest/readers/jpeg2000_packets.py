@@ -1,8 +1,9 @@
 """The packets of one JPEG 2000 tile, header by header (ITU-T T.800, Annex B): a hole, or empty packets?
 
-A packet without content may be a single zero byte, so that a large even area may be a long run of zeros. A hole in a
-packet's body is a run that its arithmetic coder never writes; one anywhere else puts all that follows out of step, so
-that the packets do not end where the tile does.
+A packet without content may be a single zero byte, so that a large even area may be a long run of zeros. A hole of
+some kilobytes in a packet's body is a run that its arithmetic coder never writes; over several packets it is taken for
+far more empty ones than it swallowed, so that the packets do not end where the tile does. A few bytes that are wrong
+may go unnoticed: small packets fall into step again.
 """
 
 from __future__ import annotations
