@@ -1,4 +1,4 @@
-"""Store, inbox and a whole ingest on S3, against moto's server."""
+"""Store, inbox and a whole ingest on S3, against moto's server and rclone's."""
 
 from __future__ import annotations
 
@@ -17,11 +17,23 @@ from soilpipe.ingest.receipts import list_receipts
 from soilpipe.ingest.scan import ingest_file
 from soilpipe.store import Inbox, InboxError, Store
 from soilpipe.tiles import open_image
-from tests.storage.conftest import project_at
+from tests.storage.conftest import make_bucket, project_at
 
 
-def test_a_store_on_s3_is_a_store(options: dict, bucket: str, tmp_path: Path) -> None:
-    store = Store(f"s3://{bucket}/prefix", options)
+@pytest.fixture(params=["options", "rclone"], ids=["moto", "rclone"])
+def server(request: pytest.FixtureRequest) -> dict:
+    """Options of a server."""
+    found: dict = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def server_bucket(server: dict, request: pytest.FixtureRequest) -> str:
+    return make_bucket(server, request)
+
+
+def test_a_store_on_s3_is_a_store(server: dict, server_bucket: str, tmp_path: Path) -> None:
+    store = Store(f"s3://{server_bucket}/prefix", server)
     assert store.list("r") == [] and not store.exists("r/a.json")
     store.write_json("r/a.json", {"a": 1})
     store.write_bytes("r/b/c.txt", b"123")
@@ -42,8 +54,8 @@ def test_a_store_on_s3_is_a_store(options: dict, bucket: str, tmp_path: Path) ->
     assert pickle.loads(pickle.dumps(store)).exists("large")
 
 
-def test_a_failed_upload_leaves_nothing(options: dict, bucket: str, tmp_path: Path) -> None:
-    store = Store(f"s3://{bucket}/prefix", options)
+def test_a_failed_upload_leaves_nothing(server: dict, server_bucket: str, tmp_path: Path) -> None:
+    store = Store(f"s3://{server_bucket}/prefix", server)
 
     def blocks() -> Iterator[bytes]:
         yield b"half"
@@ -54,18 +66,18 @@ def test_a_failed_upload_leaves_nothing(options: dict, bucket: str, tmp_path: Pa
     assert not store.exists("a")
 
 
-def test_an_inbox_without_a_bucket_does_not_exist(options: dict) -> None:
+def test_an_inbox_without_a_bucket_does_not_exist(server: dict) -> None:
     with pytest.raises(InboxError, match="does not exist"):
-        Inbox("s3://no-such-bucket/in", options).list()
+        Inbox("s3://no-such-bucket/in", server).list()
 
 
-def test_a_scan_goes_from_an_s3_inbox_to_an_s3_store(options: dict, bucket: str, tmp_path: Path) -> None:
-    inbox = f"s3://{bucket}/inbox/A20"
-    project = project_at(inbox, f"s3://{bucket}/store", options, tmp_path)
+def test_a_scan_goes_from_an_s3_inbox_to_an_s3_store(server: dict, server_bucket: str, tmp_path: Path) -> None:
+    inbox = f"s3://{server_bucket}/inbox/A20"
+    project = project_at(inbox, f"s3://{server_bucket}/store", server, tmp_path)
     (scanner,) = project.scanners
     store = Store(project.store, project.storage_options)
     image = np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)
-    source = Store(inbox, options)
+    source = Store(inbox, server)
     source.write_bytes("A20_2024-03-06_06H00M.png", cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
     source.write_bytes("A20_2024-03-06_12H00M.png", b"")
     source.write_bytes("deeper/A20_2024-03-06_18H00M.png", b"")
