@@ -261,6 +261,8 @@ def _check(model: DenseCL, losses: tuple[torch.Tensor, ...], step: int) -> None:
     weights by a finite loss."""
     _read(losses, step)
     if not _is_finite(model):
+        if step == 0:
+            raise PretrainError("the weights that the training would begin from hold what are no numbers: name another")
         raise PretrainError(f"the weights are no longer numbers after step {step}. A lower learning_rate helps")
 
 

@@ -410,12 +410,17 @@ def test_crops_without_any_difference_make_an_encoder_that_is_shown_none(start: 
     assert not load_encoder(tmp_path / "out", device="cpu").info.uses_difference
 
 
-def test_a_loss_that_is_no_number_is_told(crops: SomeCrops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_to_begin_from_that_are_no_numbers_are_told(crops: SomeCrops, tmp_path: Path) -> None:
     network = tiny_network()
     network.stem.conv.weight.data[:] = float("nan")
-    with pytest.raises(PretrainError, match="no longer a number at step 1"):
-        monkeypatch.setattr(learning, "spread", lambda *_: learning.Spread(0.0, 1.0, 0.0, 0.0))
+    with pytest.raises(PretrainError, match="begin from hold what are no numbers"):
         run(crops, tmp_path / "out", encoder_of(network))
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_or_a_loss_that_become_no_numbers_are_told(crops: SomeCrops, start: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(PretrainError, match=r"no longer (a number at|numbers after) step [1-7]\. A lower learning_rate"):
+        run(crops, tmp_path / "out", start, recipe=replace(RECIPE, learning_rate=1e38))
     assert not (tmp_path / "out").exists()
 
 
