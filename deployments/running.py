@@ -38,12 +38,14 @@ class PrefectError(SoilpipeError):
 
 @dataclass(frozen=True)
 class ScannerRun:
-    """What a run of one scanner did; `problems` are sentences about what needs a person."""
+    """What a run of one scanner did; `arriving` files were too young to be taken, `problems` are sentences about what
+    needs a person."""
 
     scanner_id: str
     taken_in: int
     detected: int
     problems: tuple[str, ...]
+    arriving: int = 0
 
 
 @contextmanager
@@ -81,6 +83,7 @@ def run_scanner(
     from flows.monitor import monitor_scanner
     from flows.problems import RunProblemsError
     from flows.progress import listening
+    from flows.stages import ARRIVING
 
     steps: list[Step] = []
     with listening(steps.append):
@@ -96,6 +99,7 @@ def run_scanner(
         taken_in=sum(step.stage == "ingest" for step in done),
         detected=sum(step.stage == "detect" for step in done),
         problems=problems,
+        arriving=sum(step.note.endswith(ARRIVING) for step in steps),
     )
 
 

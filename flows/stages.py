@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SETTLED = {"accepted": "taken in", "repeat": "here already", "vanished": "gone before it could be read"}
 """What becomes of a file that is not refused, in words."""
+ARRIVING = "has just come or is still growing; a later run takes it"
 
 
 def look_into_inbox(run: Run) -> None:
@@ -28,7 +29,7 @@ def look_into_inbox(run: Run) -> None:
     if not arrivals.is_whole:
         run.tell("ingest", "looked at what is recent and, in turn, at a part of the older files in the inbox")
     for file in arrivals.growing:
-        run.tell("ingest", f"{file.name} is still growing; a later run takes it")
+        run.tell("ingest", f"{file.name} {ARRIVING}")
     for late in arrivals.overdue:
         run.problems.note(late.name, late.sentence)
         run.tell("ingest", late.sentence, "error")

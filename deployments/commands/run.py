@@ -64,6 +64,14 @@ def run(
     else:
         columns = ("scanner", "taken in", "scans detected", "needs a person")
         print_table("Done", columns, [(r.scanner_id, r.taken_in, r.detected, len(r.problems)) for r in results])
+        for one, result in zip(scanners, results, strict=True):
+            if result.arriving:
+                files = "1 file" if result.arriving == 1 else f"{result.arriving} files"
+                wait = f"{one.settle.total_seconds():g} s after the last of them came"
+                typer.echo(
+                    f"{one.id}: {files} in the inbox came only just now, or may still be "
+                    f"growing. Run again {wait} (`settle` in the project file)"
+                )
         for problem in (problem for result in results for problem in result.problems):
             typer.echo(f"- {problem}", err=True)
     if any(result.problems for result in results):

@@ -62,6 +62,9 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
         for one in found:
             for name in one.strangers:
                 typer.echo(f"{one.scanner_id}: {name} in its inbox is of no declared scanner")
+            if one.growing:
+                files = "1 file" if len(one.growing) == 1 else f"{len(one.growing)} files"
+                typer.echo(f"{one.scanner_id}: {files} in its inbox came only just now, or may still be growing")
         for gone in undeclared:
             typer.echo(gone.sentence)
         needs = [sentence for one in found for sentence in one.needs_person]

@@ -79,6 +79,17 @@ def test_status_ends_with_1_only_when_something_needs_a_person(tmp_path: Path) -
     assert "does not exist" in json.loads(missing.stdout)[1]["needs_person"][0]
 
 
+def test_status_tells_of_files_that_have_only_just_come(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.put("A_2026-01-01_00H00M.jpg", picture(0))
+    project.file.write_text(project.file.read_text().replace("settle: 0s", "") + "\nsettle: 1h\n")
+
+    words = cli.invoke(app, ["status", "--project", str(project.file)])
+
+    assert words.exit_code == 0
+    assert "A: 1 file in its inbox came only just now" in words.stdout
+
+
 def test_status_shows_a_clock_that_was_reset_and_the_line_that_mends_it(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     project.put("A_2000-01-01_00H00M.jpg", picture(0))
