@@ -180,6 +180,7 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_on_s3_the_calls_of_a_run_with_nothing_new_do_not_grow_with_the_years(
     season: Any, years_of: Any, moto: dict[str, Any], old_tokens: None
 ) -> None:

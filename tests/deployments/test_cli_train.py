@@ -97,6 +97,7 @@ def test_what_cannot_be_meant_is_told(project: TinyProject, words: tuple[str, ..
     assert isinstance(ran.exception, SoilpipeError) and told in str(ran.exception)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
     project: TinyProject, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def _weights(project: TinyProject, made: Any) -> bytes:
     return (project.store / "models" / "detector" / made["version"] / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_small_network_and_one_with_given_weights_can_be_trained(
     project: TinyProject, labels: Path, tmp_path: Path
 ) -> None:

@@ -188,6 +188,7 @@ def test_every_animal_is_found_once_wherever_the_tiles_meet(monkeypatch: pytest.
     np.testing.assert_array_equal(found.boxes[order], expected[np.lexsort((expected[:, 0], expected[:, 1]))])
 
 
+@pytest.mark.slow
 def test_a_project_gets_the_trained_one_of_a_family_and_is_told_when_there_is_none(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     wanted = f"torchvision:{FAMILIES[1]}"

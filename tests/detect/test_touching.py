@@ -101,6 +101,7 @@ def crowd() -> np.ndarray:
     return boxes
 
 
+@pytest.mark.slow
 def test_fifty_thousand_detections_are_matched_with_fifty_thousand_labels_of_one_scan(
     crowd: np.ndarray, pieces: list[int]
 ) -> None:

@@ -34,7 +34,14 @@ def told_by_verify(project: TinyProject) -> str:
     return next(row["message"] for row in json.loads(shown.stdout) if row["kind"] == "detections")
 
 
-@pytest.mark.parametrize("damage", [flipped, lambda data: data[:-900], lambda data: b""], ids=["flip", "cut", "empty"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(flipped, id="flip"),
+        pytest.param(lambda data: data[:-900], id="cut", marks=pytest.mark.slow),
+        pytest.param(lambda data: b"", id="empty", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_that_verify_names_makes_it_again_to_the_same_bytes(
     project: TinyProject, damage: Callable[[bytes], bytes]
 ) -> None:

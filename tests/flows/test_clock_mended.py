@@ -26,6 +26,7 @@ def put_reset_scan(project: TinyProject, number: int, seed: int, came: datetime)
     os.utime(path, (came.timestamp(), came.timestamp()))
 
 
+@pytest.mark.slow
 def test_conflicts_of_a_reset_clock_are_taken_by_the_run_after_the_entry(project: TinyProject) -> None:
     for number in range(4):  # test pictures from before its clock was ever set
         put_reset_scan(project, number, 100 + number, datetime(2026, 1, 1, tzinfo=UTC))

@@ -152,7 +152,13 @@ FINE = {"precinct_size": (32, 32), "codeblock_size": (16, 16)}
 LAYERS = {"quality_mode": "rates", "quality_layers": [60, 30, 15, 8, 4, 2]}
 
 
-@pytest.mark.parametrize("options", [FINE, FINE | LAYERS | {"progression": "RPCL"}], ids=["precincts", "layers"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(FINE, id="precincts"),
+        pytest.param(FINE | LAYERS | {"progression": "RPCL"}, id="layers", marks=pytest.mark.slow),
+    ],
+)
 def test_a_hole_is_no_packets_without_content_however_many_there_may_be(options: dict, draw, read) -> None:
     """With more packets than a hole has bytes, counting them is not enough."""
     image = draw(480, 640)
