@@ -26,7 +26,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import EntrypointType
+from prefect.flows import EntrypointType, Flow
 from prefect.states import Crashed
 
 from deployments.schedules import refresh_schedule, schedules_of, upkeep_schedule
@@ -102,30 +102,39 @@ def deployment_of(project: Project, scanner: Scanner) -> ProjectDeployment:
 
 def refresh_deployment(project: Project, plan: RefreshPlan) -> ProjectDeployment:
     """The deployment `refresh-pretraining/<project>`, not yet sent to a server."""
-    deployment = ProjectDeployment.from_flow(
+    return _weekly(
+        project,
         refresh_pretraining,
-        name=project.project,
-        schedules=[refresh_schedule(plan, project.timezone)],
-        parameters={"project_file": str(project.path)},
-        description=f"What the unlabelled scans of {project.project} teach, judged before it is used.",
-        tags=[OURS, project_tag(project), REFRESH],
-        version=__version__,
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-        entrypoint_type=EntrypointType.MODULE_PATH,
+        project.project,
+        refresh_schedule(plan, project.timezone),
+        REFRESH,
+        f"What the unlabelled scans of {project.project} teach, judged before it is used.",
     )
-    assert isinstance(deployment, ProjectDeployment)
-    return deployment
 
 
 def upkeep_deployment(project: Project) -> ProjectDeployment:
     """The deployment `upkeep/<project>-upkeep`, not yet sent to a server."""
-    deployment = ProjectDeployment.from_flow(
+    return _weekly(
+        project,
         tidy_store,
-        name=f"{project.project}-upkeep",
-        schedules=[upkeep_schedule(project.timezone)],
+        f"{project.project}-upkeep",
+        upkeep_schedule(project.timezone),
+        UPKEEP,
+        f"What killed runs and refused files left in the store of {project.project}: removed when old.",
+    )
+
+
+def _weekly(
+    project: Project, flow: Flow[Any, Any], name: str, schedule: Any, tag: str, description: str
+) -> ProjectDeployment:
+    """A flow over the whole project by one schedule; a run that finds another at work is cancelled."""
+    deployment = ProjectDeployment.from_flow(
+        flow,
+        name=name,
+        schedules=[schedule],
         parameters={"project_file": str(project.path)},
-        description=f"What killed runs and refused files left in the store of {project.project}: removed when old.",
-        tags=[OURS, project_tag(project), UPKEEP],
+        description=description,
+        tags=[OURS, project_tag(project), tag],
         version=__version__,
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         entrypoint_type=EntrypointType.MODULE_PATH,

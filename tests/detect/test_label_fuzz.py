@@ -17,6 +17,7 @@ from soilpipe.detect.dataset import references_of
 from soilpipe.detect.split import split_labels
 from soilpipe.errors import SoilpipeError
 from soilpipe.taxonomy import SOIL
+from tests.json_places import places, put
 
 Labelled = Callable[..., Path]
 SEEDED: dict[str, Any] = {
@@ -53,22 +54,6 @@ def file(labelled: Labelled) -> Path:
         del data["annotations"][1]["bbox"], data["annotations"][2]["bbox"]
 
     return labelled(scanners={"A": 2, "B": 1}, size=(50, 64), animals=1, change=change)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
-
-
-def put(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    inner = document
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return document
 
 
 def read_or_told(file: Path) -> bool:

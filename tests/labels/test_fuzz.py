@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from soilpipe.errors import SoilpipeError
 from soilpipe.labels.taking import take_labels
+from tests.json_places import places, put
 from tests.labels.conftest import NOW
 from tests.labels.test_bad_input import FORMATS, GOOD, Desk
 
@@ -27,22 +28,6 @@ ODD = st.one_of(
     st.lists(st.integers(-5, 5), max_size=4),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
-
-
-def put(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    inner = document
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return document
 
 
 @pytest.fixture
