@@ -44,6 +44,8 @@ ROWS = (
     ("F1 without references", "f1_without"),
     ("recall, in 3 references or more", "recall_often"),
     ("the same, without references", "recall_often_without"),
+    ("recall at 2 false alarms a scan", "recall_at_alarms"),
+    ("the same, in 3 references or more", "recall_often_at_alarms"),
     ("recall, 0.3 to 0.45 mm", "recall_small"),
     ("recall, 5 to 30 mm", "recall_large"),
     ("AP50, rich seasons", "rich_ap50"),

@@ -22,6 +22,7 @@ from soilpipe.detect.fitting import fit
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.starting import Start, make_learner
+from soilpipe.detect.tally import JudgedImage
 from soilpipe.detect.training import BORDER_TOLERANCE, DEFAULT_THRESHOLD, UM_PER_PX, border_mm
 from soilpipe.detect.validation import judge
 from soilpipe.detect.weights import load_detector, save_detector
@@ -31,6 +32,7 @@ from soilpipe.tiles import ScanImage
 SMALL_MM, LARGE_MM = (0.3, 0.45), (5.0, 30.0)
 COARSE_SHARE = 0.35  # of the crops: from 3 mm on (half scale) animals are of that pass
 OFTEN = 3  # references with an animal at the same place, from which on their median shows it
+ALARMS = 2.0  # false alarms a test scan at which variants are compared, whatever their working thresholds allow
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class Run:
 
 
 def figures_of(run: Run, plan: Plan, root: Path) -> dict[str, Any] | None:
-    """What a finished run is worth; None before."""
+    """What a finished run is worth; None before, and where it was judged by fewer figures than now."""
     path = run.folder(plan, root) / "figures.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    return figures if "recall_at_alarms" in figures else None
 
 
 def train(run: Run, plan: Plan, root: Path) -> None:
@@ -197,6 +200,13 @@ def judge_run(run: Run, plan: Plan, root: Path) -> dict[str, Any]:
         "rich_ap50": rich.judged.any_taxon.ap50,
         "rich_ap50_without": rich.alone.any_taxon.ap50,
     }
+    least = threshold_at(judged.judged, ALARMS)
+    (there, found), (there_rich, found_rich) = field.recall_above(least, None), rich.recall_above(least, "often")
+    there_often, found_often = field.recall_above(least, "often")
+    figures |= {
+        "recall_at_alarms": found / there,
+        "recall_often_at_alarms": (found_often + found_rich) / (there_often + there_rich),
+    }
     for name in ("often", "small", "large"):
         there, found, found_alone = (sum(values) for values in zip(field.recall(name), rich.recall(name), strict=True))
         figures |= {
@@ -241,6 +251,23 @@ class _Judged:
             for one in (self.judged, self.alone)
         )
         return sum(int(mask.sum()) for mask in masks), found, found_alone
+
+    def recall_above(self, least: float, name: str | None) -> tuple[int, int]:
+        """How many such animals there are (all for None), and how many have a detection of `least` or more."""
+        masks = self.wanted[name] if name else [np.ones(len(image.boxes), bool) for image in self.judged.judged]
+        found = 0
+        for image, mask in zip(self.judged.judged, masks, strict=True):
+            took = image.matched[(image.matched >= 0) & (image.scores >= least)]
+            found += int(mask[took].sum())
+        return sum(int(mask.sum()) for mask in masks), found
+
+
+def threshold_at(images: Sequence[JudgedImage], alarms: float) -> float:
+    """The lowest score down to which there are no more than so many false alarms an image, on average: the other way to
+    compare detectors, since one whose threshold lets more pass finds more of anything."""
+    wrong = np.sort(np.concatenate([image.scores[image.matched < 0] for image in images]))[::-1]
+    allowed = int(alarms * len(images))
+    return float(np.nextafter(wrong[allowed], np.float32(1))) if len(wrong) > allowed else 0.0
 
 
 def references_showing(samples: Sequence[Sample]) -> list[np.ndarray]:
