@@ -71,6 +71,7 @@ def project_keys(folder: Path) -> Mapping[str, Parser]:
         "max_memory": values.parse_size,
         "detector": places.parse_detector,
         "keep_originals": values.parse_boolean,
+        "dask": places.parse_scheduler,
     }
 
 

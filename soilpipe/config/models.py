@@ -50,6 +50,7 @@ Pixels = Annotated[int, BeforeValidator(values.parse_pixels)]
 Boolean = Annotated[bool, BeforeValidator(values.parse_boolean)]
 EarlierPlans = Annotated[tuple[EarlierSlots, ...], AfterValidator(_in_order)]
 ClockEntries = Annotated[tuple[ClockEntry, ...], AfterValidator(_apart)]
+Scheduler = Annotated[str, BeforeValidator(places.parse_scheduler)]
 DetectorName = Annotated[str, BeforeValidator(places.parse_detector)]
 
 
@@ -108,7 +109,7 @@ class Scanner(FrozenModel):
 class Project(FrozenModel):
     """A project file, read and checked. `path` is the file, `store` an absolute folder or s3://bucket/prefix.
 
-    `refresh`: the weekly pretraining; None: never.
+    `refresh`: the weekly pretraining; None: never. `dask`: the scheduler of a Dask cluster that takes the arrays.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -125,6 +126,7 @@ class Project(FrozenModel):
     taxonomy: Taxonomy = SOIL
     detector: DetectorName = "champion"
     keep_originals: Boolean = True
+    dask: Scheduler | None = None
     refresh: RefreshPlan | None = RefreshPlan()
 
     def scanner(self, scanner_id: str) -> Scanner:
@@ -139,8 +141,9 @@ class Project(FrozenModel):
     def snapshot(self) -> dict[str, Any]:
         """What the series depend on, as JSON-able values in the words of the project file.
 
-        No secrets and no places: where store and inboxes lie on this machine changes no result, and neither does when
-        models are trained. With them added it is a project file again (dumped as YAML), of the same snapshot.
+        No secrets and no places: where store and inboxes lie on this machine changes no result, and neither does what
+        cluster writes them, nor when models are trained. With them added it is a project file again (dumped as YAML),
+        of the same snapshot.
         """
         return {
             "project": self.project,

@@ -1,4 +1,4 @@
-"""Values that name something: inboxes and the store, the pattern of file names, the detector."""
+"""Values that name something: inboxes and the store, the pattern of file names, the detector, a cluster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from soilpipe.config.errors import shown, suggestion
 PRESETS_NAME_THE_SCANNER = {"soil_scan": True, "stickypi": True, "ci600": True, "iso": False}
 """The file-name presets of `soilpipe.ingest.names`, and whether a name of that pattern says whose it is."""
 
+_SCHEDULER = re.compile(r"(tcp|tls|ws|wss)://[^\s:/@]+:\d{1,5}")
 _MARKER = re.compile(r"[._-][A-Za-z0-9._-]{1,31}")
 _NO_MARKER = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2", ".sha256")
 _NEEDED_GROUPS = ("year", "month", "day", "hour", "minute")
@@ -91,6 +92,13 @@ def parse_done_marker(value: object) -> str:
         raise ValueError(f"{shown(value)} is no done-marker. {right}")
     if value.lower() in _NO_MARKER:
         raise ValueError(f"{shown(value)} is no done-marker: such files have a meaning of their own. {right}")
+    return value
+
+
+def parse_scheduler(value: object) -> str:
+    """The address of a Dask cluster's scheduler: "tcp://host:8786"."""
+    if not isinstance(value, str) or not _SCHEDULER.fullmatch(value):
+        raise ValueError(f"{shown(value)} is no address of a Dask scheduler. Write it as tcp://host:8786")
     return value
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from soilpipe import __version__, layout
+from soilpipe.cluster import join_cluster
 from soilpipe.config import Project, Scanner
 from soilpipe.ingest.ahead import ReadAhead, reading_ahead
 from soilpipe.ingest.arrivals import Arrival, waiting
@@ -206,6 +207,7 @@ def _take(
     shape = (reader.height, reader.width)
     key = layout.image_zarr(scan_id)
     colours = colours_of(reader.icc, scanner.colours)
+    alone = join_cluster(project.dask)
     bands = meter.watch(colours.applied(ahead.bands()))
     digests = write_image(bands, shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
     quality, mask = meter.result()
@@ -245,8 +247,8 @@ def _take(
         files=tuple(sorted(files, key=lambda record: record.path)),
     )
     write_receipt(store, receipt)
-    doubts = "; ".join(doubt for doubt in (problems(candidate.told), colours.doubt, dpi_doubt(scanner, dpi)) if doubt)
-    return Outcome("accepted", candidate.name, scan_id, doubts or None, candidate.sha256)
+    doubts = (problems(candidate.told), colours.doubt, dpi_doubt(scanner, dpi), alone)
+    return Outcome("accepted", candidate.name, scan_id, "; ".join(filter(None, doubts)) or None, candidate.sha256)
 
 
 def _refusal(

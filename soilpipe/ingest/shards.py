@@ -1,8 +1,10 @@
-"""Writing whole shards of zarr arrays: by the threads of this process, or by a Dask cluster whose client is active."""
+"""Writing whole shards of zarr arrays: by the threads of this process, or by a Dask cluster whose client is active.
+
+A cluster that is lost meanwhile loses nothing: the threads write what it did not.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import cv2
 import dask
 import numpy as np
 
+from soilpipe.cluster import active_client, gathered
 from soilpipe.ingest.shared_memory import MemoryFile, SharedPixels, is_shared_with
 from soilpipe.ingest.workers import ready_to_write
 
@@ -30,7 +33,7 @@ Write = Callable[[list[Any], list[Piece]], list[str]]
 @contextmanager
 def writers() -> Iterator[tuple[Write, int]]:
     """How shards are written here and now, and how many calls of it should be under way at once."""
-    client = _active_client()
+    client = active_client()
     if client is None:
         yield partial(_write_pieces, None), 1
         return
@@ -52,20 +55,12 @@ def _write_pieces(by: _Cluster | None, arrays: list[Any], pieces: list[Piece]) -
         for left in range(0, rows.shape[1], width):
             path = f"{level}/c/0/{top // height}/{left // width}"
             places.append(_Place(path, arrays[level], number, top, left, min(left + width, rows.shape[1])))
-    if by is None:
+    if by is None or not by.write(places, pieces):
         write = dask.delayed(_write_shard, pure=False)
-        dask.compute([write(*place.where, pieces[place.piece][2][:, place.left : place.right]) for place in places])
-    elif by.memory is not None:
-        memory = by.memory.get()
-        try:
-            held = memory.hold([rows for _, _, rows in pieces])
-            by.write(places, [held[place.piece].columns(place.left, place.right) for place in places])
-        finally:
-            by.memory.put(memory)
-    else:
-        # Pixels go straight to the workers: within the graph they would pass through the scheduler too.
-        blocks = [np.ascontiguousarray(pieces[place.piece][2][:, place.left : place.right]) for place in places]
-        by.write(places, by.client.scatter(blocks, direct=True, hash=False))
+        dask.compute(
+            [write(*place.where, pieces[place.piece][2][:, place.left : place.right]) for place in places],
+            scheduler="threads",
+        )
     return [place.path for place in places]
 
 
@@ -92,20 +87,30 @@ class _Cluster:
     client: Any
     memory: SimpleQueue[MemoryFile] | None
 
-    def write(self, places: list[_Place], blocks: Sequence[Any]) -> None:
-        work = zip(places, blocks, strict=True)
-        self.client.gather([self.client.submit(_write_shard, *place.where, block, pure=False) for place, block in work])
+    def write(self, places: list[_Place], pieces: list[Piece]) -> bool:
+        """False where its workers, its scheduler or the way to it were lost: then nobody knows what is written."""
+        if self.memory is None:
+            # Pixels go straight to the workers: within the graph they would pass through the scheduler too.
+            blocks = [np.ascontiguousarray(pieces[place.piece][2][:, place.left : place.right]) for place in places]
+            return self._done(places, partial(self.client.scatter, blocks, direct=True, hash=False))
+        memory = self.memory.get()
+        done = False
+        try:
+            held = memory.hold([rows for _, _, rows in pieces])
+            shared = [held[place.piece].columns(place.left, place.right) for place in places]
+            done = self._done(places, lambda: shared)
+        finally:
+            if not done:  # a worker that was cut off may still be reading it
+                memory.leave()
+            self.memory.put(memory)
+        return done
 
+    def _done(self, places: list[_Place], sent: Callable[[], Sequence[Any]]) -> bool:
+        def submit() -> list[Any]:
+            work = zip(places, sent(), strict=True)
+            return [self.client.submit(_write_shard, *place.where, block, pure=False) for place, block in work]
 
-def _active_client() -> Any:
-    """The client of a Dask cluster, where one was opened in this process. Without one distributed is not imported."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        return distributed.default_client()
-    except ValueError:  # its word for: there is none
-        return None
+        return gathered(self.client, submit) is not None
 
 
 def _write_shard(array: Any, top: int, left: int, block: np.ndarray | SharedPixels) -> None:

@@ -12,16 +12,21 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from soilpipe.cluster import on_workers
+
 
 @dataclass(frozen=True)
 class SharedPixels:
-    """Columns left..right of (h, w, 3) uint8 rows that lie at ``offset`` in the memory file ``path``."""
+    """Columns left..right of (h, w, 3) uint8 rows that lie at ``offset`` in the memory file ``path``, while that is
+    the one called ``name``."""
 
     path: str
+    name: str
     offset: int
     shape: tuple[int, ...]
     left: int
@@ -32,8 +37,12 @@ class SharedPixels:
         return replace(self, left=left, right=right)
 
     def open(self) -> np.ndarray:
-        """(h, right - left, 3) uint8, read-only, by a process on the same machine."""
-        rows = np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
+        """(h, right - left, 3) uint8, read-only, by a process on the same machine. Raises FileNotFoundError where the
+        file was left meanwhile: in its place may lie another."""
+        with open(self.path, "rb") as file:  # noqa: PTH123 - a descriptor's link, not a path
+            if f"/memfd:{self.name} " not in str(Path(f"/proc/self/fd/{file.fileno()}").readlink()):
+                raise FileNotFoundError(f"{self.path}: {self.name} is no longer there")
+            rows = np.memmap(file, np.uint8, "r", self.offset, self.shape)
         return rows[:, self.left : self.right]
 
 
@@ -41,8 +50,12 @@ class MemoryFile:
     """A memory file of this process that holds some pictures, and then others: memory is asked for once."""
 
     def __init__(self) -> None:
-        self._descriptor = os.memfd_create("soilpipe-band")
         self._memory: mmap.mmap | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.name = f"soilpipe-band-{secrets.token_hex(8)}"
+        self._descriptor = os.memfd_create(self.name)
         self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def hold(self, pictures: Sequence[np.ndarray]) -> list[SharedPixels]:
@@ -54,7 +67,13 @@ class MemoryFile:
             np.copyto(held.reshape(picture.shape), picture)
             del held  # the memory cannot be let go of while it is looked at
         places = zip(pictures, offsets, strict=False)
-        return [SharedPixels(self.path, offset, one.shape, 0, one.shape[1]) for one, offset in places]
+        return [SharedPixels(self.path, self.name, offset, one.shape, 0, one.shape[1]) for one, offset in places]
+
+    def leave(self) -> None:
+        """Leave what is held to whoever has opened it, unchanged, and begin another file."""
+        self.close()
+        self._memory = None
+        self._begin()
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -79,7 +98,7 @@ def is_shared_with(client: Any) -> bool:
     file = MemoryFile()
     try:
         file.hold([np.frombuffer(token, np.uint8).reshape(4, 4, 3)])
-        answers = client.run(_read, file.path, len(token))
+        answers = on_workers(client, _read, file.path, len(token))
     finally:
         file.close()
     return bool(answers) and all(answer == token for answer in answers.values())

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from soilpipe.cluster import on_workers
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _GLIBC_DEFAULT = 128 << 10
 KEPT = 256 << 20
@@ -25,11 +27,11 @@ LARGEST_KEPT = 32 << 20
 @contextmanager
 def ready_to_write(client: Any) -> Iterator[None]:
     """Until it ends, the workers of a Dask client keep memory; on other systems than Linux with glibc they do not."""
-    client.run(_prepare)
+    on_workers(client, _prepare)
     try:
         yield
     finally:
-        client.run(_let_go)
+        on_workers(client, _let_go)
 
 
 def _prepare(dask_worker: Any) -> bool:

@@ -8,15 +8,18 @@ all of its crops.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from soilpipe.background import ModelInput, Registration, register_all
+from soilpipe.cluster import active_client, gathered, join_cluster
 from soilpipe.config import Project
 from soilpipe.detect.run import suitable_references
 from soilpipe.detections import DetectionFileError, read_detection_file
@@ -29,6 +32,8 @@ from soilpipe.pretrain.candidates_frame import ScanPlan, held_boxes
 from soilpipe.pretrain.source import place_id
 from soilpipe.store import MissingKeyError, Store
 from soilpipe.tiles import ScanImage, open_image
+
+log = logging.getLogger(__name__)
 
 AROUND_CHANGE = 0.7
 """Share of a scan's crops that are taken around change or detections."""
@@ -99,18 +104,24 @@ def candidates(
 ) -> Iterator[ScanCandidates]:
     """The candidates of each scan, in the order of the plans, whatever the number of workers.
 
-    Read by the active Dask cluster where there is one, else by threads (`workers`; None: one a core). A few scans a
-    worker are in memory at a time, and no more than have `in_memory` bytes of crops together (one at least).
+    Read by the project's Dask cluster, or one that is active, else (or when that is lost) by threads (`workers`;
+    None: one a core). A few scans a worker are in memory at a time, and no more than have `in_memory` bytes of crops
+    together (one at least).
     """
     import dask
 
     threads = workers or os.cpu_count() or 1
     of_scan = asked.quota * 7 * asked.side**2
     wave = max(1, min(2 * max(threads, 4), in_memory // of_scan))
+    if (alone := join_cluster(project.dask)) is not None:
+        log.warning("%s", alone)
+    client = active_client()
     one = dask.delayed(candidates_of_scan, pure=False)
     with dask.config.set(num_workers=threads):
         for start in range(0, len(plans), wave):
-            yield from dask.compute(*(one(store, project, plan, asked) for plan in plans[start : start + wave]))
+            work = [one(store, project, plan, asked) for plan in plans[start : start + wave]]
+            read = gathered(client, partial(client.compute, work)) if client is not None else None
+            yield from dask.compute(*work, scheduler="threads") if read is None else read
 
 
 def candidates_of_scan(store: Store, project: Project, plan: ScanPlan, asked: Asked) -> ScanCandidates:

@@ -74,7 +74,8 @@ yaml_values = st.recursive(
 )
 top_keys = st.sampled_from(
     ["project", "store", "sites", "scanners", "taxa", "slots", "inbox", "filename", "from", "until", "max_pixels",
-     "storage_options", "inbox_options", "detector", "timezone", "late_after", "orientation", "keep_originals"]
+     "storage_options", "inbox_options", "detector", "timezone", "late_after", "orientation", "keep_originals",
+     "dask"]
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ scanners:
 taxa: soil
 detector: champion
 keep_originals: true
+dask: tcp://cluster.example.org:8786
 """
 
 
@@ -78,6 +79,7 @@ def test_the_file_of_the_design_loads_key_by_key(tmp_path: Path) -> None:
         taxonomy=SOIL,
         detector="champion",
         keep_originals=True,
+        dask="tcp://cluster.example.org:8786",
     )
     assert project.scanner("DIAMS_A20_O").zone == ZoneInfo("Europe/Paris")
 

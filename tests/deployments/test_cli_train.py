@@ -123,6 +123,7 @@ def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
     )
 
 
+@pytest.mark.slow
 def test_precision_is_kept_on_the_card_and_by_what_begins_from_it(project: TinyProject, labels: Path) -> None:
     assert "precision" not in train(project, labels, *FRESH, "--size", "small", "--name", "plain")["card"]
     fast = train(project, labels, *FRESH, "--size", "small", "--name", "fast", "--precision", "bf16")

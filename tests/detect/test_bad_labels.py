@@ -79,6 +79,7 @@ def test_fifty_thousand_equal_boxes_are_one_animal_and_take_no_time() -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_fifty_thousand_animals_in_one_scan_are_trained_on_and_judged(labelled: Labelled) -> None:
     def change(data: dict[str, Any]) -> None:
         data["annotations"] = [

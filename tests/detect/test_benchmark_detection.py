@@ -43,6 +43,7 @@ def test_a_difference_costs_registering_and_reading_with_it_less_reading_without
     assert "end to end over bare: 0.80, at least 0.8: met" in told
 
 
+@pytest.mark.slow
 def test_the_part_for_a_gpu_tells_speed_memory_and_agreement(
     parts: tuple[Any, Any, Any],
     tmp_path: Path,

@@ -78,7 +78,7 @@ def folded(network: CentrePointNetwork) -> CentrePointNetwork:
     return network.folded()
 
 
-@pytest.fixture(scope="module", params=["small", "medium", "resnet18"])
+@pytest.fixture(scope="module", params=["small", "medium", pytest.param("resnet18", marks=pytest.mark.slow)])
 def any_folded(request: pytest.FixtureRequest) -> CentrePointNetwork:
     return lively(request.param).folded()
 

@@ -50,7 +50,7 @@ def test_a_size_that_there_is_not_is_told() -> None:
         make_network("large", 2)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)])
 def test_every_size_comes_back_from_disk_and_names_itself(size: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = make_network(size, 2).eval()

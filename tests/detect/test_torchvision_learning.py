@@ -135,6 +135,7 @@ def test_what_counts_neither_way_is_blanked_but_for_counted_animals_on_it() -> N
     assert none.animals[0]["boxes"].shape == (0, 4) and not none.blank.any()
 
 
+@pytest.mark.slow
 def test_losses_go_down_on_what_it_is_shown() -> None:
     """A few steps on one batch bring the losses down; more than that a test has no time for."""
     torch.manual_seed(0)

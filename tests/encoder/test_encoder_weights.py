@@ -73,7 +73,7 @@ def test_a_detector_of_torchvisions_has_none_to_give(tmp_path: Path) -> None:
         encoder_of_detector(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)])
 def test_a_detector_can_begin_from_an_encoders_folder(size: str, tmp_path: Path) -> None:
     torch.manual_seed(4)
     given = make_network(size, 1).eval()

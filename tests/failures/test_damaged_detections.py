@@ -59,6 +59,7 @@ def test_the_command_that_verify_names_makes_it_again_to_the_same_bytes(
     assert project.bytes_of_store() == before
 
 
+@pytest.mark.slow
 def test_runs_meanwhile_go_on_and_the_next_after_it_was_met_makes_it_again(project: TinyProject) -> None:
     for number in range(3):
         project.put_scan(number)

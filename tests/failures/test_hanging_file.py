@@ -73,6 +73,7 @@ def test_it_has_one_try_a_run_and_is_then_refused(project: TinyProject, hangs: C
     assert "stays in quarantine" in CliRunner().invoke(app, ["quarantine", "accept", "A", content, *options]).stdout
 
 
+@pytest.mark.slow
 def test_a_copy_that_differs_is_tried_again_and_takes_its_place(
     project: TinyProject, hangs: Callable[[Path], list[str]]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_copy_that_differs_is_tried_again_and_takes_its_place(
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_was_copied_again_has_all_its_tries(
     project: TinyProject, hangs: Callable[[Path], list[str]]
 ) -> None:

@@ -152,6 +152,7 @@ def _fails(*_: object, **__: object) -> None:
     raise RuntimeError("the device went away")
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(
     season: Season, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(
     _same(encoder_weights(season, clean.encoder), encoder_weights(other, record.encoder))
 
 
+@pytest.mark.slow
 def test_a_corrupt_corpus_is_chosen_again(season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("soilpipe.pretrain.learning.learn", _fails)
