@@ -19,6 +19,7 @@ from soilpipe.config import FrozenModel
 from soilpipe.detect.base import DetectorInfo, Validation
 from soilpipe.detections import detected_scans
 from soilpipe.errors import SoilpipeError
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store, canonical_json
 
 ALGORITHM_VERSION = "3"
@@ -127,7 +128,7 @@ def _write_publication(
     )
     # The name holds number and analysis: two runs that publish the same at once write one record, with the same bytes.
     key = layout.record(PUBLICATIONS, f"{scanner_id}/{sequence:06d}-{analysis_id}")
-    store.write_json(key, publication.model_dump(mode="json", by_alias=True))
+    store.write_bytes(key, sealed_json(publication.model_dump(mode="json", by_alias=True)))
     return publication
 
 
@@ -155,7 +156,7 @@ def publications(store: Store, scanner_id: str) -> list[Publication]:
     found = []
     for entry in store.list(f"{layout.records_prefix(PUBLICATIONS)}/{scanner_id}", ".json"):
         try:
-            found.append(Publication.model_validate(store.read_json(entry.key)))
+            found.append(Publication.model_validate(unsealed(store.read_json(entry.key))))
         except ValidationError as error:
             raise AnalysisError(f"{entry.key} is not a publication; records must not be edited") from error
     return sorted(found, key=lambda p: p.order)

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.roles import BUNDLE, HOW_MADE, ModelError, check_role, shipped_folder
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store
 
 SHIPPED = "shipped"
@@ -68,7 +69,7 @@ def decisions(store: Store, role: str) -> list[Decision]:
     found = []
     for entry in store.list(layout.records_prefix(PROMOTIONS), ".json"):
         try:
-            decision = Decision.model_validate(store.read_json(entry.key))
+            decision = Decision.model_validate(unsealed(store.read_json(entry.key)))
         except ValidationError as error:
             raise ModelError(f"{entry.key} is not a promotion record; records must not be edited") from error
         if decision.role in concerned:
@@ -160,9 +161,7 @@ def decide(
         together=dict(together or {}),
     )
     name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
-    # Without a bundle the record stays what earlier releases can read.
-    fields = decision.model_dump(mode="json", exclude=None if decision.together else {"together"})
-    store.write_json(layout.record(PROMOTIONS, name), fields)
+    store.write_bytes(layout.record(PROMOTIONS, name), sealed_json(decision.model_dump(mode="json")))
     return decision
 
 

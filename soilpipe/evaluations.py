@@ -26,6 +26,7 @@ from soilpipe.config.frozen import UtcTime
 from soilpipe.detect.base import Validation
 from soilpipe.detect.split import NEIGHBOURING
 from soilpipe.errors import SoilpipeError
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store
 
 EVALUATIONS = "evaluations"
@@ -158,7 +159,7 @@ def keep(store: Store, record: EvaluationRecord) -> str:
     """Add a record; its key."""
     name = f"{record.evaluated_at:%Y%m%dT%H%M%S%fZ}-{record.labels_sha256[:8]}"
     key = layout.record(EVALUATIONS, f"{record.role}/{record.version}/{name}")
-    store.write_json(key, record.model_dump(mode="json"))
+    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
     return key
 
 
@@ -167,7 +168,7 @@ def evaluations(store: Store, role: str, version: str) -> list[EvaluationRecord]
     found = []
     for key in store.keys(f"{layout.records_prefix(EVALUATIONS)}/{role}/{version}", ".json"):
         try:
-            found.append(EvaluationRecord.model_validate(store.read_json(key)))
+            found.append(EvaluationRecord.model_validate(unsealed(store.read_json(key))))
         except ValidationError as error:
             raise EvaluationError(f"{key} is not an evaluation; records must not be edited") from error
     return sorted(found, key=lambda record: record.evaluated_at)

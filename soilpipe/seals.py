@@ -50,6 +50,11 @@ def sealed_json(fields: Mapping[str, Any]) -> bytes:
     return canonical_json({**content, _FIELD: hashlib.sha256(canonical_json(content)).hexdigest()})
 
 
+def unsealed(fields: Any) -> Any:
+    """What was read of a record, without its seal."""
+    return {name: value for name, value in fields.items() if name != _FIELD} if isinstance(fields, dict) else fields
+
+
 def is_damaged_json(data: bytes) -> bool:
     """Whether a record is not, to the byte, what `sealed_json` wrote, or no JSON at all. Of one without a seal, which
     is from before there was one, nothing more is known."""

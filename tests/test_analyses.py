@@ -22,6 +22,7 @@ from soilpipe.analyses import (
     read_analysis,
     write_analysis,
 )
+from soilpipe.counts.verify_records import record_problems
 from soilpipe.detect.base import DetectorInfo
 from soilpipe.detections import detection_table, write_detection_file
 from soilpipe.store import Store
@@ -166,6 +167,15 @@ def test_a_record_that_was_edited_is_told(store: Store) -> None:
         publications(store, "A20")
 
 
+def test_a_flipped_bit_of_a_publication_is_found(store: Store) -> None:
+    publish(store, "A20", A, T0)
+    (key,) = store.keys("records/publications")
+    whole = store.read_bytes(key)
+    assert list(record_problems(store)) == []
+    store.write_bytes(key, whole.replace(b'"from": "2', b'"from": "3'))
+    assert [problem.key for problem in record_problems(store)] == [key]
+
+
 def shown(store: Store, *hours: int) -> list[str | None]:
     published = publications(store, "A20")
     return [published_analysis(published, T0 + hour * HOUR) for hour in hours]
@@ -188,18 +198,18 @@ def test_killed_between_the_records_of_a_period_nothing_outside_of_it_has_change
 ) -> None:
     publish(store, "A20", A, None)
     publish(store, "A20", B, T0 + 24 * HOUR)
-    write = Store.write_json
+    write = Store.write_bytes
     for within in ([A, A, B, B], [A, A, C, C]):
         written: list[str] = []
 
-        def killed_after_one(self: Store, key: str, value: Any, written: list[str] = written) -> None:
+        def killed_after_one(self: Store, key: str, data: bytes, written: list[str] = written) -> None:
             if written:
                 raise KeyboardInterrupt
             written.append(key)
-            write(self, key, value)
+            write(self, key, data)
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Store, "write_json", killed_after_one)
+            patched.setattr(Store, "write_bytes", killed_after_one)
             publish_between(store, "A20", C, T0 + 12 * HOUR, T0 + 36 * HOUR)
         assert shown(store, -1, 11, 36, 999) == [A, A, B, B]
         assert shown(store, 12, 23, 24, 35) == within

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from soilpipe.counts.verify_records import record_problems
 from soilpipe.decisions import NONE, champion, decide, decisions, in_use, rollback
 from soilpipe.models import ModelError, list_models, resolve
 from soilpipe.store import Store
@@ -101,9 +102,11 @@ def test_an_encoder_alone_leaves_no_classifier_of_another_one_in_use(store: Stor
     assert promotions.both == ("e2", None)
 
 
-def test_records_of_detectors_stay_what_earlier_releases_read(store: Store) -> None:
+def test_a_flipped_bit_of_a_promotion_is_found(store: Store) -> None:
     decide(store, "detector", "promote", "abc", "shipped", NOW, False, "", {})
     (key,) = store.keys("records/promotions")
-    assert "together" not in store.read_json(key)
-    assert champion(store, "detector") == "abc"
-    assert rollback(store, "detector", "", NOW).version == "shipped"
+    whole = store.read_bytes(key)
+    assert list(record_problems(store)) == []
+    store.write_bytes(key, whole.replace(b"abc", b"abb"))
+    assert champion(store, "detector") == "abb", "which no reader could tell"
+    assert [problem.key for problem in record_problems(store)] == [key]

@@ -18,6 +18,7 @@ from soilpipe.analyses import (
     read_analysis,
     write_analysis,
 )
+from soilpipe.counts.verify_records import record_problems
 from soilpipe.detect import weights
 from soilpipe.detect.kept_matches import unpack
 from soilpipe.detect.select import load_analysis_detector, load_named_detector
@@ -51,6 +52,9 @@ def test_the_matches_come_back_as_they_went(store: Store) -> None:
     assert matched.length_mm[:2].tolist() == pytest.approx([0.35, 1.5])
     assert matched.label_found.reshape(40, 4).sum(axis=0).tolist() == [40, 40, 40, 0]
     assert len(store.read_bytes(key)) < 40_000
+    assert list(record_problems(store)) == []
+    store.write_bytes(key, store.read_bytes(key).replace(b'"images": 40', b'"images": 41'))
+    assert [problem.key for problem in record_problems(store)] == [key]
 
 
 def test_an_edited_record_is_refused(store: Store) -> None:

@@ -15,6 +15,7 @@ from soilpipe import __version__, layout
 from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store
 
 BUNDLES = "bundles"
@@ -73,7 +74,7 @@ class BundleRecord(FrozenModel):
 def keep(store: Store, record: BundleRecord) -> str:
     """Add a record; its key. One for each bundle and state of the labels."""
     key = _key(record.encoder, record.classifier, record.labels_sha256)
-    store.write_json(key, record.model_dump(mode="json"))
+    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
     return key
 
 
@@ -96,6 +97,6 @@ def _key(encoder: str, classifier: str, labels: str) -> str:
 
 def _read(store: Store, key: str) -> BundleRecord:
     try:
-        return BundleRecord.model_validate(store.read_json(key))
+        return BundleRecord.model_validate(unsealed(store.read_json(key)))
     except ValidationError as error:
         raise BundleRecordError(f"{key} is no judgement of a bundle; records must not be edited") from error

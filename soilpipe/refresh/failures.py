@@ -19,6 +19,7 @@ from soilpipe import layout
 from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.refresh.state import RefreshError, RefreshState, read_state, write_state
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store
 
 DROPPED = "refreshes-dropped"
@@ -96,7 +97,7 @@ def drop(store: Store, state: RefreshState, reason: str, now: datetime) -> Dropp
         encoder=state.done.get("pretrain", {}).get("encoder"),
         read_until=state.read_until if any(step in OF_SCANS for step in failed) else {},
     )
-    store.write_json(layout.record(DROPPED, record.run_id), record.model_dump(mode="json"))
+    store.write_bytes(layout.record(DROPPED, record.run_id), sealed_json(record.model_dump(mode="json")))
     return record
 
 
@@ -105,7 +106,7 @@ def dropped(store: Store) -> list[DroppedRefresh]:
     found = []
     for key in store.keys(layout.records_prefix(DROPPED), ".json"):
         try:
-            found.append(DroppedRefresh.model_validate(store.read_json(key)))
+            found.append(DroppedRefresh.model_validate(unsealed(store.read_json(key))))
         except ValidationError as error:
             raise RefreshError(f"{key} is no record of a refresh; records must not be edited") from error
     return sorted(found, key=lambda record: (record.begun_at, record.run_id))

@@ -27,6 +27,7 @@ from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
 from soilpipe.locks import HeldError, only_one
 from soilpipe.roles import DETECTOR, ENCODER
+from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store, canonical_json
 
 REFRESHES = "refreshes"
@@ -150,7 +151,7 @@ def forget(work: Path) -> None:
 def keep_record(store: Store, record: RefreshRecord) -> str:
     """Add a record; its key. The same refresh again writes the same name."""
     key = layout.record(REFRESHES, record.run_id)
-    store.write_json(key, record.model_dump(mode="json"))
+    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
     return key
 
 
@@ -159,7 +160,7 @@ def refreshes(store: Store) -> list[RefreshRecord]:
     found = []
     for key in store.keys(layout.records_prefix(REFRESHES), ".json"):
         try:
-            found.append(RefreshRecord.model_validate(store.read_json(key)))
+            found.append(RefreshRecord.model_validate(unsealed(store.read_json(key))))
         except ValidationError as error:
             raise RefreshError(f"{key} is no record of a refresh; records must not be edited") from error
     return sorted(found, key=lambda record: (record.begun_at, record.run_id))

@@ -58,7 +58,7 @@ def scheduler_gone(cluster: Any, client: Any) -> None:
 
 
 @pytest.mark.parametrize("lost", [workers_killed, scheduler_gone])
-@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("in_memory", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_a_lost_cluster_did_not_write_is_written_here(
     lost: Callable[[Any, Any], None], in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,3 +110,39 @@ def test_a_cluster_is_joined_once_and_one_without_workers_is_left(tmp_path: Path
         finally:
             if (left := joined.active_client()) is not None:
                 left.close()
+
+
+def test_a_scan_goes_to_the_cluster_that_the_project_names(
+    make_bench: Callable[..., Any],
+    draw: Callable[..., Any],
+    encode: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_here(*_: object, **__: object) -> None:
+        raise AssertionError("the shards were written in this process")
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        bench = make_bench(dask=cluster.scheduler_address)
+        bench.deliver("A20_2024-03-06_06H00M.png", encode(draw(), ".png"))
+        try:
+            monkeypatch.setattr("dask.compute", not_here)
+            (outcome,) = bench.run()
+        finally:
+            if (left := joined.active_client()) is not None:
+                left.close()
+    assert (outcome.kind, outcome.reason) == ("accepted", None)
+
+
+def test_a_scan_is_taken_without_it_and_the_run_says_so(
+    make_bench: Callable[..., Any],
+    draw: Callable[..., Any],
+    encode: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joined, "ANSWER_S", 0.5)
+    bench = make_bench(dask="tcp://127.0.0.1:9")
+    bench.deliver("A20_2024-03-06_06H00M.png", encode(draw(), ".png"))
+    (outcome,) = bench.run()
+    assert outcome.kind == "accepted"
+    assert "the Dask cluster at tcp://127.0.0.1:9 does not answer" in outcome.reason
+    assert "this machine worked alone" in outcome.reason
