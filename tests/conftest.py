@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_servers import bucket, either, options, rclone, without_proxies
+
+__all__ = ["bucket", "either", "options", "rclone", "shared_data", "without_proxies"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

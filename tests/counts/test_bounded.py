@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from soilpipe import layout, touched
 from soilpipe.analyses import read_analysis
@@ -167,32 +166,19 @@ def test_status_believes_what_runs_know_and_writes_nothing(years_of: Any, tmp_pa
     assert {e.key: e.modified for e in season.store.list("")} == everything
 
 
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    import os
-
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"endpoint_url": f"http://{host}:{port}", "key": "testing", "secret": "testing"}
-    server.stop()
-
-
 @pytest.mark.slow
 def test_on_s3_the_calls_of_a_run_with_nothing_new_do_not_grow_with_the_years(
-    season: Any, years_of: Any, moto: dict[str, Any], old_tokens: None
+    season: Any, years_of: Any, options: dict[str, Any], old_tokens: None
 ) -> None:
     import s3fs
 
-    files = s3fs.S3FileSystem(use_listings_cache=False, **moto)
+    files = s3fs.S3FileSystem(use_listings_cache=False, **options)
     found = []
     for years in (1, 5):
         files.mkdir(f"of-{years}")
-        season.store = Store(f"s3://of-{years}/store", moto)
+        season.store = Store(f"s3://of-{years}/store", options)
         files.pipe_file(f"of-{years}/inbox/.keep", b"")
-        years_of(years, f"s3://of-{years}/inbox", moto)
+        years_of(years, f"s3://of-{years}/inbox", options)
         run(season, NOW)
         found.append(calls_of(files, lambda: run(season, NOW + timedelta(hours=1))))
     assert found[0] == found[1] and found[0]["ListObjectsV2"] > 0

@@ -1,16 +1,13 @@
-"""Series and registry on S3, against moto's server: the same tables, the same bytes, the same checks."""
+"""Series and registry on S3, against two servers: the same tables, the same bytes, the same checks."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 from soilpipe.counts.query import query_counts
 from soilpipe.counts.series import build_series
@@ -19,34 +16,15 @@ from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.weights import load_detector, save_detector
 from soilpipe.models import ModelError, model_path, register
 from soilpipe.store import Store
+from tests.s3_servers import make_bucket
 
 START = datetime(2024, 3, 6, tzinfo=UTC)
 MITE = ("Acari", (100, 100, 120, 120))
 
 
-@pytest.fixture(scope="module")
-def options() -> Iterator[dict[str, Any]]:
-    patch = pytest.MonkeyPatch()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        patch.delenv(name)
-    yield {"endpoint_url": f"http://{host}:{port}", "key": "testing", "secret": "testing"}
-    patch.undo()
-    server.stop()
+def test_series_on_s3_are_those_on_disk(season: Any, either: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    bucket = make_bucket(either, request)
 
-
-@pytest.fixture
-def bucket(options: dict[str, Any], request: pytest.FixtureRequest) -> str:
-    import s3fs
-
-    name = request.node.name.replace("_", "-")[:60]
-    s3fs.S3FileSystem(**options).mkdir(name)
-    return name
-
-
-def test_series_on_s3_are_those_on_disk(season: Any, options: dict[str, Any], bucket: str) -> None:
     def fill() -> None:
         season.publish(season.analysis())
         for hours in (0, 6, 18):
@@ -55,7 +33,7 @@ def test_series_on_s3_are_those_on_disk(season: Any, options: dict[str, Any], bu
 
     fill()
     on_disk = season.files()
-    season.store = Store(f"s3://{bucket}/prefix", options)
+    season.store = Store(f"s3://{bucket}/prefix", either)
     season.refresh()
     fill()
     assert season.files() == on_disk
@@ -70,7 +48,7 @@ def test_series_on_s3_are_those_on_disk(season: Any, options: dict[str, Any], bu
 
 
 def test_a_model_on_s3_is_copied_once_and_checked(
-    options: dict[str, Any], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    either: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     torch.manual_seed(0)
@@ -85,7 +63,7 @@ def test_a_model_on_s3_is_copied_once_and_checked(
         "heads": ["fine"],
     }
     save_detector(tmp_path / "m", CentrePointNetwork(1, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval(), card)
-    store = Store(f"s3://{bucket}/prefix", options)
+    store = Store(f"s3://{make_bucket(either, request)}/prefix", either)
     version = register(store, "detector", tmp_path / "m")
     folder = model_path(store, "detector", version)
     assert load_detector(folder).info.version == version
