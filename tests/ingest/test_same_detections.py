@@ -13,6 +13,7 @@ import pytest
 from soilpipe.analyses import analysis_of
 from soilpipe.detect.change import ChangeDetector
 from soilpipe.detect.run import detect_scan
+from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.detections import read_detection_file
 from soilpipe.ingest.receipts import list_receipts
 
@@ -39,6 +40,38 @@ def photographs(shared_data: Path) -> list[np.ndarray]:
     cut = [np.ascontiguousarray(image[800:1700, 1200:2000, ::-1]) for image in read]
     cut[-1][200:420, 200:420] = read[-1][1200:1420, 1500:1720, ::-1]
     return cut
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_photograph_is_the_same_scan_in_every_lossless_format(make_bench, encode, shared_data: Path) -> None:
+    """All of them whole. The shipped detector is asked about each twice: as PNG, and in one of the other formats."""
+    detector = load_detector(SHIPPED)
+    analysis = analysis_of(detector.info)
+    files = sorted((shared_data / "stickypi" / "images").glob("*.jpg"))
+    found = 0
+    for number, file in enumerate(files):
+        image = np.ascontiguousarray(cv2.imread(str(file))[..., ::-1])
+        others = [name for name in LOSSLESS if name != "png"]
+        asked = ("png", others[number % len(others)])
+        stored, tables = {}, []
+        for name, (suffix, options) in LOSSLESS.items():
+            bench = make_bench(dpi=1200, keep_originals=False)
+            deep = image.astype(np.uint16) * 257 if "16 bit" in name else image
+            bench.deliver(f"A20_2024-03-06_00H00M{suffix}", encode(deep, suffix, **options))
+            assert [outcome.kind for outcome in bench.run()] == ["accepted"], name
+            (receipt,) = list_receipts(bench.store, "A20")
+            stored[name] = [one.sha256 for one in receipt.files if "/c/" in one.path], receipt.quality, receipt.dpi
+            if name in asked:
+                done = detect_scan(bench.project, bench.store, receipt, detector, analysis)
+                table = read_detection_file(bench.store, done.analysis_id, done.scan_id).table
+                tables.append(table.drop_columns("detection_id"))
+            shutil.rmtree(bench.project.store)
+            shutil.rmtree(bench.scanner.inbox)
+        assert all(one == stored["png"] for one in stored.values()), file.name
+        assert tables[0].equals(tables[1]), (file.name, asked)
+        found += tables[0].num_rows
+    assert len(files) >= 20 and found > 20
 
 
 def test_every_lossless_format_gives_equal_detections(make_bench, encode, photographs) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from imagecodecs import deflate_crc32
 
 from soilpipe.ingest.readers.base import Limits, damaged, plausible_dpi, truncated
 from soilpipe.ingest.readers.exif import Exif, read_exif
 from soilpipe.ingest.readers.sequential import Facts, SequentialReader
-from soilpipe.ingest.readers.zeros import windows
 
 NAME = "PNG"
 MAGIC = b"\x89PNG\r\n\x1a\n"
 SUFFIXES = frozenset({".png"})
 _MAX_PROFILE = 1 << 24
+_BUFFER = 1 << 20
+_LOOKED_AT = (b"IHDR", b"pHYs", b"eXIf", b"iCCP")
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -35,8 +38,8 @@ class _Header:
 
 def open_png(path: Path, limits: Limits) -> SequentialReader:
     """Raises Refused."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        header = _walk(data)
+    with path.open("rb", buffering=_BUFFER) as file:
+        header = _walk(file, path.stat().st_size)
     limits.check_pixels(NAME, header.width, header.height)
     if header.interlaced:
         sample_bytes = 8 if header.depth == 16 else 4
@@ -45,34 +48,37 @@ def open_png(path: Path, limits: Limits) -> SequentialReader:
     return SequentialReader(path, NAME, (header.width, header.height), facts)
 
 
-def _walk(data: mmap.mmap) -> _Header:
+def _walk(file: BinaryIO, size: int) -> _Header:
     header: _Header | None = None
-    position = len(MAGIC)
+    position = file.seek(len(MAGIC))
     while True:
-        if position + 8 > len(data):
+        if position + 8 > size:
             raise truncated(NAME, "it ends before its last chunk (IEND)")
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        head = file.read(8)
+        length, kind = struct.unpack(">I4s", head)
         end = position + 12 + length
         name = kind.decode("ascii", "replace")
         if not (kind.isalpha() and kind.isascii()):
             raise damaged(NAME, f"no chunk where one must be, at byte {position}")
-        if end > len(data):
+        if end > size:
             raise truncated(NAME, f"it ends inside its {name} chunk at byte {position}")
-        (checksum,) = struct.unpack(">I", data[end - 4 : end])
-        if _crc(data, position + 4, end - 4) != checksum:
+        # Only what is looked at below is held whole.
+        kept = kind in _LOOKED_AT and length < _MAX_PROFILE
+        body, crc = _read(file, length, deflate_crc32(kind), kept)
+        (checksum,) = struct.unpack(">I", file.read(4))
+        if crc != checksum:
             raise damaged(NAME, f"the checksum of its {name} chunk at byte {position} is wrong")
-        body = position + 8
         if header is None:
             if kind != b"IHDR":
                 raise damaged(NAME, "its first chunk is not IHDR")
-            header = _image_header(data[body : body + length])
+            header = _image_header(body)
         elif kind == b"pHYs" and length == 9:
-            x, y, unit = struct.unpack(">IIB", data[body : body + 9])
+            x, y, unit = struct.unpack(">IIB", body)
             header.dpi = plausible_dpi(x * 0.0254, y * 0.0254) if unit == 1 else None
-        elif kind == b"eXIf":
-            header.exif = read_exif(data[body : body + length])
-        elif kind == b"iCCP" and length < _MAX_PROFILE:
-            header.icc = _profile(data[body : body + length])
+        elif kind == b"eXIf" and kept:
+            header.exif = read_exif(body)
+        elif kind == b"iCCP" and kept:
+            header.icc = _profile(body)
         elif kind == b"IDAT":
             header.data_bytes += length
         elif kind == b"IEND":
@@ -83,12 +89,18 @@ def _walk(data: mmap.mmap) -> _Header:
     return header
 
 
-def _crc(data: mmap.mmap, start: int, stop: int) -> int:
-    crc = 0
-    for first, last in windows(data, start, stop, overlap=0):
-        with memoryview(data) as view, view[first:last] as piece:
-            crc = zlib.crc32(piece, crc)
-    return crc
+def _read(file: BinaryIO, length: int, crc: int, kept: bool) -> tuple[bytes, int]:
+    """The content of a chunk (nothing unless it is to be kept) and its checksum, which goes on from ``crc``."""
+    pieces: list[bytes] = []
+    while length > 0:
+        piece = file.read(min(length, _BUFFER))
+        if not piece:
+            raise truncated(NAME, "it became shorter while it was read")
+        crc = deflate_crc32(piece, crc)  # four times as fast as zlib's
+        length -= len(piece)
+        if kept:
+            pieces.append(piece)
+    return b"".join(pieces), crc
 
 
 def _image_header(body: bytes) -> _Header:
