@@ -6,10 +6,13 @@ same bytes, and whoever asked is told so.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
 """How long a scheduler has to answer, and then its first worker to be there."""
@@ -53,6 +56,10 @@ def gathered(client: Any, submit: Callable[[], Sequence[Any]]) -> list[Any] | No
         return None
     try:
         futures = submit()
+    except Exception as error:  # by a scheduler that loses its workers meanwhile it can be anything
+        log.warning("the Dask cluster took no work: %s: %s", type(error).__name__, error)
+        return None
+    try:
         while True:
             try:
                 wait(futures, timeout=LOOK_S)
@@ -62,6 +69,10 @@ def gathered(client: Any, submit: Callable[[], Sequence[Any]]) -> list[Any] | No
             else:
                 return list(client.gather(futures))
     except (CancelledError, CommClosedError, KilledWorker, TimeoutError):
+        return None
+    except Exception:
+        if client.status == "running" and _has_workers(client):
+            raise
         return None
 
 
@@ -105,7 +116,7 @@ def _connect(address: str) -> str | None:
 def _has_workers(client: Any) -> bool:
     try:
         return bool(client.ncores())
-    except OSError:  # no scheduler
+    except (AttributeError, OSError):  # no scheduler
         return False
 
 

@@ -101,6 +101,8 @@ def test_a_cluster_is_joined_once_and_one_without_workers_is_left(tmp_path: Path
             assert joined.join_cluster(cluster.scheduler_address) is None
             assert joined.active_client() is client
             assert written(tmp_path / "joined") == wanted
+            with pytest.raises(ValueError, match="invalid literal"):  # what is wrong with the work is not the cluster's
+                joined.gathered(client, lambda: [client.submit(int, "no number")])
             cluster.scale(0)
             cluster.sync(cluster._correct_state)
             told = joined.join_cluster(cluster.scheduler_address)
