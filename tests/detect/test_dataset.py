@@ -108,6 +108,7 @@ def test_a_file_that_is_no_image_is_named(labelled: Labelled) -> None:
         build_samples(labels(path), 21.17)
 
 
+@pytest.mark.slow
 def test_pixels_may_lie_in_files_and_are_the_same(labelled: Labelled, tmp_path: Path) -> None:
     path = labelled(scanners={"A": 4, "B": 1}, size=(1500, 224))
     for workers in (1, 2):

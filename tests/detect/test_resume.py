@@ -77,6 +77,7 @@ def test_a_killed_training_ends_with_the_same_weights_to_the_bit(path: Path) -> 
     assert train(path, "other", recipe=replace(RECIPE, seed=4)) != whole
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_resumed_training_are_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Any] = []
     monkeypatch.setattr("soilpipe.detect.training.plot_curves", lambda curves, parts, file: kept.append(curves))

@@ -85,6 +85,7 @@ def test_it_comes_back_from_disk_as_it_was(network: TorchvisionNetwork, tmp_path
         load_detector(tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
     save_detector(tmp_path, make_family(FAMILIES[1], 2), CARD)
     weights = (tmp_path / "weights.safetensors").read_bytes()

@@ -174,6 +174,7 @@ def test_the_next_weekly_run_takes_a_refresh_up_and_the_one_after_begins_anew(se
     assert record.run_id == first and record.read_until == {}, "its scans are read again"
 
 
+@pytest.mark.slow
 def test_what_fails_twice_at_a_step_is_given_up_and_its_scans_are_left(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
