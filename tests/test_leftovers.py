@@ -111,7 +111,7 @@ def test_the_command_lists_removes_and_verify_notes(tmp_path: Path, monkeypatch:
         assert done.exit_code == 0 or command == ("verify",), done.output  # no series yet
         return done.stdout
 
-    assert "0 bytes were freed" in said("upkeep") and "Note" not in said("verify")
+    assert "Nothing was left over" in said("upkeep") and "Note" not in said("verify")
     monkeypatch.setattr("soilpipe.leftovers.WRITE_AFTER", timedelta(minutes=-1))
     assert "1 leftover of" in said("verify") and "3.0 MB" in said("verify")
     assert "Would be removed" in (told := said("upkeep", "--dry-run")) and ".tmp/0123" in told

@@ -32,7 +32,10 @@ def upkeep(project: ProjectFile = DEFAULT_PROJECT, dry_run: DryRun = False, as_j
             for one, size in zip(left.found, freed, strict=True)
         ]
         print_table("Would be removed" if dry_run else "Removed", ("what", "object", "last changed", "size"), rows)
-    typer.echo(f"{size_in_words(sum(freed))} {'would be' if dry_run else 'were'} freed.")
+    if left.found:
+        typer.echo(f"{size_in_words(sum(freed))} {'would be' if dry_run else 'were'} freed.")
+    else:
+        typer.echo("Nothing was left over.")
     for scan_id in left.lost:
         typer.echo(f"{scan_id} has no receipt any more and stays; `soilpipe verify` says what to do.")
 
