@@ -78,7 +78,7 @@ def read(data: bytes, source: str) -> list[ReadTile]:
         raise LabellingError(f"{source}: CVAT writes no DOCTYPE; this file is not from CVAT. Nothing was imported")
     try:
         root = Xml.fromstring(data)  # without a DOCTYPE there are no entities to expand
-    except Xml.ParseError as error:
+    except (Xml.ParseError, LookupError, ValueError) as error:  # the last two: an encoding that it cannot read
         raise LabellingError(f"{source}: not whole XML ({error}); export it again. Nothing was imported") from error
     if root.tag != "annotations":
         raise LabellingError(f"{source}: not an annotations.xml of CVAT, but <{root.tag}>. Nothing was imported")

@@ -189,6 +189,14 @@ def test_shapes_that_are_no_boxes_are_refused(desk: Desk) -> None:
     assert "a points is no box" in desk.refused(desk.file("cvat", GOOD, change=as_points))
 
 
+@pytest.mark.parametrize("encoding", ["tf-8", "utf-7", "big5"])
+def test_an_encoding_that_nobody_knows_is_told(encoding: str, desk: Desk) -> None:
+    file = desk.file("cvat", GOOD, change=lambda text: text.replace('encoding="utf-8"', f'encoding="{encoding}"', 1))
+    if f'encoding="{encoding}"' not in file.read_text():
+        file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>\n' + file.read_text().split("?>")[-1])
+    assert "not whole XML" in desk.refused(file)
+
+
 def test_who_must_be_known(desk: Desk) -> None:
     assert "--by" in desk.refused(desk.file("coco", GOOD), by=None)
     assert desk.take(desk.file("cvat", GOOD), by=None).by == ("Ana",)
