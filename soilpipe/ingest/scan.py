@@ -210,6 +210,7 @@ def _take(
     alone = join_cluster(project.dask)
     bands = meter.watch(colours.applied(ahead.bands()))
     digests = write_image(bands, shape, store, key, scan_id, 25_400.0 / dpi if dpi else None)
+    alone = alone or join_cluster(project.dask)  # it may have been lost meanwhile
     quality, mask = meter.result()
     image = describe_files(store, layout.scan_folder(scan_id), key, shape, digests)
     files = (*image, write_mask(store, scan_id, mask))

@@ -148,3 +148,23 @@ def test_a_scan_is_taken_without_it_and_the_run_says_so(
     assert outcome.kind == "accepted"
     assert "the Dask cluster at tcp://127.0.0.1:9 does not answer" in outcome.reason
     assert "this machine worked alone" in outcome.reason
+
+
+def test_a_cluster_lost_in_the_middle_of_a_scan_is_told_by_that_scan(
+    make_bench: Callable[..., Any],
+    draw: Callable[..., Any],
+    encode: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+
+        def lost_meanwhile(*given: Any) -> dict[str, str]:
+            cluster.close()
+            return write_image(*given)
+
+        monkeypatch.setattr("soilpipe.ingest.scan.write_image", lost_meanwhile)
+        bench = make_bench(dask=cluster.scheduler_address)
+        bench.deliver("A20_2024-03-06_06H00M.png", encode(draw(), ".png"))
+        (outcome,) = bench.run()
+    assert outcome.kind == "accepted"
+    assert "this machine worked alone" in outcome.reason
