@@ -19,13 +19,12 @@ from soilpipe.config import FrozenModel
 from soilpipe.detect.base import DetectorInfo, Validation
 from soilpipe.detections import detected_scans
 from soilpipe.errors import SoilpipeError
-from soilpipe.seals import sealed_json, unsealed
+from soilpipe.records import Records
 from soilpipe.store import Store, canonical_json
 
 ALGORITHM_VERSION = "3"
 """Raised by whoever changes what the same model finds on the same scan: registration, difference, tiling, measuring."""
 
-PUBLICATIONS = "publications"
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -69,6 +68,9 @@ class Publication(FrozenModel):
     def order(self) -> tuple[datetime, int, str]:
         """Later in this order wins."""
         return self.from_ or BEGINNING, self.sequence, self.analysis_id
+
+
+PUBLICATIONS = Records("publications", Publication, "a publication", AnalysisError)
 
 
 def analysis_of(info: DetectorInfo) -> Analysis:
@@ -127,8 +129,7 @@ def _write_publication(
         {"scanner_id": scanner_id, "analysis_id": analysis_id, "from": from_, "sequence": sequence}
     )
     # The name holds number and analysis: two runs that publish the same at once write one record, with the same bytes.
-    key = layout.record(PUBLICATIONS, f"{scanner_id}/{sequence:06d}-{analysis_id}")
-    store.write_bytes(key, sealed_json(publication.model_dump(mode="json", by_alias=True)))
+    PUBLICATIONS.add(store, f"{scanner_id}/{sequence:06d}-{analysis_id}", publication)
     return publication
 
 
@@ -153,13 +154,7 @@ def publish_between(store: Store, scanner_id: str, analysis_id: str, since: date
 
 def publications(store: Store, scanner_id: str) -> list[Publication]:
     """A scanner's publications; where several hold for a time, the last of this list counts."""
-    found = []
-    for entry in store.list(f"{layout.records_prefix(PUBLICATIONS)}/{scanner_id}", ".json"):
-        try:
-            found.append(Publication.model_validate(unsealed(store.read_json(entry.key))))
-        except ValidationError as error:
-            raise AnalysisError(f"{entry.key} is not a publication; records must not be edited") from error
-    return sorted(found, key=lambda p: p.order)
+    return sorted(PUBLICATIONS.all(store, scanner_id), key=lambda p: p.order)
 
 
 def published_analysis(published: Sequence[Publication], at: datetime) -> str | None:

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
-from soilpipe import layout
 from soilpipe.config import FrozenModel
+from soilpipe.records import Records
 from soilpipe.roles import BUNDLE, HOW_MADE, ModelError, check_role, shipped_folder
-from soilpipe.seals import sealed_json, unsealed
 from soilpipe.store import Store
 
 SHIPPED = "shipped"
 NONE = "none"
 """In a record, where no version was, or is, in use. No version can be called so: they are hex digits."""
-PROMOTIONS = "promotions"
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,14 @@ class Decision(FrozenModel):
         return None if version == NONE else version
 
 
+PROMOTIONS = Records("promotions", Decision, "a promotion record", ModelError)
+
+
 def decisions(store: Store, role: str) -> list[Decision]:
     """Every promotion and roll-back that concerns a role, in order; those of a bundle concern both of its roles."""
     check_role(role)
     concerned = BUNDLE if role in BUNDLE else (role,)
-    found = []
-    for entry in store.list(layout.records_prefix(PROMOTIONS), ".json"):
-        try:
-            decision = Decision.model_validate(unsealed(store.read_json(entry.key)))
-        except ValidationError as error:
-            raise ModelError(f"{entry.key} is not a promotion record; records must not be edited") from error
-        if decision.role in concerned:
-            found.append(decision)
+    found = [decision for decision in PROMOTIONS.all(store) if decision.role in concerned]
     return sorted(found, key=lambda d: (d.sequence, d.decided_at, d.version))
 
 
@@ -161,7 +155,7 @@ def decide(
         together=dict(together or {}),
     )
     name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
-    store.write_bytes(layout.record(PROMOTIONS, name), sealed_json(decision.model_dump(mode="json")))
+    PROMOTIONS.add(store, name, decision)
     return decision
 
 

@@ -17,19 +17,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from soilpipe import __version__, layout
+from soilpipe import __version__
 from soilpipe.analyses import ALGORITHM_VERSION
 from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.detect.base import Validation
 from soilpipe.detect.split import NEIGHBOURING
 from soilpipe.errors import SoilpipeError
-from soilpipe.seals import sealed_json, unsealed
+from soilpipe.records import Records
 from soilpipe.store import Store
 
-EVALUATIONS = "evaluations"
 ENOUGH_TILES = 30
 NEIGHBOURING_HOURS = round(NEIGHBOURING.total_seconds() / 3600)
 Sample = Literal["hold-out", "random", "file"]
@@ -155,23 +152,18 @@ class EvaluationRecord(FrozenModel):
         return "local" if enough and current and self.as_used and not self.simulated and not self.trained_on else "none"
 
 
+EVALUATIONS = Records("evaluations", EvaluationRecord, "an evaluation", EvaluationError)
+
+
 def keep(store: Store, record: EvaluationRecord) -> str:
     """Add a record; its key."""
     name = f"{record.evaluated_at:%Y%m%dT%H%M%S%fZ}-{record.labels_sha256[:8]}"
-    key = layout.record(EVALUATIONS, f"{record.role}/{record.version}/{name}")
-    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
-    return key
+    return EVALUATIONS.add(store, f"{record.role}/{record.version}/{name}", record)
 
 
 def evaluations(store: Store, role: str, version: str) -> list[EvaluationRecord]:
     """Every evaluation of a version (by its content), oldest first."""
-    found = []
-    for key in store.keys(f"{layout.records_prefix(EVALUATIONS)}/{role}/{version}", ".json"):
-        try:
-            found.append(EvaluationRecord.model_validate(unsealed(store.read_json(key))))
-        except ValidationError as error:
-            raise EvaluationError(f"{key} is not an evaluation; records must not be edited") from error
-    return sorted(found, key=lambda record: record.evaluated_at)
+    return sorted(EVALUATIONS.all(store, f"{role}/{version}"), key=lambda record: record.evaluated_at)
 
 
 def newest_local(records: Iterable[EvaluationRecord], threshold: float) -> EvaluationRecord | None:

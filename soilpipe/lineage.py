@@ -9,7 +9,7 @@ from typing import Any
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.detect.ancestry import begun
 from soilpipe.models import card_of
-from soilpipe.refresh.state import refreshes
+from soilpipe.refresh.records import refreshes
 from soilpipe.roles import ENCODER, ModelError
 from soilpipe.store import Store
 

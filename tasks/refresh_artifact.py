@@ -19,7 +19,7 @@ PICTURE_WIDTH = 720
 
 def leave_decision(project: Project, store: Store) -> None:
     """The newest decision of the project."""
-    from soilpipe.refresh.state import refreshes
+    from soilpipe.refresh.records import refreshes
     from soilpipe.refresh.words import HEADS, as_markdown
 
     records = refreshes(store)
@@ -37,7 +37,7 @@ def _curves(store: Store, encoder: str) -> str | None:
     """The picture of the training as a data URL; None where there is none."""
     from PIL import Image
 
-    from soilpipe.refresh.state import picture_key
+    from soilpipe.refresh.pictures import picture_key
 
     key = picture_key(encoder)
     if not store.exists(key):

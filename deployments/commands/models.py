@@ -62,7 +62,7 @@ def show(
     """A version's card: what it finds, what it was trained on, under which licence, what it is not good for."""
     _, store = opened(project)
     from soilpipe.models import show as show_model
-    from soilpipe.refresh.state import curves_of
+    from soilpipe.refresh.pictures import curves_of
 
     model = show_model(store, role, version)
     curves = curves_of(store, role, model.version)
@@ -161,7 +161,7 @@ def _bundle_in_use(decision: Decision) -> str:
 
 def _judged(store: Store, role: str, version: str) -> list[tuple[str, str]]:
     """What the last refresh that made it, or the last judgement of its bundle, says of it."""
-    from soilpipe.refresh.state import refreshes
+    from soilpipe.refresh.records import refreshes
 
     for record in reversed(refreshes(store)):
         if version in (record.encoder, record.classifier):

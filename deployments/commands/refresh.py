@@ -33,7 +33,7 @@ def refresh(
     with uses_prefect(loaded, verbose=verbose), shown_progress(quiet=as_json):
         told = run_refresh(loaded, steps, minutes)
     if as_json:
-        from soilpipe.refresh.state import refreshes
+        from soilpipe.refresh.records import refreshes
 
         records = refreshes(store)
         print_json({"told": told, "last": records[-1] if records else None})

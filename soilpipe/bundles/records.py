@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from soilpipe import __version__, layout
+from soilpipe import __version__
 from soilpipe.config import FrozenModel
 from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
-from soilpipe.seals import sealed_json, unsealed
+from soilpipe.records import Records
 from soilpipe.store import Store
-
-BUNDLES = "bundles"
 
 
 class BundleRecordError(SoilpipeError):
@@ -71,32 +69,28 @@ class BundleRecord(FrozenModel):
     figures: Mapping[str, Any] = {}
 
 
+BUNDLES = Records("bundles", BundleRecord, "a judgement of a bundle", BundleRecordError)
+
+
 def keep(store: Store, record: BundleRecord) -> str:
     """Add a record; its key. One for each bundle and state of the labels."""
-    key = _key(record.encoder, record.classifier, record.labels_sha256)
-    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
-    return key
+    return BUNDLES.add(store, _name(record.encoder, record.classifier, record.labels_sha256), record)
 
 
 def kept(store: Store, encoder: str, classifier: str, labels_sha256: str) -> BundleRecord | None:
     """The judgement of a bundle on these labels; None where there is none yet."""
-    key = _key(encoder, classifier, labels_sha256)
-    return _read(store, key) if store.exists(key) else None
+    key = BUNDLES.key(_name(encoder, classifier, labels_sha256))
+    return BUNDLES.read(store, key) if store.exists(key) else None
 
 
 def records_of(store: Store, encoder: str, classifier: str) -> list[BundleRecord]:
     """Every judgement of a bundle, oldest first."""
-    prefix = _key(encoder, classifier, "").rpartition("/")[0]
-    found = [_read(store, key) for key in store.keys(prefix, ".json")]
-    return sorted(found, key=lambda record: record.judged_at)
+    return sorted(BUNDLES.all(store, _folder(encoder, classifier)), key=lambda record: record.judged_at)
 
 
-def _key(encoder: str, classifier: str, labels: str) -> str:
-    return layout.record(BUNDLES, f"{encoder.replace(':', '-')}/{classifier}/{labels[:16]}")
+def _folder(encoder: str, classifier: str) -> str:
+    return f"{encoder.replace(':', '-')}/{classifier}"
 
 
-def _read(store: Store, key: str) -> BundleRecord:
-    try:
-        return BundleRecord.model_validate(unsealed(store.read_json(key)))
-    except ValidationError as error:
-        raise BundleRecordError(f"{key} is no judgement of a bundle; records must not be edited") from error
+def _name(encoder: str, classifier: str, labels: str) -> str:
+    return f"{_folder(encoder, classifier)}/{labels[:16]}"

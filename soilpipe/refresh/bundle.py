@@ -18,7 +18,8 @@ from soilpipe.decisions import Verdict
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import register
 from soilpipe.refresh.failures import noted
-from soilpipe.refresh.state import Outcome, RefreshRecord, RefreshState, keep_record
+from soilpipe.refresh.records import Outcome, RefreshRecord, keep_record
+from soilpipe.refresh.state import RefreshState
 from soilpipe.refresh.steps import CORPUS, DECIDE, FIT, JUDGE, PRETRAIN, Progress, corpus_budget, done_with, state_of
 from soilpipe.refresh.upkeep import tidied
 from soilpipe.refresh.verdict import BASELINE, judge_bundle, own_bundle, promotion_of

@@ -8,21 +8,15 @@ that says why, and the next refresh begins anew. What failed on its scans is not
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from pydantic import ValidationError
-
-from soilpipe import layout
-from soilpipe.config import FrozenModel
-from soilpipe.config.frozen import UtcTime
-from soilpipe.refresh.state import RefreshError, RefreshState, read_state, write_state
-from soilpipe.seals import sealed_json, unsealed
+from soilpipe.refresh.records import DROPPED, DroppedRefresh
+from soilpipe.refresh.state import RefreshState, read_state, write_state
 from soilpipe.store import Store
 
-DROPPED = "refreshes-dropped"
 MOST_FAILURES = 2  # at one step
 MOST_AGE = timedelta(days=7, hours=12)
 """The weekly run after it may take a refresh up, at the same hour or, where the clocks were changed, one later."""
@@ -33,20 +27,6 @@ LONGEST = 600  # characters of an error that are kept
 P = ParamSpec("P")
 T = TypeVar("T")
 Step = Callable[Concatenate[Any, Store, Path, P], T]
-
-
-class DroppedRefresh(FrozenModel):
-    """A refresh that was given up; a record in the store. step: that it did not get past. read_until: by scanner what
-    is not read again, as in `RefreshRecord`; empty where that was not at fault. encoder: one that it had registered."""
-
-    schema_version: Literal[1] = 1
-    run_id: str
-    begun_at: UtcTime
-    dropped_at: UtcTime
-    step: str
-    reason: str
-    encoder: str | None
-    read_until: Mapping[str, UtcTime]
 
 
 def noted(name: str) -> Callable[[Step[P, T]], Step[P, T]]:
@@ -97,16 +77,5 @@ def drop(store: Store, state: RefreshState, reason: str, now: datetime) -> Dropp
         encoder=state.done.get("pretrain", {}).get("encoder"),
         read_until=state.read_until if any(step in OF_SCANS for step in failed) else {},
     )
-    store.write_bytes(layout.record(DROPPED, record.run_id), sealed_json(record.model_dump(mode="json")))
+    DROPPED.add(store, record.run_id, record)
     return record
-
-
-def dropped(store: Store) -> list[DroppedRefresh]:
-    """Every refresh that was given up, oldest first."""
-    found = []
-    for key in store.keys(layout.records_prefix(DROPPED), ".json"):
-        try:
-            found.append(DroppedRefresh.model_validate(unsealed(store.read_json(key))))
-        except ValidationError as error:
-            raise RefreshError(f"{key} is no record of a refresh; records must not be edited") from error
-    return sorted(found, key=lambda record: (record.begun_at, record.run_id))

@@ -1,4 +1,4 @@
-"""How far a refresh is, on this machine's disk; and what came of those that are done, in the store.
+"""How far a refresh is, on this machine's disk.
 
 A refresh keeps its work in a folder of the user's cache: what a killed one had finished, the next one takes up. One
 process at a time holds the folder's lock, which the system lets go of however that process ends. The folder and its
@@ -16,26 +16,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
-from soilpipe import layout
 from soilpipe.atomic import write_atomically
 from soilpipe.config import FrozenModel, RefreshPlan
 from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
 from soilpipe.locks import HeldError, only_one
-from soilpipe.roles import DETECTOR, ENCODER
-from soilpipe.seals import sealed_json, unsealed
-from soilpipe.store import Store, canonical_json
+from soilpipe.store import canonical_json
 
-REFRESHES = "refreshes"
 STATE = "refresh.json"
 LOCK = "lock"
-PICTURE = "pretraining.png"
-Outcome = Literal["promoted", "candidate", "refused"]
-"""candidate: too little to judge by, and nothing speaks against it; refused: worse than what is in use."""
 
 
 class RefreshError(SoilpipeError):
@@ -76,32 +69,6 @@ class RefreshState(FrozenModel):
         """The same once a step has ended with an error, in words."""
         errors = (*self.failures.get(step, ()), error)
         return self.model_copy(update={"failures": {**self.failures, step: errors}})
-
-
-class RefreshRecord(FrozenModel):
-    """What came of a refresh; a record in the store.
-
-    encoder, classifier: versions; None where it was not fitted, which `words` explains. corpus, training: in figures.
-    since, until, read_until, notes: as in `RefreshState`; read_until is empty in records of earlier releases, which
-    read all scanners up to `until`.
-    """
-
-    schema_version: Literal[1] = 1
-    run_id: str
-    begun_at: UtcTime
-    ended_at: UtcTime
-    since: UtcTime | None
-    until: UtcTime | None
-    begun_from: str
-    encoder: str
-    classifier: str | None
-    outcome: Outcome
-    words: str
-    figures: Mapping[str, Any]
-    corpus: Mapping[str, Any]
-    training: Mapping[str, Any]
-    read_until: Mapping[str, UtcTime] = {}
-    notes: tuple[str, ...] = ()
 
 
 def refresh_folder(root: str) -> Path:
@@ -146,39 +113,6 @@ def forget(work: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:
             path.unlink(missing_ok=True)
-
-
-def keep_record(store: Store, record: RefreshRecord) -> str:
-    """Add a record; its key. The same refresh again writes the same name."""
-    key = layout.record(REFRESHES, record.run_id)
-    store.write_bytes(key, sealed_json(record.model_dump(mode="json")))
-    return key
-
-
-def refreshes(store: Store) -> list[RefreshRecord]:
-    """What came of every refresh that was finished, oldest first."""
-    found = []
-    for key in store.keys(layout.records_prefix(REFRESHES), ".json"):
-        try:
-            found.append(RefreshRecord.model_validate(unsealed(store.read_json(key))))
-        except ValidationError as error:
-            raise RefreshError(f"{key} is no record of a refresh; records must not be edited") from error
-    return sorted(found, key=lambda record: (record.begun_at, record.run_id))
-
-
-def curves_of(store: Store, role: str, version: str) -> str | None:
-    """Path or address of the picture of how a version was trained; None where there is none."""
-    from soilpipe.detect.curves import curves_of as of_detector
-
-    if role == DETECTOR:
-        return of_detector(store, version)
-    key = picture_key(version)
-    return f"{store.root}/{key}" if role == ENCODER and store.exists(key) else None
-
-
-def picture_key(encoder: str) -> str:
-    """Of the curves of a pretraining: beside the version in the registry, and no part of it."""
-    return f"{layout.model_folder(ENCODER, encoder)}/{PICTURE}"
 
 
 def new_run_id(now: datetime, begun_from: str, plan: RefreshPlan) -> str:

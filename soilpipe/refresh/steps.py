@@ -25,19 +25,10 @@ from soilpipe.ingest.receipts import list_scan_ids
 from soilpipe.lineage import detectors_before
 from soilpipe.model_cache import CARD
 from soilpipe.models import register
-from soilpipe.refresh.failures import DroppedRefresh, drop, dropped, noted, why_dropped
-from soilpipe.refresh.state import (
-    PICTURE,
-    RefreshError,
-    RefreshRecord,
-    RefreshState,
-    forget,
-    new_run_id,
-    picture_key,
-    read_state,
-    refreshes,
-    write_state,
-)
+from soilpipe.refresh.failures import drop, noted, why_dropped
+from soilpipe.refresh.pictures import PICTURE, picture_key
+from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, refreshes
+from soilpipe.refresh.state import RefreshError, RefreshState, forget, new_run_id, read_state, write_state
 from soilpipe.roles import ENCODER
 from soilpipe.store import Store
 

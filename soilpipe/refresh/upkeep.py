@@ -23,8 +23,7 @@ from soilpipe.classify.identifying import CLASSIFIER as NAMED_BY
 from soilpipe.decisions import decisions
 from soilpipe.errors import SoilpipeError
 from soilpipe.model_cache import CARD
-from soilpipe.refresh.failures import dropped
-from soilpipe.refresh.state import RefreshRecord, refreshes
+from soilpipe.refresh.records import RefreshRecord, dropped, refreshes
 from soilpipe.roles import BUNDLE, CLASSIFIER, ENCODER, ModelError
 from soilpipe.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from soilpipe.refresh.state import RefreshRecord
+from soilpipe.refresh.records import RefreshRecord
 
 HEADS = {
     "promoted": "Put to use",

@@ -24,7 +24,7 @@ from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.last_week import last_scans
 from soilpipe.models import ModelError, register
 from soilpipe.promotion import with_last_week
-from soilpipe.refresh.state import RefreshRecord
+from soilpipe.refresh.records import RefreshRecord
 from soilpipe.refresh.words import as_markdown
 from soilpipe.taxonomy import SOIL
 from tests.classify.made_crops import made_crops

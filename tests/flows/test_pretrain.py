@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from soilpipe.detect import weights
-from soilpipe.refresh.state import alone_at_work, refresh_folder, refreshes
+from soilpipe.refresh.records import refreshes
+from soilpipe.refresh.state import alone_at_work, refresh_folder
 from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
 

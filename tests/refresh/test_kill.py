@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from soilpipe.decisions import champion, decide, in_use
 from soilpipe.models import model_path, register
 from soilpipe.pretrain.memory import read_members
-from soilpipe.refresh.state import RefreshRecord, refreshes
+from soilpipe.refresh.records import RefreshRecord, refreshes
 from tests.labels.conftest import Season
 from tests.refresh.refresh_project import NOW, unlabelled
 from tests.tiny_model import make_model

@@ -23,8 +23,9 @@ from soilpipe.pretrain.memory import read_members
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
+from soilpipe.refresh.records import refreshes
 from soilpipe.refresh.refresh import RefreshResult, refresh
-from soilpipe.refresh.state import alone_at_work, read_state, refreshes
+from soilpipe.refresh.state import alone_at_work, read_state
 from soilpipe.refresh.words import as_markdown, in_words
 from tests.labels.conftest import Season
 from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled

@@ -20,9 +20,9 @@ from soilpipe.models import list_models
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
-from soilpipe.refresh.failures import DroppedRefresh, dropped
+from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, keep_record
 from soilpipe.refresh.refresh import refresh
-from soilpipe.refresh.state import RefreshRecord, RefreshState, keep_record, read_state, write_state
+from soilpipe.refresh.state import RefreshState, read_state, write_state
 from soilpipe.refresh.words import as_markdown
 from soilpipe.roles import ModelError
 from tests.labelled_project import labelled_project

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from soilpipe import layout
 from soilpipe.analyses import Analysis, write_analysis
 from soilpipe.bundles.promotion import Bundle, promote_bundle
 from soilpipe.classify.fitting import fit_classifier
@@ -23,8 +22,8 @@ from soilpipe.encoder.weights import save_encoder
 from soilpipe.lineage import line_of
 from soilpipe.models import list_models, model_path, register
 from soilpipe.refresh import steps as first_steps
-from soilpipe.refresh.failures import DROPPED, DroppedRefresh
-from soilpipe.refresh.state import RefreshRecord, keep_record, picture_key, refreshes
+from soilpipe.refresh.pictures import picture_key
+from soilpipe.refresh.records import DROPPED, DroppedRefresh, RefreshRecord, keep_record, refreshes
 from soilpipe.refresh.upkeep import CANDIDATES, remove_old_candidates, tidied
 from soilpipe.store import Store
 from soilpipe.taxonomy import SOIL
@@ -181,7 +180,7 @@ def test_the_last_one_that_nothing_spoke_against_stays_and_what_was_given_up_goe
     given_up = DroppedRefresh(
         run_id="x", begun_at=NOW, dropped_at=NOW, step="judge", reason="", encoder=bundles[2].encoder, read_until={}
     )
-    store.write_json(layout.record(DROPPED, "x"), given_up.model_dump(mode="json"))
+    DROPPED.add(store, "x", given_up)
     remove_old_candidates(store, candidates=1)
     assert there(store, "encoder") == {bundles[0].encoder, bundles[3].encoder}, "the next one begins from the first"
     assert first_steps._last_candidate(store, refreshes(store)) == bundles[0].encoder

@@ -1,0 +1,23 @@
+"""Where the picture of how a version was trained lies."""
+
+from __future__ import annotations
+
+from soilpipe import layout
+from soilpipe.detect.curves import curves_of as curves_of_detector
+from soilpipe.roles import DETECTOR, ENCODER
+from soilpipe.store import Store
+
+PICTURE = "pretraining.png"
+
+
+def curves_of(store: Store, role: str, version: str) -> str | None:
+    """Path or address of the picture of how a version was trained; None where there is none."""
+    if role == DETECTOR:
+        return curves_of_detector(store, version)
+    key = picture_key(version)
+    return f"{store.root}/{key}" if role == ENCODER and store.exists(key) else None
+
+
+def picture_key(encoder: str) -> str:
+    """Of the curves of a pretraining: beside the version in the registry, and no part of it."""
+    return f"{layout.model_folder(ENCODER, encoder)}/{PICTURE}"
