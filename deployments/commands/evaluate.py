@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.commands.evaluation_tables import Compared, print_comparison, print_evaluation, what_it_is
+from deployments.commands.image_options import Dpi, NoDifference, OnlyScanners
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import plain, print_json
 from deployments.commands.written import write_whole
@@ -29,9 +30,6 @@ Labels = Annotated[
     Path | None, typer.Option(metavar="COCO.json", help="Labels, COCO JSON; the project's own if left out.")
 ]
 Images = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of their images.")]
-OnlyScanners = Annotated[
-    list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
-]
 Versions = Annotated[
     list[str] | None,
     typer.Option(
@@ -41,8 +39,6 @@ Versions = Annotated[
     ),
 ]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="For every taxon, instead of the detector's own.")]
-Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
-NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
 Output = Annotated[
     Path | None,
     typer.Option(

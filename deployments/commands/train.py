@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from deployments.commands.image_options import Dpi, NoDifference, OnlyScanners
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, begin_utc, moment, opened
 from deployments.commands.shown import print_json
 from deployments.commands.train_options import (
@@ -18,7 +19,6 @@ from deployments.commands.train_options import (
     SCENES,
     Backbone,
     Device,
-    Dpi,
     Family,
     FamilyOption,
     From,
@@ -27,8 +27,6 @@ from deployments.commands.train_options import (
     LeastExamples,
     Licence,
     Name,
-    NoDifference,
-    OnlyScanners,
     Patience,
     Precision,
     PrecisionOption,

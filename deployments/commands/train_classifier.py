@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.image_options import Dpi, NoDifference
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
 
@@ -46,8 +47,6 @@ AddTo = Annotated[
         "--add-to", metavar="VERSION", help="Add the taxa that this version lacks, without training the rest anew."
     ),
 ]
-Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
-NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same windows without an animal.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
 ALPHA, LEAST_EXAMPLES = 0.05, 5

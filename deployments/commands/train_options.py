@@ -48,11 +48,6 @@ LeastExamples = Annotated[
     typer.Option(min=1, help="Animals from which a taxon is learned; fewer count as what is above it. 20 if left out."),
 ]
 Scale = Annotated[float | None, typer.Option(metavar="F", help="Work at this part of the images' resolution.")]
-Dpi = Annotated[float | None, typer.Option(help="Resolution of images whose label entry says none; 1200 if left out.")]
-NoDifference = Annotated[bool, typer.Option("--no-difference", help="Leave out earlier images of the same scanner.")]
-OnlyScanners = Annotated[
-    list[str] | None, typer.Option("--scanner", "-s", metavar="ID", help="Only images of this scanner; repeatable.")
-]
 Validate = Annotated[
     list[str] | None,
     typer.Option(
