@@ -5,7 +5,9 @@
 FOLDER is the real data's folder (the one that holds `stickypi/`): 14 annotated photographs of 7 fixed devices, one
 class, 655 boxes. For every device one detector is trained on the six others, for as many steps as are given and with
 nothing held back, and asked about the photographs of that device; the answers are judged together. No difference is
-used: the photographs of one device lie weeks apart.
+used: the photographs of one device lie weeks apart. Light and contrast of the photographs are evened (`train detector
+--even-contrast`), since lamps, cards and misted panes differ more between devices than insects do; `--as-scanned`
+leaves them as they are.
 
 The threshold of a device is that which counts best among those of nearly the best F1 on the photographs of the six
 others (`best_threshold`), each answered by the detector that had not seen that photograph's own device. (Those
@@ -66,7 +68,7 @@ class Answered:
 
 def trained(device: str, labels: Path, images: Path, folder: Path, recipe: Recipe, more: dict[str, Any]) -> Detector:
     """The detector that has not seen a device."""
-    out = folder / f"without_{device}"
+    out = folder / f"without_{device}{'-even' if more['even'] else ''}"
     if not (out / "card.json").exists():
 
         def progress(stage: str, done: int, of: int, figures: Any) -> None:
@@ -81,6 +83,7 @@ def trained(device: str, labels: Path, images: Path, folder: Path, recipe: Recip
             single_class=True,
             scale=more["scale"],
             difference=False,
+            even=more["even"],
             where=lambda image: image.scanner_id != device,
             where_told=f"all devices but {device}",
             val_scanners=(),
@@ -110,6 +113,7 @@ def main() -> None:
     parser.add_argument("--size", default="medium")
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--light", type=float, default=0.5)
+    parser.add_argument("--as-scanned", action="store_true", help="do not even the photographs' contrast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--devices", default="", help="only these, with commas between them")
     parser.add_argument("--threads", type=int, default=2)
@@ -123,7 +127,7 @@ def main() -> None:
     labels.write_text(json.dumps(labels_with_scanners(arguments.data / "stickypi" / "annotations.json")))
     given = read_labels(labels, images)
     recipe = Recipe(steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=arguments.seed)
-    more = {"scale": arguments.scale, "size": arguments.size}
+    more = {"scale": arguments.scale, "size": arguments.size, "even": not arguments.as_scanned}
     devices = sorted({image.scanner_id or "" for image in given.labelled})
     devices = [device for device in devices if device in (arguments.devices or device)]
     found: dict[str, Detections] = {}

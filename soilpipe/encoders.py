@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
 from soilpipe.decisions import champion, in_use
+from soilpipe.detect.base import evens_contrast
 from soilpipe.model_cache import CARD
 from soilpipe.models import SHIPPED, card_of, content_of, model_path, resolve
 from soilpipe.roles import DETECTOR, ENCODER
@@ -31,14 +32,16 @@ def encoder_at(store: Store, version: str, device: str | None = None) -> Encoder
 def trunk_in_use(store: Store, wanted: str = CHAMPION) -> str:
     """`detector:<version>` of the detector that a project works with; `wanted`: what its file says of it.
 
-    Where that is one of torchvision's, from which no encoder can be taken, it is the one that comes with the package;
+    Where that is one from which no encoder can be taken (torchvision's, and those that see colours whose contrast is
+    evened, which no crop has), it is the one that comes with the package;
     where it is `change`, which has no weights, the one that would be in use. ModelError for one that is not there.
     """
     detector = champion(store, DETECTOR) if wanted in (CHAMPION, CHANGE) else wanted
     if detector.startswith(TORCHVISION):
         detector = SHIPPED
     detector = resolve(store, DETECTOR, detector)
-    if card_of(store, DETECTOR, detector).get("family"):
+    card = card_of(store, DETECTOR, detector)
+    if card.get("family") or evens_contrast(card):
         detector = SHIPPED
     return OF_DETECTOR + content_of(store, DETECTOR, detector)
 

@@ -45,9 +45,11 @@ def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
     taken, told = outside_hold_out(read_labels(path, path.parent), held_out(project, store).holds)
 
     def grounds(
-        labels: LabelSet, trained_on: LabelSet, um_per_px: float, progress: StageProgress | None
+        labels: LabelSet, trained_on: LabelSet, um_per_px: float, even: bool, progress: StageProgress | None
     ) -> list[Sample]:
-        return grounds_of_store(project, store, um_per_px, labels=labels, trained_on=trained_on, progress=progress)
+        return grounds_of_store(
+            project, store, um_per_px, labels=labels, trained_on=trained_on, even=even, progress=progress
+        )
 
     return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told, grounds)
 

@@ -48,6 +48,14 @@ LeastExamples = Annotated[
     typer.Option(min=1, help="Animals from which a taxon is learned; fewer count as what is above it. 20 if left out."),
 ]
 Scale = Annotated[float | None, typer.Option(metavar="F", help="Work at this part of the images' resolution.")]
+EvenContrast = Annotated[
+    bool | None,
+    typer.Option(
+        "--even-contrast/--as-scanned",
+        help="Make light and contrast alike in all images first: for devices, panes or ground that differ much. As the "
+        "detector that it begins from, if left out.",
+    ),
+]
 Validate = Annotated[
     list[str] | None,
     typer.Option(

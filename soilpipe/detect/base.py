@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from soilpipe.tiles import ScanImage
 
 Validation = Literal["none", "simulated", "local"]
+CONTRAST, LOCAL = "contrast", "local"
+"""On a card: the network was trained on, and sees, colours whose contrast is evened (`background.contrast`)."""
+
+
+def evens_contrast(card: Mapping[str, Any]) -> bool:
+    """Whether a detector with this card sees colours whose contrast is evened."""
+    return bool(card.get(CONTRAST) == LOCAL)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from soilpipe.background import ModelInput, Registration, choose_references, register_all
+from soilpipe.background import ModelInput, Registration, choose_references, even_contrast, register_all
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.network import Head
@@ -196,19 +196,21 @@ def build_samples(
     *,
     dpi: float | None = None,
     difference: bool = True,
+    even: bool = False,
     workers: int = 1,
     spilled: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Sample]:
     """Training samples of all labelled images, at `um_per_px` and a quarter of that scale, in a fixed order.
 
-    `workers` processes (spawned) share the work; the result does not depend on how many. `spilled`: a folder that holds
-    the pixels instead of memory (`soilpipe.detect.spill`), as long as the samples are used.
+    `even`: the contrast of their colours is evened. `workers` processes (spawned) share the work; the result does not
+    depend on how many. `spilled`: a folder that holds the pixels instead of memory (`soilpipe.detect.spill`), as long
+    as the samples are used.
     """
     references = references_of(labels) if difference else {}
     images = _in_order(labels)
     jobs = [
-        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi, spilled)
+        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi, even, spilled)
         for _, group in groupby(images, key=lambda image: image.scanner_id)
         for chunk in _chunks(list(group))
     ]
@@ -236,7 +238,7 @@ def workers_that_pay(labels: LabelSet, difference: bool) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None, Path | None]
+Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None, bool, Path | None]
 
 
 def _chunks(images: list[LabelledImage]) -> list[list[LabelledImage]]:
@@ -248,15 +250,16 @@ def _single_threaded() -> None:
 
 
 def _build(job: Job) -> list[Sample]:
-    images, references, um_per_px, dpi, spilled = job
+    images, references, um_per_px, dpi, even, spilled = job
     pictures = _Pictures(dpi)
     scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
     samples = []
     for image, others in zip(images, references, strict=True):
         scene = _open_scene(image, others, pictures)
         passes: dict[Head, SamplePass] = {}
+        tone = even_contrast(scene.scan, um_per_px) if even else None
         for head, scale in scales.items():
-            whole = ModelInput(scene.scan, scene.references, scene.registrations, scale)
+            whole = ModelInput(scene.scan, scene.references, scene.registrations, scale, even=tone)
             if spilled is None:
                 pixels = whole.read(0, whole.height, 0, whole.width)
             else:

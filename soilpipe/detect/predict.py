@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from soilpipe.detect import decode
-from soilpipe.detect.base import Detections, DetectorInfo
+from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, evens_contrast
 from soilpipe.detect.network import CentrePointNetwork, Head
 from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.tiled import InputWindows, find_peaks
@@ -62,6 +62,7 @@ class CentrePointDetector:
         self.network = network
         self.card = dict(card)
         self.core = core
+        self._evens = evens_contrast(card)
         self.bf16 = card.get("precision", "float32") == "bf16"
         folded = network.folded()
         self._folded = (folded.in_bf16() if self.bf16 else folded).to(self.device)
@@ -78,6 +79,7 @@ class CentrePointDetector:
                 "border_tolerance": float(card["border_tolerance"]),
                 "heads": list(card["heads"]),
                 **({"precision": card["precision"]} if "precision" in card else {}),
+                **({CONTRAST: LOCAL} if evens_contrast(card) else {}),
                 **own_thresholds(card),
             },
             uses_difference=bool(card.get("difference", True)),
@@ -92,12 +94,13 @@ class CentrePointDetector:
         threshold: float | None = None,
     ) -> Detections:
         """Animals in one scan, best first; boxes in px of the scan at full resolution, clipped to it."""
-        from soilpipe.background import ModelInput
+        from soilpipe.background import ModelInput, even_contrast
 
         if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
             references, registrations = (), ()
+        even = even_contrast(scan, self.info.um_per_px) if self._evens else None
         passes: dict[Head, InputWindows] = {
-            head: ModelInput(scan, references, registrations, scale) for head, scale in self.scales().items()
+            head: ModelInput(scan, references, registrations, scale, even=even) for head, scale in self.scales().items()
         }
         return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 

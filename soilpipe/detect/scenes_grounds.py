@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from soilpipe.background import ModelInput
+from soilpipe.background import ModelInput, even_contrast
 from soilpipe.detect.change import ChangeSettings, change_map
 from soilpipe.detect.components import find_components
 from soilpipe.detect.dataset import Progress, Sample, SamplePass, Scene, open_scenes
@@ -39,6 +39,7 @@ def grounds_of_labels(
     trained_on: LabelSet,
     dpi: float | None = None,
     difference: bool = True,
+    even: bool = False,
     budget: int = BUDGET,
     seed: int = 0,
     progress: Progress | None = None,
@@ -60,20 +61,24 @@ def grounds_of_labels(
     asked = replace(labels, images=tuple(replace(image, labelled=image.file_name in chosen) for image in labels.images))
     grounds: list[Sample] = []
     for done, scene in enumerate(open_scenes(asked, dpi=dpi, difference=difference), start=1):
-        grounds += windows_of(scene, um_per_px, each, rng)
+        grounds += windows_of(scene, um_per_px, each, rng, even=even)
         if progress:
             progress(done, len(chosen))
     return grounds
 
 
-def windows_of(scene: Scene, um_per_px: float, most: int, rng: np.random.Generator) -> Iterator[Sample]:
+def windows_of(
+    scene: Scene, um_per_px: float, most: int, rng: np.random.Generator, *, even: bool = False
+) -> Iterator[Sample]:
     """Up to `most` windows of an unlabelled scan that do not overlap, as samples of both passes.
 
-    Windows in which most has changed are left out.
+    Windows in which most has changed are left out. `even`: the contrast of the colours is evened.
     """
     scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
+    tone = even_contrast(scene.scan, um_per_px) if even else None
     inputs = {
-        head: ModelInput(scene.scan, scene.references, scene.registrations, scale) for head, scale in scales.items()
+        head: ModelInput(scene.scan, scene.references, scene.registrations, scale, even=tone)
+        for head, scale in scales.items()
     }
     fine, coarse = inputs["fine"], inputs["coarse"]
     step = max(1, round(coarse.factor / fine.factor))

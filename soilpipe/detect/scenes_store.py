@@ -31,6 +31,7 @@ def grounds_of_store(
     *,
     labels: LabelSet,
     trained_on: LabelSet,
+    even: bool = False,
     scans: int = SCANS,
     budget: int = BUDGET,
     seed: int = 0,
@@ -40,7 +41,7 @@ def grounds_of_store(
 
     labels, trained_on: as for `scenes_grounds.grounds_of_labels`: what is held back, and what shows the same ground,
     is left out. Scans of unknown resolution and those without their pixels are passed over. Each scanner has the same
-    chance, however many scans it has. `budget`: bytes of windows.
+    chance, however many scans it has. `even`: their contrast is evened. `budget`: bytes of windows.
     """
     rng = np.random.default_rng([seed, 6])
     free = [_free_scans(store, scanner, labels, trained_on) for scanner in project.scanners]
@@ -56,7 +57,7 @@ def grounds_of_store(
         if scene is None:
             continue
         opened += 1
-        grounds += windows_of(scene, um_per_px, each, rng)
+        grounds += windows_of(scene, um_per_px, each, rng, even=even)
         if progress:
             progress(opened, min(scans, len(turns)))
     return grounds

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from soilpipe.detect.base import Detections, DetectorInfo
+from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, evens_contrast
 from soilpipe.detect.decode import MAX_DETECTIONS
 from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import Head
@@ -68,6 +68,7 @@ class TorchvisionDetector:
                 "core": CORE,
                 "halo": HALO,
                 "same_animal": SAME_ANIMAL,
+                **({CONTRAST: LOCAL} if evens_contrast(card) else {}),
                 **own_thresholds(card),
             },
             uses_difference=False,
@@ -82,9 +83,11 @@ class TorchvisionDetector:
         threshold: float | None = None,
     ) -> Detections:
         """Animals in one scan, best first; boxes in px of the scan at full resolution, clipped to it."""
-        from soilpipe.background import ModelInput
+        from soilpipe.background import ModelInput, even_contrast
 
-        passes: dict[Head, InputWindows] = {"fine": ModelInput(scan, (), (), self.info.um_per_px)}
+        scale = self.info.um_per_px
+        even = even_contrast(scan, scale) if evens_contrast(self.card) else None
+        passes: dict[Head, InputWindows] = {"fine": ModelInput(scan, (), (), scale, even=even)}
         return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 
     def scales(self) -> dict[Head, float]:

@@ -17,7 +17,7 @@ import torch
 
 from soilpipe.detect.ancestry import begun, of_backbone
 from soilpipe.detect.backbone_weights import backbone_name
-from soilpipe.detect.base import Detections
+from soilpipe.detect.base import CONTRAST, LOCAL, Detections, evens_contrast
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
@@ -58,8 +58,9 @@ MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in fi
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures (losses)."""
-Grounds = Callable[[LabelSet, LabelSet, float, StageProgress | None], list[Sample]]
-"""Unlabelled ground to paste on: from all labels as read, those trained on, and um/px; told how far it is."""
+Grounds = Callable[[LabelSet, LabelSet, float, bool, StageProgress | None], list[Sample]]
+"""Unlabelled ground to paste on: from all labels as read, those trained on, um/px, and whether its contrast is
+evened; told how far it is."""
 
 
 def border_mm(um_per_px: float) -> float:
@@ -81,6 +82,7 @@ def train_detector(
     scale: float | None = None,
     dpi: float | None = None,
     difference: bool = True,
+    even: bool | None = None,
     where: Where | None = None,
     where_told: str | None = None,
     val_scanners: Sequence[str] | None = None,
@@ -114,6 +116,8 @@ def train_detector(
     simulated seasons that are mixed into the training part. `grounds`: what artificial scenes are made on, where the
     recipe wants any (`scenes`); None: images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
+    `even`: light and contrast of all images are evened before the network sees them (`background.contrast`), here and
+    wherever it detects; None: as for the detector begun from, else not.
     `precision`: float32 or bf16, in which it detects everywhere (`predict.CentrePointDetector`); None: as that one.
     `licence`: for the card, in words; None: that of the images by the label file, where it tells one.
     `workers`: processes that prepare the samples; they are spawned, so a script that asks for several needs a main
@@ -143,6 +147,7 @@ def train_detector(
     if um_per_px is None and scale is None and begun_from is not None:
         um_per_px = float(begun_from["um_per_px"])
     resolution = _resolution(given, um_per_px, scale, dpi)
+    even = evens_contrast(begun_from or {}) if even is None else even
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     with _room_for(learned.split, resolution, dpi, work) as spilled, EnergyMeter(target) as meter:
@@ -153,6 +158,7 @@ def train_detector(
                 resolution,
                 dpi=dpi,
                 difference=difference,
+                even=even,
                 workers=workers_that_pay(part, difference) if workers is None else workers,
                 spilled=spilled,
                 progress=_stage(progress, stage),
@@ -163,7 +169,9 @@ def train_detector(
         scenes, unlabelled = None, []
         if recipe.scenes:
             ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
-            unlabelled = ground(everything, learned.split.training, resolution, _stage(progress, "ground for scenes"))
+            unlabelled = ground(
+                everything, learned.split.training, resolution, even, _stage(progress, "ground for scenes")
+            )
             scenes = make_scenes(
                 training, unlabelled, learned.taxa, taxonomy=taxonomy, share=recipe.scenes, seed=recipe.seed
             )
@@ -192,6 +200,7 @@ def train_detector(
         }
         precision = precision or (begun_from or {}).get("precision")
         card |= {} if precision is None else {"precision": precision}
+        card |= {CONTRAST: LOCAL} if even else {}
         fitted = fit(
             training,
             learner,
@@ -248,10 +257,17 @@ def _grounds_of_labels(dpi: float | None, difference: bool, seed: int) -> Ground
     """Ground from the images of the label file that nobody labelled."""
 
     def grounds(
-        labels: LabelSet, trained_on: LabelSet, um_per_px: float, progress: StageProgress | None
+        labels: LabelSet, trained_on: LabelSet, um_per_px: float, even: bool, progress: StageProgress | None
     ) -> list[Sample]:
         return grounds_of_labels(
-            labels, um_per_px, trained_on=trained_on, dpi=dpi, difference=difference, seed=seed, progress=progress
+            labels,
+            um_per_px,
+            trained_on=trained_on,
+            dpi=dpi,
+            difference=difference,
+            even=even,
+            seed=seed,
+            progress=progress,
         )
 
     return grounds

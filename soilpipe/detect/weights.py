@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as tensor_bytes
 
+from soilpipe.detect.base import CONTRAST, LOCAL
 from soilpipe.detect.model_files import (
     CARD,
     WEIGHTS,
@@ -133,6 +134,8 @@ def check_card(card: Any, path: Path) -> None:
             problems.append(f"`taxa` = {taxa!r} (expected different names, one or more)")
         if card.get("precision", "float32") not in (("float32",) if family else ("float32", "bf16")):
             problems.append(f"`precision` = {card['precision']!r} (expected float32{'' if family else ' or bf16'})")
+        if card.get(CONTRAST, LOCAL) != LOCAL:
+            problems.append(f"`{CONTRAST}` = {card[CONTRAST]!r} (expected {LOCAL}, or nothing for scans as they are)")
         if not isinstance(card.get("difference", True), bool):
             problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
         if heads not in (["fine"],) if family else heads not in (["fine"], list(HEADS)):

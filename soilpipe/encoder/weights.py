@@ -16,6 +16,7 @@ from safetensors.torch import save as tensor_bytes
 
 from soilpipe.atomic import write_atomically
 from soilpipe.detect.ancestry import ancestors_of
+from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.model_files import (
     CARD,
     WEIGHTS,
@@ -94,7 +95,8 @@ def load_encoder(folder: Path | str, device: str | torch.device | None = None) -
 def encoder_of_detector(folder: Path | str, device: str | torch.device | None = None) -> Encoder:
     """A detector's own encoder, for projects that have not trained one yet; its version is `detector:` and that one's.
 
-    EncoderError for torchvision's detectors, whose layers are others; WeightsError for what is no detector at all.
+    EncoderError for torchvision's detectors, whose layers are others, and for those that see colours whose contrast is
+    evened, which no crop has; WeightsError for what is no detector at all.
     """
     from soilpipe.detect.weights import load_detector
 
@@ -104,6 +106,11 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
         raise EncoderError(
             f"{folder}: {detector.info.name} is one of torchvision's detectors ({detector.card['family']}), from which "
             "no encoder can be taken. Train one of small, medium, resnet18 or resnet50, or give another detector"
+        )
+    if evens_contrast(detector.card):
+        raise EncoderError(
+            f"{folder}: {detector.info.name} was trained on scans whose contrast is evened (--even-contrast), and "
+            "encoders look at scans as they are. Give a detector that was trained without"
         )
     card = {
         "name": detector.info.name,
