@@ -118,6 +118,7 @@ def train(arguments: argparse.Namespace) -> None:
         recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
                       learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35),
         scale=arguments.scale,
+        even=arguments.even_contrast,
         device=arguments.device,
         warm_start=arguments.warm_start,
         licence="Apache-2.0",  # as the package that it comes with; it has seen simulated ground alone
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--val-crowd", type=float, default=40.0, help="animals per 100 cm2 in validation")
     parser.add_argument("--taxa", nargs="+", default=TAXA, help="those without examples are left out")
     parser.add_argument("--scale", type=float, default=0.5, help="of what is read: 0.5 is 600 dpi of the 1200")
+    parser.add_argument("--even-contrast", action="store_true", help="as `train detector --even-contrast`")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=256)

@@ -171,7 +171,9 @@ def test_the_detector_of_the_project_file_is_the_one_whose_trunk_is_begun_from(s
     assert trunk_in_use(store, own) == trunk_in_use(store, "own") == f"detector:{content_of(store, 'detector', own)}"
     assert trunk_in_use(store, own) != shipped
     assert encoder_to_begin_from(store, None, own) == trunk_in_use(store, own)
-    for other in ("champion", "change", "torchvision:fasterrcnn_resnet50_fpn_v2"):
+    make_model(tmp_path / "evened", name="evened", contrast="local")
+    evened = register(store, "detector", tmp_path / "evened")
+    for other in (evened, "champion", "change", "torchvision:fasterrcnn_resnet50_fpn_v2"):
         assert trunk_in_use(store, other) == shipped
     with pytest.raises(ModelError, match="0123456789ab"):
         trunk_in_use(store, "0123456789ab")

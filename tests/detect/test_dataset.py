@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from soilpipe.background import ModelInput, register
+from soilpipe.background import ModelInput, even_contrast, register
 from soilpipe.detect.coco import LabelError, LabelSet, read_labels
 from soilpipe.detect.dataset import build_samples, open_scenes, read_picture, references_of
 from soilpipe.errors import SoilpipeError
@@ -65,6 +65,18 @@ def test_a_sample_holds_what_prediction_would_read(labelled: Labelled) -> None:
         np.testing.assert_array_equal(sample.passes[head].read(*window), whole.read(*window))
     assert sample.passes["fine"].pixels[6].mean() > 200 and sample.passes["coarse"].factor == 4.0
     assert build_samples(labels(path), 21.17, difference=False)[3].references == 0
+
+
+def test_evened_samples_hold_what_prediction_would_read_of_an_evened_scan(labelled: Labelled) -> None:
+    path = labelled(images=1)
+    sample = build_samples(labels(path), 42.3, even=True)[0]
+    scan = image_from_array(read_picture(sample.image.path), 25400 / 1200)
+    for head, scale in (("fine", 42.3), ("coarse", 4 * 42.3)):
+        whole = ModelInput(scan, (), (), scale, even=even_contrast(scan, 42.3))
+        window = (0, whole.height, 0, whole.width)
+        np.testing.assert_array_equal(sample.passes[head].read(*window), whole.read(*window))
+    plain = build_samples(labels(path), 42.3)[0].passes["fine"].pixels
+    assert not np.array_equal(plain, sample.passes["fine"].pixels)
 
 
 @pytest.mark.slow  # a spawned process imports torch anew

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from soilpipe.detect.coco import LabelError, read_labels
-from soilpipe.detect.dataset import workers_that_pay
+from soilpipe.detect.dataset import read_picture, workers_that_pay
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.training import Recipe, TrainingError, train_detector
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
 from soilpipe.taxonomy import SOIL
+from soilpipe.tiles import image_from_array
 
 Labelled = Callable[..., Path]
 TINY = Recipe(steps=3, batch=2, crop=64)
@@ -149,6 +150,24 @@ def test_a_recipe_that_cannot_be_followed_is_refused() -> None:
 def test_training_that_goes_astray_stops(labelled: Labelled) -> None:
     with pytest.raises(TrainingError, match="no longer a number"):
         train(labelled(images=1), recipe=Recipe(steps=30, batch=2, crop=64, learning_rate=float("inf"), warm_up=0))
+
+
+def test_a_detector_of_evened_contrast_sees_so_wherever_it_is_asked_and_hands_it_on(labelled: Labelled) -> None:
+    path = labelled(images=3, animals=8)
+    card = train(path, "evened", even=True, recipe=Recipe(steps=60, batch=3, crop=96, seed=2))
+    assert card["contrast"] == "local" and "contrast" not in train(path, "plain")
+    picture = read_picture(path.parent / json.loads(path.read_text())["images"][0]["file_name"])
+    misty = np.rint(picture * 0.35 + 120).astype(np.uint8)  # two thirds of its contrast lost
+    detector = load_detector(path.parent / "evened", device="cpu")
+    clear, hidden = (
+        detector.detect(image_from_array(one, 25400 / 1200), (), (), threshold=0.3) for one in (picture, misty)
+    )
+    assert len(clear) == len(hidden) >= 4
+    np.testing.assert_allclose(clear.boxes, hidden.boxes, atol=2)
+    assert detector.info.settings["contrast"] == "local", "part of the analysis"
+    begun = train(path, "next", warm_start=path.parent / "evened")
+    assert begun["contrast"] == "local"
+    assert "contrast" not in train(path, "back", warm_start=path.parent / "evened", even=False)
 
 
 def test_a_warm_start_takes_over_what_both_know(labelled: Labelled) -> None:

@@ -109,6 +109,7 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
         ({"um_per_px": "21"}, "`um_per_px` = '21'"),
         ({"heads": ["coarse"]}, "`heads`"),
         ({"validation": "good"}, "`validation` = 'good'"),
+        ({"contrast": "global"}, "`contrast` = 'global'"),
         ({"name": None}, "`name` = None"),
         ({"architecture": {"taxa": 2}}, "`architecture`"),
     ],

@@ -73,6 +73,11 @@ def test_a_detector_of_torchvisions_has_none_to_give(tmp_path: Path) -> None:
         encoder_of_detector(tmp_path / "nowhere")
 
 
+def test_a_detector_that_sees_evened_contrast_has_none_to_give(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="contrast is evened"):
+        encoder_of_detector(make_model(tmp_path / "evened", contrast="local"))
+
+
 @pytest.mark.parametrize("size", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)])
 def test_a_detector_can_begin_from_an_encoders_folder(size: str, tmp_path: Path) -> None:
     torch.manual_seed(4)
