@@ -66,8 +66,8 @@ FRESH = ("--from", "none", "--steps", "2", "--scenes", "0")
 def test_the_folder_of_the_labels_is_that_of_the_images_and_the_last_scanner_validates(
     project: TinyProject, labels: Path
 ) -> None:
-    card = train(project, labels, *FRESH, "--licence", "CC0-1.0")["card"]
-    assert card["licence"] == "CC0-1.0"
+    card = train(project, labels, *FRESH, "--licence", "CC0-1.0", "--even-contrast")["card"]
+    assert card["licence"] == "CC0-1.0" and card["contrast"] == "local"
     assert card["name"] == "mites" and card["figures"]["split"] == "the last scanners in order of id: B"
     assert card["trained_on"]["image_names"] == ["0.jpg", "1.jpg", "2.jpg"]
     assert card["kept"].startswith("the best of 2 looks at the validation images")
@@ -76,6 +76,7 @@ def test_the_folder_of_the_labels_is_that_of_the_images_and_the_last_scanner_val
 
 def test_a_block_of_time_validates(project: TinyProject, labels: Path) -> None:
     card = train(project, labels, *FRESH, "--validate-from", "2024-03-10", "--validate-until", "2024-03-12")["card"]
+    assert "contrast" not in card
     assert card["trained_on"]["image_names"] == ["0.jpg", "1.jpg", "3.jpg"]
     assert card["figures"]["split"].startswith("from 2024-03-10T00:00:00+00:00 before 2024-03-12")
     with pytest.raises(SoilpipeError, match=r"--validate-from 'March' is no date"):
