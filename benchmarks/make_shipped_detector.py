@@ -151,6 +151,8 @@ def main() -> None:
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
     parser.add_argument("--seed", type=int, default=2)
     arguments = parser.parse_args()
+    if arguments.even_contrast and arguments.out == SHIPPED:
+        parser.error("the detector that ships gives projects their first encoder, and crops are not evened: name --out")
     if arguments.phase in ("simulate", "all"):
         simulate(arguments)
     if arguments.phase in ("train", "all"):

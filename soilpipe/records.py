@@ -1,4 +1,8 @@
-"""Records: small sealed JSON files below `records/`, each added once and never edited."""
+"""Records: small sealed JSON files below `records/`, each added once and never edited.
+
+Decisions on quarantined files (`ingest.quarantine`) are records too, read there: one that is damaged must not stop the
+rest of a night.
+"""
 
 from __future__ import annotations
 

@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from soilpipe.background.contrast import EvenContrast
 from soilpipe.background.median import masked_median, median
 from soilpipe.background.registration import Registration
-from soilpipe.background.tone import LocalTone, apply_tone
 from soilpipe.background.warp import Window, read_shifted, shifts_in
 from soilpipe.tiles import Pixels, ScanImage, at_scale
 
 CHANNELS = 7
 _STRIP = 128  # rows worked on at a time: what belongs together stays in the processor's cache
-_AS_IT_IS, _NOTHING = np.ones(3, np.float32), np.zeros(3, np.float32)  # gain and offset of the whole
 _OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 
 
@@ -40,8 +39,8 @@ class ModelInput:
     references, registrations: earlier scans and where they lie under it, in the same order. Those that are not `ok`
         do not count; with fewer than two that are, the difference is nowhere valid.
     um_per_px: the scale that is wanted; the pyramid level nearest to it is taken.
-    even: what evens the contrast of the scan's colours (`contrast.even_contrast`); None: they are as in the scan. The
-        difference is of the scan as it is in any case.
+    even: what evens the scan's contrast (`contrast.even_contrast`): the colours, and the difference by as much, which
+        is then that of evened pictures. None: both are as in the scan.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class ModelInput:
         registrations: Sequence[Registration],
         um_per_px: float,
         *,
-        even: LocalTone | None = None,
+        even: EvenContrast | None = None,
     ) -> None:
         if len(references) != len(registrations):
             raise ValueError(f"{len(references)} references, but {len(registrations)} registrations")
@@ -65,6 +64,7 @@ class ModelInput:
         self.height, self.width = self._pixels.height, self._pixels.width
         self._full = (scan.levels[0].height, scan.levels[0].width)
         self._even = even
+        self._um_per_px = scan.um_per_px * self.factor
         usable = [(image, found) for image, found in zip(references, registrations, strict=True) if found.ok]
         if len(usable) < 2:
             usable = []
@@ -96,10 +96,8 @@ class ModelInput:
     def _fill(self, out: npt.NDArray[np.uint8], window: Window) -> None:
         """One strip, inside the image."""
         colours = np.ascontiguousarray(self._pixels.read(*window))
-        shown = colours
-        if self._even is not None:
-            shown = apply_tone(colours, _AS_IT_IS, _NOTHING, self._even, window, self.factor, self._full)
-        _planes(shown, out[:3])
+        tone = None if self._even is None else self._even.within(window, self.factor, self._full, self._um_per_px)
+        _planes(colours if tone is None else tone.of_colours(colours), out[:3])
         if not self._references:
             out[3:6].fill(128)
             out[6].fill(0)
@@ -111,7 +109,7 @@ class ModelInput:
         difference -= np.minimum(darker, np.uint8(127))
         if valid is not None:
             difference[~valid] = 128
-        _planes(difference, out[3:6])
+        _planes(difference if tone is None else tone.of_difference(difference), out[3:6])
         out[6] = 255 if valid is None else np.where(valid, np.uint8(255), np.uint8(0))
 
     def _background(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:

@@ -257,7 +257,7 @@ def _build(job: Job) -> list[Sample]:
     for image, others in zip(images, references, strict=True):
         scene = _open_scene(image, others, pictures)
         passes: dict[Head, SamplePass] = {}
-        tone = even_contrast(scene.scan, um_per_px) if even else None
+        tone = even_contrast(scene.scan) if even else None
         for head, scale in scales.items():
             whole = ModelInput(scene.scan, scene.references, scene.registrations, scale, even=tone)
             if spilled is None:

@@ -98,7 +98,7 @@ class CentrePointDetector:
 
         if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
             references, registrations = (), ()
-        even = even_contrast(scan, self.info.um_per_px) if self._evens else None
+        even = even_contrast(scan) if self._evens else None
         passes: dict[Head, InputWindows] = {
             head: ModelInput(scan, references, registrations, scale, even=even) for head, scale in self.scales().items()
         }

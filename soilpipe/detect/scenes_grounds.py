@@ -72,15 +72,17 @@ def windows_of(
 ) -> Iterator[Sample]:
     """Up to `most` windows of an unlabelled scan that do not overlap, as samples of both passes.
 
-    Windows in which most has changed are left out. `even`: the contrast of the colours is evened.
+    Windows in which most has changed are left out. `even`: their contrast is evened; what has changed is told from the
+    scan as it is.
     """
     scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
-    tone = even_contrast(scene.scan, um_per_px) if even else None
+    tone = even_contrast(scene.scan) if even else None
     inputs = {
         head: ModelInput(scene.scan, scene.references, scene.registrations, scale, even=tone)
         for head, scale in scales.items()
     }
     fine, coarse = inputs["fine"], inputs["coarse"]
+    plain = ModelInput(scene.scan, scene.references, scene.registrations, um_per_px) if even else fine
     step = max(1, round(coarse.factor / fine.factor))
     places = [(top, left) for top in _starts(fine.height, step, rng) for left in _starts(fine.width, step, rng)]
     for index in rng.permutation(len(places))[:most]:
@@ -92,9 +94,10 @@ def windows_of(
                 coarse.read(top // step, -(-bottom // step), left // step, -(-right // step)), coarse.factor
             ),
         }
-        changed = changed_boxes(passes["fine"], scene.scan.um_per_px * fine.factor) * np.float32(fine.factor)
+        seen = SamplePass(plain.read(top, bottom, left, right), plain.factor) if even else passes["fine"]
+        changed = changed_boxes(seen, scene.scan.um_per_px * fine.factor) * np.float32(fine.factor)
         size = (bottom - top) * fine.factor, (right - left) * fine.factor
-        if _area(changed) <= MOST_CHANGED * size[0] * size[1] and _unrest(passes["fine"]) <= MOST_UNREST:
+        if _area(changed) <= MOST_CHANGED * size[0] * size[1] and _unrest(seen) <= MOST_UNREST:
             yield Sample(_unlabelled(scene.image, changed, size), passes, scene.scan.um_per_px, fine.usable)
 
 

@@ -85,9 +85,8 @@ class TorchvisionDetector:
         """Animals in one scan, best first; boxes in px of the scan at full resolution, clipped to it."""
         from soilpipe.background import ModelInput, even_contrast
 
-        scale = self.info.um_per_px
-        even = even_contrast(scan, scale) if evens_contrast(self.card) else None
-        passes: dict[Head, InputWindows] = {"fine": ModelInput(scan, (), (), scale, even=even)}
+        even = even_contrast(scan) if evens_contrast(self.card) else None
+        passes: dict[Head, InputWindows] = {"fine": ModelInput(scan, (), (), self.info.um_per_px, even=even)}
         return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 
     def scales(self) -> dict[Head, float]:

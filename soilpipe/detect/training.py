@@ -301,6 +301,7 @@ def _fits(card: Mapping[str, Any], training: Sequence[Sample], validation: Seque
     keys = ("taxa", "um_per_px", "architecture", "recipe", "backbone", "warm_start")
     return {
         **{key: card[key] for key in keys},
+        CONTRAST: card.get(CONTRAST),
         "training_samples": fingerprint(training),
         "validation_samples": fingerprint(validation),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from soilpipe import layout
-from soilpipe.detect.curves import curves_of as curves_of_detector
 from soilpipe.roles import DETECTOR, ENCODER
 from soilpipe.store import Store
 
@@ -13,6 +12,8 @@ PICTURE = "pretraining.png"
 def curves_of(store: Store, role: str, version: str) -> str | None:
     """Path or address of the picture of how a version was trained; None where there is none."""
     if role == DETECTOR:
+        from soilpipe.detect.curves import curves_of as curves_of_detector  # torch comes with it
+
         return curves_of_detector(store, version)
     key = picture_key(version)
     return f"{store.root}/{key}" if role == ENCODER and store.exists(key) else None

@@ -72,7 +72,7 @@ def test_evened_samples_hold_what_prediction_would_read_of_an_evened_scan(labell
     sample = build_samples(labels(path), 42.3, even=True)[0]
     scan = image_from_array(read_picture(sample.image.path), 25400 / 1200)
     for head, scale in (("fine", 42.3), ("coarse", 4 * 42.3)):
-        whole = ModelInput(scan, (), (), scale, even=even_contrast(scan, 42.3))
+        whole = ModelInput(scan, (), (), scale, even=even_contrast(scan))
         window = (0, whole.height, 0, whole.width)
         np.testing.assert_array_equal(sample.passes[head].read(*window), whole.read(*window))
     plain = build_samples(labels(path), 42.3)[0].passes["fine"].pixels
