@@ -36,10 +36,7 @@ def trunk_in_use(store: Store, wanted: str = CHAMPION) -> str:
     evened, which no crop has), it is the one that comes with the package;
     where it is `change`, which has no weights, the one that would be in use. ModelError for one that is not there.
     """
-    detector = champion(store, DETECTOR) if wanted in (CHAMPION, CHANGE) else wanted
-    if detector.startswith(TORCHVISION):
-        detector = SHIPPED
-    detector = resolve(store, DETECTOR, detector)
+    detector = _detector_in_use(store, wanted)
     card = card_of(store, DETECTOR, detector)
     if card.get("family") or evens_contrast(card):
         detector = SHIPPED
@@ -51,13 +48,21 @@ def encoder_to_begin_from(store: Store, undecided: str | None, detector: str = C
 
     The encoder in use; where none is, the last one that nothing spoke against (`undecided`), so that a project without
     labels does not begin anew every week; where there is none either, or it is of another size than the detector in
-    use, which could not take it, the detector's own trunk.
+    use and its trunk (`trunk_in_use`), neither of which could take it, that trunk.
     """
     trunk = trunk_in_use(store, detector)
     wanted = in_use(store, ENCODER) or undecided
     if wanted is None:
         return trunk
     shape = card_of(store, ENCODER, wanted)["architecture"]
-    detectors = json.loads((detector_folder(store, trunk) / CARD).read_bytes())["architecture"]
-    fits = all(detectors.get(key) == value for key, value in shape.items())
+    takers = (
+        json.loads((detector_folder(store, trunk) / CARD).read_bytes())["architecture"],
+        card_of(store, DETECTOR, _detector_in_use(store, detector))["architecture"],
+    )
+    fits = any(all(taker.get(key) == value for key, value in shape.items()) for taker in takers)
     return wanted if fits else trunk
+
+
+def _detector_in_use(store: Store, wanted: str) -> str:
+    detector = champion(store, DETECTOR) if wanted in (CHAMPION, CHANGE) else wanted
+    return resolve(store, DETECTOR, SHIPPED if detector.startswith(TORCHVISION) else detector)

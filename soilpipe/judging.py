@@ -19,7 +19,7 @@ from typing import Any
 from soilpipe import models
 from soilpipe.config import Project
 from soilpipe.detect.ancestry import familiar, last_seen
-from soilpipe.detect.base import Detector
+from soilpipe.detect.base import Detector, evens_contrast
 from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.evaluate import labels_digest
 from soilpipe.detect.evaluation import Evaluation
@@ -68,7 +68,7 @@ def own_labels(project: Project, store: Store, folder: Path, detector: Detector)
     NoLabelsError when nobody has looked at a random tile yet. Where the detector is familiar with every one of them, it
     is judged on them all the same: such figures flatter, and make nothing `local`.
     """
-    path = write_coco(project, store, folder, which="all")
+    path = write_coco(project, store, folder, which="all", contrast=evens_contrast(detector.info.settings))
     if path is None:
         raise NoLabelsError(
             "nobody has looked at a tile of this project yet. Draw some with `soilpipe label draw`, mark the animals "

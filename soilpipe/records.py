@@ -1,7 +1,6 @@
 """Records: small sealed JSON files below `records/`, each added once and never edited.
 
-Decisions on quarantined files (`ingest.quarantine`) are records too, read there: one that is damaged must not stop the
-rest of a night.
+Decisions on quarantined files carry their seal as a field of their own, and are read in `ingest.quarantine`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from soilpipe.background.contrast import EvenContrast
     from soilpipe.store import Store
 
 SHORTEST_SIDE = 512
@@ -37,11 +38,13 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class ScanImage:
-    """A scan's pyramid. ``um_per_px`` is that of level 0."""
+    """A scan's pyramid. ``um_per_px`` is that of level 0; ``even``, of a window that was cut out of a scan, what evens
+    the contrast of that scan, so that the window can be shown as the scan would be."""
 
     levels: tuple[Pixels, ...]
     um_per_px: float
     scan_id: str | None = None
+    even: EvenContrast | None = None
 
     @property
     def height(self) -> int:

@@ -32,10 +32,10 @@ class TrainingLabels:
     grounds: Grounds | None
 
 
-def own_labels(project: Project, store: Store, folder: Path) -> TrainingLabels:
+def own_labels(project: Project, store: Store, folder: Path, *, contrast: bool = False) -> TrainingLabels:
     """The project's own labels, written into `folder`, but for those of the hold-out, which judges and serves nothing
-    else. LabelError where there are none."""
-    path = write_coco(project, store, folder, which="all")
+    else. `contrast`: with what evens that of their scans. LabelError where there are none."""
+    path = write_coco(project, store, folder, which="all", contrast=contrast)
     if path is None:
         raise LabelError(
             "nobody has looked at a tile of this project yet, so there is nothing to train on. Draw some with "

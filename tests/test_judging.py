@@ -131,6 +131,14 @@ def test_without_labels_it_is_said_how_to_get_some(tmp_path: Path) -> None:
         own_labels(season.project, season.store, tmp_path / "labels", Finder())
 
 
+def test_tiles_are_evened_as_their_scans_for_a_detector_that_sees_evened_contrast(tmp_path: Path) -> None:
+    season = labelled_project(tmp_path, days=1, tiles=2)
+    for settings, name in (({}, None), ({"contrast": "local"}, "contrast.npz")):
+        _, on, _ = judged(season, tmp_path / f"labels-{name}", settings=settings)
+        files = {image.contrast and image.contrast.name for image in read_labels(on.labels, on.images).labelled}
+        assert {file and file.rpartition("-")[2] for file in files} == {name}
+
+
 def test_only_the_scanners_asked_for_are_judged_on(tmp_path: Path) -> None:
     season = labelled_project(tmp_path, scanners=("A20", "B20"), days=2, tiles=1)
     on = own_labels(season.project, season.store, tmp_path / "labels", Finder())

@@ -106,7 +106,8 @@ def train_detector(
     from soilpipe.detect.starting import Start
     from soilpipe.detect.training import train_detector as train_on
 
-    begin = _beginning(store, begin_from, size, family, backbone)
+    begin = _beginning(store, begin_from, size, family, backbone, even_contrast)
+    even = begin.evens if even_contrast is None else even_contrast
     if begin.told:
         typer.echo(begin.told, err=True)
     start = Start(begin.size, begin.family, backbone, begin.folder)
@@ -116,7 +117,7 @@ def train_detector(
     work = work_folder(store.root, name)
     typer.echo(_kept_told(work, resume), err=True)
     with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder, shown(quiet=as_json) as progress:
-        on = _labels(loaded, store, labels, images, Path(folder) / "labels")
+        on = _labels(loaded, store, labels, images, Path(folder) / "labels", even)
         if on.told:
             typer.echo(on.told, err=True)
         card = train_on(
@@ -130,7 +131,7 @@ def train_detector(
             scale=scale,
             dpi=dpi,
             difference=not no_difference,
-            even=even_contrast,
+            even=even,
             where=_both(on.where, _of_scanners(scanner)),
             where_told=on.told or None,
             val_scanners=() if validate == ["none"] else validate,
@@ -168,13 +169,20 @@ class _Beginning:
     family: str | None
     folder: Path | None = None
     told: str = ""
+    evens: bool = False
 
 
 def _beginning(
-    store: Store, wanted: str | None, size: Size | None, family: Family | None, backbone: Path | None
+    store: Store,
+    wanted: str | None,
+    size: Size | None,
+    family: Family | None,
+    backbone: Path | None,
+    even_contrast: bool | None,
 ) -> _Beginning:
     """The champion where nothing else is asked for and its network is of the kind that is."""
     from soilpipe import models
+    from soilpipe.detect.base import evens_contrast
     from soilpipe.detect.sizes import MEDIUM
     from soilpipe.detect.starting import kind_of
 
@@ -191,9 +199,13 @@ def _beginning(
         return _Beginning(*asked, told=f"Begins afresh: the champion ({version}) is of the kind {its}, not {kind}.")
     folder = models.model_path(store, "detector", version)
     told = f"Begins from the weights of {card.get('name', version)} ({version}); --from none begins afresh."
+    evens = evens_contrast(card)
+    if even_contrast is not None and even_contrast is not evens:
+        seen = "with evened contrast" if evens else "as they are"
+        told += f" They have seen scans {seen} alone, and lose some of what they know: --from none may be better."
     if card.get("family"):
-        return _Beginning(MEDIUM, its, folder, told)
-    return _Beginning(its, None, folder, told)
+        return _Beginning(MEDIUM, its, folder, told, evens)
+    return _Beginning(its, None, folder, told, evens)
 
 
 def _kept_told(work: Path, resume: bool) -> str:
@@ -208,12 +220,12 @@ def _kept_told(work: Path, resume: bool) -> str:
     return f"While it runs it is kept in {work}: if it is interrupted, --resume goes on."
 
 
-def _labels(project: Project, store: Store, labels: Path | None, images: Path | None, folder: Path) -> Any:
+def _labels(project: Project, store: Store, labels: Path | None, images: Path | None, folder: Path, even: bool) -> Any:
     """The `TrainingLabels` that were asked for."""
     from soilpipe.training_labels import TrainingLabels, own_labels
 
     if labels is None:
-        return own_labels(project, store, folder)
+        return own_labels(project, store, folder, contrast=even)
     return TrainingLabels(labels, labels.parent if images is None else images, None, "", None)
 
 

@@ -13,13 +13,14 @@ there, or registered detectors would find something else under the same analysis
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from soilpipe.background.warp import Window, bilinear, lattice_positions
+from soilpipe.background.warp import Window, bilinear
 from soilpipe.tiles import Pixels, ScanImage, at_scale
 
 MEAN, DEVIATION = 150.0, 28.0
@@ -64,21 +65,42 @@ class PixelTone:
 
 @dataclass(frozen=True)
 class EvenContrast:
-    """What evens a scan: gain (gy, gx) and offset (3, gy, gx), float32, on a lattice over the whole scan."""
+    """What evens a scan: gain (gy, gx) and offset (3, gy, gx), float32, on a lattice over the whole scan.
+
+    full: height and width of the scan, px. origin: y, x in it of the picture that is looked at, where that is a window
+    cut out of the scan; such a window is evened as the scan is.
+    """
 
     gain: Floats
     offset: Floats
+    full: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
 
-    def within(self, window: Window, factor: float, full: tuple[int, int], um_per_px: float) -> PixelTone:
-        """For a window of a level of ``um_per_px``, with ``factor`` full px a px; full: height and width of the scan.
+    def cut_at(self, y: int, x: int) -> EvenContrast:
+        """The same for a window of the scan that begins at row y and column x."""
+        return replace(self, origin=(y, x))
 
-        What a pixel gets depends on its place in the scan alone.
+    def save(self, path: Path) -> None:
+        """Write it as .npz."""
+        np.savez(path, gain=self.gain, offset=self.offset, full=np.array(self.full))
+
+    @classmethod
+    def load(cls, path: Path) -> EvenContrast:
+        """What `save` wrote. OSError, ValueError or KeyError where it is not that."""
+        with np.load(path, allow_pickle=False) as kept:
+            height, width = kept["full"].tolist()
+            return cls(kept["gain"], kept["offset"], (height, width))
+
+    def within(self, window: Window, factor: float, um_per_px: float) -> PixelTone:
+        """For a window of a level of ``um_per_px``, with ``factor`` full px a px.
+
+        What a pixel gets depends on its place in the scan alone, on a grid of cells counted from the picture's corner.
         """
         y0, y1, x0, x1 = window
         cell = max(1, round(_CELL_UM / um_per_px))
         first_y, first_x = y0 // cell, x0 // cell
-        y = lattice_positions(first_y, -(-y1 // cell), cell, factor, full[0], self.gain.shape[0])
-        x = lattice_positions(first_x, -(-x1 // cell), cell, factor, full[1], self.gain.shape[1])
+        y = self._nodes(0, first_y, -(-y1 // cell), cell * factor)
+        x = self._nodes(1, first_x, -(-x1 // cell), cell * factor)
         size = (cell * len(x), cell * len(y))
         rows = slice(y0 - first_y * cell, y1 - first_y * cell)
         columns = slice(x0 - first_x * cell, x1 - first_x * cell)
@@ -89,9 +111,17 @@ class EvenContrast:
 
         return PixelTone(per_pixel(np.repeat(self.gain[None], 3, axis=0)), per_pixel(self.offset))
 
+    def _nodes(self, axis: int, first: int, last: int, step: float) -> npt.NDArray[np.float64]:
+        """Where the middles of cells of `step` full px lie on the lattice, in nodes, clipped to the outer ones."""
+        nodes = self.gain.shape[axis]
+        middle = (np.arange(first, last, dtype=np.float64) + 0.5) * step + self.origin[axis]
+        return np.clip(middle * nodes / self.full[axis] - 0.5, 0.0, nodes - 1.0)
+
 
 def even_contrast(scan: ScanImage) -> EvenContrast:
-    """What evens the contrast of a scan, read in strips of a millimetre."""
+    """What evens the contrast of a scan, read in strips of a millimetre; of a window cut out, what it carries of it."""
+    if scan.even is not None:
+        return scan.even
     pixels, factor = at_scale(scan, _TOLD_AT_UM)
     pitch = _PITCH_UM / (scan.um_per_px * factor)
     rows, columns = (_edges(size, pitch) for size in (pixels.height, pixels.width))
@@ -107,7 +137,7 @@ def even_contrast(scan: ScanImage) -> EvenContrast:
     variance = _blurred(square - 2 * level_grey * grey + level_grey**2, ground, _DEVIATION_UM)
     gain = DEVIATION / np.sqrt(np.maximum(variance, LEAST_DEVIATION**2))
     offset = MEAN - gain * np.moveaxis(level, -1, 0)
-    return EvenContrast(gain.astype(np.float32), offset.astype(np.float32))
+    return EvenContrast(gain.astype(np.float32), offset.astype(np.float32), (scan.height, scan.width))
 
 
 def _edges(size: int, pitch: float) -> npt.NDArray[np.int64]:

@@ -96,7 +96,7 @@ class ModelInput:
     def _fill(self, out: npt.NDArray[np.uint8], window: Window) -> None:
         """One strip, inside the image."""
         colours = np.ascontiguousarray(self._pixels.read(*window))
-        tone = None if self._even is None else self._even.within(window, self.factor, self._full, self._um_per_px)
+        tone = None if self._even is None else self._even.within(window, self.factor, self._um_per_px)
         _planes(colours if tone is None else tone.of_colours(colours), out[:3])
         if not self._references:
             out[3:6].fill(128)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from soilpipe.background import ModelInput, Registration, choose_references, even_contrast, register_all
+from soilpipe.background.contrast import EvenContrast
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.network import Head
@@ -156,12 +157,24 @@ class _Pictures:
                     f"{image.file_name} has {picture.shape[1]} x {picture.shape[0]} px, its labels were made on "
                     f"{image.width} x {image.height}. Labels and image do not belong together"
                 )
-            self._kept[image.path] = image_from_array(picture, um_per_px_of(image, self._dpi), image.file_name)
+            scan = image_from_array(picture, um_per_px_of(image, self._dpi), image.file_name)
+            self._kept[image.path] = replace(scan, even=_of_the_scan(image))
             room = max(1, CACHE_BYTES // (4 * image.width * image.height))
             while len(self._kept) > room:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(image.path)
         return self._kept[image.path]
+
+
+def _of_the_scan(image: LabelledImage) -> EvenContrast | None:
+    """What evens the scan that a window was cut from; None where the image says nothing of it."""
+    if image.contrast is None or image.origin is None:
+        return None
+    x, y = image.origin
+    try:
+        return EvenContrast.load(image.contrast).cut_at(y, x)
+    except (OSError, ValueError, KeyError) as error:
+        raise LabelError(f"{image.contrast}: not what evens a scan ({error}); write the labels out again") from error
 
 
 def open_scenes(labels: LabelSet, *, dpi: float | None = None, difference: bool = True) -> Iterator[Scene]:

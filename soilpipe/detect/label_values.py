@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,7 @@ def image_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
         "captured_at": None if scanner is None else _time(entry.get("date_captured")),
         "labelled": _labelled(entry.get("labelled", True)),
         "origin": _origin(entry.get("origin")),
+        "contrast": _contrast(entry.get("contrast"), entry.get("origin")),
         "inclusion_probability": _probability(entry.get("inclusion_probability")),
     }
 
@@ -170,6 +172,16 @@ def _origin(value: Any) -> tuple[int, int] | None:
     if not (isinstance(value, list) and len(value) == 2 and all(is_whole(one, -MOST_WHOLE) for one in value)):
         raise LabelValueError(f"origin {shown(value)} is not [x, y] in whole px")
     return value[0], value[1]
+
+
+def _contrast(value: Any, origin: Any) -> str | None:
+    if value is None:
+        return None
+    if not is_text(value) or Path(value).name != value:
+        raise LabelValueError(f"contrast {shown(value)} is not the name of a file beside the label file")
+    if origin is None:
+        raise LabelValueError(f"contrast {value} is that of a scan, and no origin says where in it the image lies")
+    return str(value)
 
 
 def _scanner_id(value: Any) -> str | None:

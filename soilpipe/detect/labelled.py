@@ -31,6 +31,8 @@ class LabelledImage:
     outlines       for each animal the polygons of its mask, (k, 2) float32, x y, px of the file; none where the label
                    is a box alone. Empty altogether where no label came with a mask
     origin         of a window of a scan: its corner, x y, px of the scan; None: a whole scan, or unknown
+    contrast       of a window of a scan: the file that says what evens the contrast of the scan; None: it is told from
+                   the image itself
     simulated      made from nothing, by a generator
     inclusion_probability   of a tile drawn at random: the chance that it had; None for others
     """
@@ -49,6 +51,7 @@ class LabelledImage:
     scans_present: np.ndarray
     outlines: tuple[Outline, ...] = ()
     origin: tuple[int, int] | None = None
+    contrast: Path | None = None
     simulated: bool = False
     inclusion_probability: float | None = None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from soilpipe.background import even_contrast
 from soilpipe.config import Project
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.clock import at_present
@@ -27,7 +28,7 @@ from soilpipe.labels.records import (
 )
 from soilpipe.store import Store
 from soilpipe.taxonomy import Taxonomy
-from soilpipe.tiles import open_image
+from soilpipe.tiles import ScanImage, open_image
 
 Which = Literal["all", "random"]
 
@@ -76,12 +77,16 @@ def image_name(place: Place) -> str:
     return f"{scan_id}-x{x0}-y{y0}-{x1 - x0}x{y1 - y0}.png"
 
 
-def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "all") -> Path | None:
+def write_coco(
+    project: Project, store: Store, folder: Path, *, which: Which = "all", contrast: bool = False
+) -> Path | None:
     """Write `folder`/labels.json and the PNGs that it names, below `folder`; the path of the labels.
 
     Read it with ``read_labels(path, path.parent)``. Images are the tiles that somebody has looked at, cut from the
     scans at full resolution; of several labels of one place the newest counts, whoever made it. `which`: all of them,
-    or only those of the random halves of the draws, the only ones that figures may be told from.
+    or only those of the random halves of the draws, the only ones that figures may be told from. `contrast`: for
+    detectors that see evened contrast; what evens each labelled scan is told from the whole scan, and written beside
+    its tiles.
 
     An image entry has `scanner_id` and `date_captured` (UTC, by the present project file), `dpi`, `scan_id`,
     `origin` ([x0, y0]: its corner in the scan, px), `tile_id`, `how`, `inclusion_probability`, `labelled_by`,
@@ -95,7 +100,7 @@ def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "
     if not chosen:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(project, store, folder)
+    writer = _Writer(project, store, folder, contrast)
     for tile, label in chosen:
         writer.add_labelled(tile, label)
     if not writer.images:
@@ -114,7 +119,7 @@ def write_coco(project: Project, store: Store, folder: Path, *, which: Which = "
 class _Writer:
     """Gathers the COCO file while tiles are cut; one scan is open at a time."""
 
-    def __init__(self, project: Project, store: Store, folder: Path) -> None:
+    def __init__(self, project: Project, store: Store, folder: Path, contrast: bool) -> None:
         self._project, self._store, self._folder = project, store, folder
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
@@ -123,6 +128,8 @@ class _Writer:
         self._written: set[Place] = set()
         self._times: set[tuple[Any, ...]] = set()
         self._receipts: dict[str, Receipt] = {}
+        self._contrast = contrast
+        self._evened: set[str] = set()
 
     def add_labelled(self, tile: Tile, label: TileLabel) -> None:
         more = {"tile_id": tile.tile_id, "how": tile.how, "inclusion_probability": tile.inclusion_probability}
@@ -159,6 +166,8 @@ class _Writer:
             receipt = self._receipt(scan_id)
             image = open_image(self._store, scan_id, receipt.um_per_px or 1.0)
             pixels = image.levels[0].read(y0, y1, x0, x1)
+            if self._contrast and more.get("labelled", True):
+                more = {**more, "contrast": self._what_evens(scan_id, image)}
         except (FileNotFoundError, ValueError, SoilpipeError) as error:
             return str(error)
         name = image_name(place)
@@ -175,6 +184,14 @@ class _Writer:
         self._times.add(key)
         self.images.append(entry | dict(more))
         return None
+
+    def _what_evens(self, scan_id: str, image: ScanImage) -> str:
+        """The name of the file that says what evens a scan, written once."""
+        name = f"{scan_id}-contrast.npz"
+        if scan_id not in self._evened:
+            even_contrast(image).save(self._folder / name)
+            self._evened.add(scan_id)
+        return name
 
     def _receipt(self, scan_id: str) -> Receipt:
         if scan_id not in self._receipts:

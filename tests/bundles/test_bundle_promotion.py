@@ -173,6 +173,10 @@ def test_the_detector_of_the_project_file_is_the_one_whose_trunk_is_begun_from(s
     assert encoder_to_begin_from(store, None, own) == trunk_in_use(store, own)
     make_model(tmp_path / "evened", name="evened", contrast="local")
     evened = register(store, "detector", tmp_path / "evened")
+    small = CentrePointNetwork(2, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval()
+    save_encoder(tmp_path / "small", small, {"name": "small", "um_per_px": 21.17})
+    encoder = register(store, "encoder", tmp_path / "small")
+    assert encoder_to_begin_from(store, encoder, evened) == encoder, "the detector in use could take it"
     for other in (evened, "champion", "change", "torchvision:fasterrcnn_resnet50_fpn_v2"):
         assert trunk_in_use(store, other) == shipped
     with pytest.raises(ModelError, match="0123456789ab"):

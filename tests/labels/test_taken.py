@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from soilpipe import layout
+from soilpipe.background import ModelInput, even_contrast
 from soilpipe.detect.coco import read_labels, taxa_with_examples
-from soilpipe.detect.dataset import open_scenes, references_of
+from soilpipe.detect.dataset import build_samples, open_scenes, references_of
+from soilpipe.detect.labelled import LabelError, LabelSet
 from soilpipe.labels.draw import draw_tiles
 from soilpipe.labels.progress import progress_of
 from soilpipe.labels.records import LabelFile, LabelledBox, LabellingError, Tile, TileLabel, write_label_file
@@ -88,6 +91,29 @@ def test_tiles_come_as_they_are_in_their_scans_with_their_boxes(
     (scene,) = open_scenes(labels)
     cut = scan.levels[0].read(tile.y0, tile.y1, tile.x0, tile.x1)
     assert np.array_equal(scene.scan.levels[0].read(0, tile.height, 0, tile.width), cut)
+
+
+def test_a_tile_is_evened_as_its_scan_is(season: tuple[Season, list[Tile]], tmp_path: Path) -> None:
+    made, tiles = season
+    tile = next(one for one in tiles if one.x0 > 0 or one.y0 > 0)
+    mark(made, tile, ("Acari", 10, 20, 40, 50))
+    path = write_coco(made.project, made.store, tmp_path / "out", contrast=True)
+    assert path is not None
+    (sample,) = build_samples(read_labels(path, path.parent), 21.17, difference=False, even=True)
+    scan = open_image(made.store, tile.scan_id, 25400 / 1200)
+    whole = ModelInput(scan, (), (), 21.17, even=even_contrast(scan)).read(tile.y0, tile.y1, tile.x0, tile.x1)
+    cut = sample.passes["fine"].pixels
+    assert np.abs(cut[:3].astype(int) - whole[:3]).max() <= 2, "cells are counted from another corner"
+    (alone,) = build_samples(_without_contrast(path), 21.17, difference=False, even=True)
+    assert np.abs(alone.passes["fine"].pixels[:3].astype(int) - whole[:3]).max() > 2
+    (path.parent / f"{tile.scan_id}-contrast.npz").write_bytes(b"PK")
+    with pytest.raises(LabelError, match=r"-contrast\.npz: not what evens a scan"):
+        build_samples(read_labels(path, path.parent), 21.17, difference=False, even=True)
+
+
+def _without_contrast(path: Path) -> LabelSet:
+    labels = read_labels(path, path.parent)
+    return replace(labels, images=tuple(replace(image, contrast=None) for image in labels.images))
 
 
 def test_a_tile_has_the_references_of_its_scan_at_the_same_place(

@@ -59,9 +59,11 @@ def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_it
     images = read_labels(path, path.parent).labelled
     holds = held_out(season.project, season.store).holds
     held = {image.file_name for image in images if holds(image)}
-    made = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
+    how = ("--scenes", "0.5", "--least-examples", "2", "--even-contrast")
+    made = train(season, "--from", "none", "--name", "first", *how)
     card = made["card"]
     assert held and not held & set(card["trained_on"]["image_names"])
+    assert card["contrast"] == "local"
     served = card["served"]
     assert served["grounds"]["scanner_times"] and served["validation"]["image_names"]
     assert not held & set(served["validation"]["image_names"])
@@ -69,7 +71,7 @@ def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_it
     assert card["taxa"] == ["Collembola", "Acari"] and card["warm_start"] is None
     assert card["scenes"]["crops"] > 0 and card["scenes"]["grounds_from"] == "unlabelled"
     assert card["recipe"]["scenes"] == 0.5 and card["trained_on"]["share_of_images"]["simulated"] == 0
-    again = train(season, "--from", "none", "--name", "first", "--scenes", "0.5", "--least-examples", "2")
+    again = train(season, "--from", "none", "--name", "first", *how)
     assert again["version"] != "" and _weights(season, again) == _weights(season, made)
 
 
