@@ -163,7 +163,8 @@ def test_a_detector_of_evened_contrast_sees_so_wherever_it_is_asked_and_hands_it
         detector.detect(image_from_array(one, 25400 / 1200), (), (), threshold=0.3) for one in (picture, misty)
     )
     assert len(clear) == len(hidden) >= 4
-    np.testing.assert_allclose(clear.boxes, hidden.boxes, atol=2)
+    # Of equally good ones either may come first.
+    np.testing.assert_allclose(*(one.boxes[one.boxes[:, 0].argsort()] for one in (clear, hidden)), atol=2)
     assert detector.info.settings["contrast"] == "local", "part of the analysis"
     begun = train(path, "next", warm_start=path.parent / "evened")
     assert begun["contrast"] == "local"
