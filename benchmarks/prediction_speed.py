@@ -21,8 +21,9 @@ import cv2
 import torch
 
 from soilpipe.analyses import analysis_of
-from soilpipe.background import ModelInput, Registration, register_all
+from soilpipe.background import ModelInput, Registration, even_contrast, register_all
 from soilpipe.config import Project, load_project
+from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import COARSE, CentrePointDetector
@@ -91,10 +92,13 @@ def read_all(
     references: Sequence[ScanImage],
     registrations: Sequence[Registration],
     scales: Iterable[float],
+    *,
+    evened: bool = False,
 ) -> None:
-    """Read all that the passes look at, difference and all, in bands of TILE rows."""
+    """Read all that the passes look at, difference and all, in bands of TILE rows. `evened`: their contrast is."""
+    even = even_contrast(scan) if evened else None
     for scale in scales:
-        windows = ModelInput(scan, references, registrations, scale)
+        windows = ModelInput(scan, references, registrations, scale, even=even)
         for y in range(0, windows.height, TILE):
             windows.read(y, min(y + TILE, windows.height), 0, windows.width)
 
@@ -140,7 +144,8 @@ def main() -> None:
 
         def reading() -> None:
             (fresh,), others = opened()
-            read_all(fresh, others, registrations, detector.scales().values())
+            scales, evened = detector.scales().values(), evens_contrast(detector.card)
+            read_all(fresh, others, registrations, scales, evened=evened)
 
         works: dict[str, Callable[[], object]] = {
             "end to end": lambda: detect_scan(project, store, receipt, detector, analysis),

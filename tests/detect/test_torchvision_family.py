@@ -18,6 +18,7 @@ from soilpipe.analyses import analysis_of
 from soilpipe.config.places import TORCHVISION_FAMILIES
 from soilpipe.detect import torchvision_detector
 from soilpipe.detect.backbone_weights import load_backbone
+from soilpipe.detect.base import CONTRAST, LOCAL
 from soilpipe.detect.select import DetectorChoiceError, load_analysis_detector, load_named_detector, version_of_family
 from soilpipe.detect.sizes import make_network
 from soilpipe.detect.torchvision_detector import TorchvisionDetector
@@ -136,7 +137,26 @@ class Blobs(nn.Module):
         x, y, width, height = (stats[1:, column].astype(np.float32) for column in range(4))
         boxes = torch.from_numpy(np.stack([x, y, x + width, y + height], axis=1))
         area = torch.from_numpy(width * height)
-        return [{"boxes": boxes, "scores": area / area.max().clamp_min(1), "labels": torch.ones(len(boxes), dtype=int)}]
+        return [
+            {
+                "boxes": boxes,
+                "scores": area / max([1.0, *area.tolist()]),
+                "labels": torch.ones(len(boxes), dtype=int),
+            }
+        ]
+
+
+def test_one_that_sees_evened_contrast_is_shown_it() -> None:
+    random = np.random.default_rng(3)
+    picture = random.normal(60, 2, (900, 1100, 3))
+    picture[300:324, 400:430] += 30  # far from white in the scan
+    scan = image_from_array(np.clip(np.rint(picture), 0, 255).astype(np.uint8), 21.17)
+    network: Any = Blobs()
+    plain, evened = (TorchvisionDetector(network, {**CARD, **more}, device="cpu") for more in ({}, {CONTRAST: LOCAL}))
+    assert len(plain.detect(scan, [], [], threshold=0.5)) == 0
+    found = evened.detect(scan, [], [], threshold=0.5)
+    np.testing.assert_allclose(found.boxes, [[400, 300, 430, 324]], atol=2)
+    assert evened.info.settings["contrast"] == "local" and "contrast" not in plain.info.settings
 
 
 @dataclass
