@@ -15,12 +15,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from soilpipe.background.warp import Window, bilinear
+from soilpipe.background.warp import Window, bilinear, lattice_positions
 from soilpipe.tiles import Pixels, ScanImage, at_scale
 
 MEAN, DEVIATION = 150.0, 28.0
@@ -87,9 +88,12 @@ class EvenContrast:
     @classmethod
     def load(cls, path: Path) -> EvenContrast:
         """What `save` wrote. OSError, ValueError or KeyError where it is not that."""
-        with np.load(path, allow_pickle=False) as kept:
-            height, width = kept["full"].tolist()
-            return cls(kept["gain"], kept["offset"], (height, width))
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                height, width = kept["full"].tolist()
+                return cls(kept["gain"], kept["offset"], (height, width))
+        except (BadZipFile, EOFError) as error:  # cut short, empty
+            raise ValueError(str(error)) from error
 
     def within(self, window: Window, factor: float, um_per_px: float) -> PixelTone:
         """For a window of a level of ``um_per_px``, with ``factor`` full px a px.
@@ -99,8 +103,9 @@ class EvenContrast:
         y0, y1, x0, x1 = window
         cell = max(1, round(_CELL_UM / um_per_px))
         first_y, first_x = y0 // cell, x0 // cell
-        y = self._nodes(0, first_y, -(-y1 // cell), cell * factor)
-        x = self._nodes(1, first_x, -(-x1 // cell), cell * factor)
+        (height, width), (top, left), (gy, gx) = self.full, self.origin, self.gain.shape
+        y = lattice_positions(first_y, -(-y1 // cell), cell, factor, height, gy, top)
+        x = lattice_positions(first_x, -(-x1 // cell), cell, factor, width, gx, left)
         size = (cell * len(x), cell * len(y))
         rows = slice(y0 - first_y * cell, y1 - first_y * cell)
         columns = slice(x0 - first_x * cell, x1 - first_x * cell)
@@ -110,12 +115,6 @@ class EvenContrast:
             return cv2.resize(cells, size, interpolation=cv2.INTER_NEAREST)[rows, columns]  # whole cells: no rounding
 
         return PixelTone(per_pixel(np.repeat(self.gain[None], 3, axis=0)), per_pixel(self.offset))
-
-    def _nodes(self, axis: int, first: int, last: int, step: float) -> npt.NDArray[np.float64]:
-        """Where the middles of cells of `step` full px lie on the lattice, in nodes, clipped to the outer ones."""
-        nodes = self.gain.shape[axis]
-        middle = (np.arange(first, last, dtype=np.float64) + 0.5) * step + self.origin[axis]
-        return np.clip(middle * nodes / self.full[axis] - 0.5, 0.0, nodes - 1.0)
 
 
 def even_contrast(scan: ScanImage) -> EvenContrast:

@@ -24,13 +24,13 @@ Window = tuple[int, int, int, int]
 
 
 def lattice_positions(
-    first: int, last: int, step: int, factor: float, size: int, nodes: int
+    first: int, last: int, step: int, factor: float, size: int, nodes: int, origin: int = 0
 ) -> npt.NDArray[np.float64]:
     """Positions, in nodes, of the middles of `step` px wide runs `first <= run < last`, clipped to the outer nodes.
 
-    `factor`: full px per px; `size`: length of the image's side in full px.
+    `factor`: full px per px; `size`: length of the image's side in full px; `origin`: where in it the runs begin.
     """
-    middle = (np.arange(first, last, dtype=np.float64) * step + step / 2) * factor
+    middle = (np.arange(first, last, dtype=np.float64) * step + step / 2) * factor + origin
     return np.clip(middle * nodes / size - 0.5, 0.0, nodes - 1.0)
 
 

@@ -106,9 +106,11 @@ def test_a_tile_is_evened_as_its_scan_is(season: tuple[Season, list[Tile]], tmp_
     assert np.abs(cut[:3].astype(int) - whole[:3]).max() <= 2, "cells are counted from another corner"
     (alone,) = build_samples(_without_contrast(path), 21.17, difference=False, even=True)
     assert np.abs(alone.passes["fine"].pixels[:3].astype(int) - whole[:3]).max() > 2
-    (path.parent / f"{tile.scan_id}-contrast.npz").write_bytes(b"PK")
-    with pytest.raises(LabelError, match=r"-contrast\.npz: not what evens a scan"):
-        build_samples(read_labels(path, path.parent), 21.17, difference=False, even=True)
+    kept = path.parent / f"{tile.scan_id}-contrast.npz"
+    for damaged in (b"", b"PK", kept.read_bytes()[:-100]):
+        kept.write_bytes(damaged)
+        with pytest.raises(LabelError, match=r"-contrast\.npz: not what evens a scan"):
+            build_samples(read_labels(path, path.parent), 21.17, difference=False, even=True)
 
 
 def _without_contrast(path: Path) -> LabelSet:
