@@ -59,24 +59,47 @@ def test_the_threshold_is_reached_by_equality_and_its_ends_mean_all_and_nothing(
         decode.logit(1.2)
 
 
+def alone(cells: np.ndarray, heat: np.ndarray) -> Peaks:
+    """Peaks without neighbours, with raw sides of 0."""
+    around = np.full((len(cells), 9), -np.inf, np.float32)
+    around[:, decode.ITSELF] = heat
+    return Peaks(cells, np.zeros((len(cells), 1), np.float32), around, np.zeros((len(cells), 9, 4), np.float32))
+
+
 def test_boxes_lie_around_the_centre_of_their_cell_and_within_the_image() -> None:
-    peaks = Peaks(
-        np.array([[1, 2]]), np.zeros(1, np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 4), np.float32)
-    )
+    peaks = alone(np.array([[1, 2]]), np.zeros(1))
     assert peak_boxes(peaks, 2.0, 1000, 1000).tolist() == [[0, 0, 52, 44]]
     assert peak_boxes(peaks, 2.0, 40, 50).tolist() == [[0, 0, 50, 40]]
 
 
+def test_a_box_is_what_the_cells_around_the_peak_say_of_it_by_the_square_of_their_scores() -> None:
+    """One animal, x 8 to 40 and y 4 to 28, of which a neighbour sees a left side that is 4 px off."""
+    heat = torch.full((8, 8), -math.inf)
+    heat[3, 4], heat[3, 5] = math.log(4), 0.0  # scores .8 and .5
+    sides = torch.full((1, 4, 8, 8), -6.0)
+    for x, left in ((4, 8.0), (5, 12.0)):
+        centre = torch.tensor([4 * (x + 0.5), 4 * 3.5])
+        seen = torch.tensor([centre[0] - left, centre[1] - 4, 40 - centre[0], 28 - centre[1]])
+        sides[0, :, 3, x] = torch.log(seen / decode.SIDE_UNIT)
+    answer = Answer(heat[None, None], sides, torch.zeros(1, 1, 8, 8))
+    peaks = find_peaks(answer, 0, 0.6, CORE, (0, 0))
+    assert peaks.cells.tolist() == [[3, 4]]
+    left = (8 * 0.64 + 12 * 0.25) / (0.64 + 0.25)
+    assert peak_boxes(peaks, 1.0, 100, 100) == pytest.approx(np.array([[left, 4, 40, 28]]), abs=1e-4)
+
+
+def test_a_peak_in_the_corner_of_an_image_has_a_box_however_unlikely_it_is() -> None:
+    heat = torch.full((8, 8), -5000.0)
+    heat[0, 0], heat[7, 7] = -3000.0, 3000.0
+    boxes = peak_boxes(peaks_of(heat, 0.0), 1.0, 1000, 1000)
+    assert np.isfinite(boxes).all() and len(boxes) >= 2
+
+
 def test_the_strongest_are_the_same_however_the_peaks_are_ordered() -> None:
     rng = np.random.default_rng(0)
-    peaks = Peaks(
-        rng.integers(0, 50, (40, 2)),
-        rng.integers(0, 4, 40).astype(np.float32),
-        np.zeros((40, 1), np.float32),
-        np.zeros((40, 4), np.float32),
-    )
+    peaks = alone(rng.integers(0, 50, (40, 2)), rng.integers(0, 4, 40))
     order = rng.permutation(40)
-    shuffled = Peaks(peaks.cells[order], peaks.heat[order], peaks.taxon[order], peaks.sides[order])
+    shuffled = Peaks(peaks.cells[order], peaks.taxon[order], peaks.around[order], peaks.sides[order])
     np.testing.assert_array_equal(peaks.strongest(15).cells, shuffled.strongest(15).cells)
 
 

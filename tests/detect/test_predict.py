@@ -107,7 +107,7 @@ def whole(folded: CentrePointNetwork, windows: Windows, bf16: bool = False) -> d
 def assert_same(a: decode.Peaks, b: decode.Peaks) -> None:
     assert len(a) == len(b)
     np.testing.assert_array_equal(a.cells, b.cells)
-    for one, other in ((a.heat, b.heat), (a.taxon, b.taxon), (a.sides, b.sides)):
+    for one, other in ((a.around, b.around), (a.taxon, b.taxon), (a.sides, b.sides)):
         np.testing.assert_array_equal(one.view(np.int32), other.view(np.int32))
 
 
