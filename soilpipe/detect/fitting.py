@@ -1,6 +1,6 @@
 """The training loop: samples in, a network out.
 
-Each step sees crops of both passes in one batch. AdamW with warm-up and a cosine, gradients clipped; the exponential
+Each step sees crops of both passes in one batch. Muon and AdamW with warm-up and a cosine, gradients clipped; the exponential
 moving average of the weights is what is judged and kept. The same seed gives the same weights on a CPU, and so does a
 training that was killed and taken up again.
 """
@@ -28,6 +28,7 @@ from soilpipe.detect.crops import CROPS, CropSampler
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.learning import Batch, Learner
 from soilpipe.detect.network import HEADS, Head
+from soilpipe.detect.optimiser import MuonAdamW
 from soilpipe.detect.predict import COARSE
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import Scenes
@@ -37,6 +38,7 @@ __all__ = ["Fitted", "Recipe", "TrainingError", "fit", "size_ranges"]
 
 TELL_EVERY = 25  # steps
 OF_ENCODER = ("encoder.", "stem.", "down.")  # before the names of weights for which `Recipe.encoder_rate` is
+FIRST, LAST = "stem.", ".out.weight"  # names of convolutions from pixels and to answers, which Muon is not for
 
 
 @dataclass(frozen=True)
@@ -164,19 +166,26 @@ def fit(
 
 
 def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW; what is no matrix (biases, normalisation) does not decay. `share`: of the learning rate, by group."""
-    encoder = {id(value) for name, value in network.named_parameters() if name.startswith(OF_ENCODER)}
-    groups = []
-    for slow in (False, True):
-        values = [
-            value for value in network.parameters() if (id(value) in encoder and recipe.encoder_rate != 1) == slow
-        ]
-        share = recipe.encoder_rate if slow else 1.0
-        for decay, dims in ((recipe.weight_decay, True), (0.0, False)):
-            mine = [value for value in values if (value.ndim > 1) == dims]
-            if mine:
-                groups.append({"params": mine, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type == "cuda")
+    """Muon for convolutions within the network, where the recipe wants it, and AdamW for all else. What is no matrix
+    (biases, normalisation) does not decay. `share`: of the learning rate, by group."""
+    groups: dict[tuple[bool, bool, bool], list[Tensor]] = {}
+    for name, value in network.named_parameters():
+        slow = name.startswith(OF_ENCODER) and recipe.encoder_rate != 1
+        inner = recipe.muon and value.ndim == 4 and not (name.startswith(FIRST) or name.endswith(LAST))
+        groups.setdefault((inner, slow, value.ndim > 1), []).append(value)
+    return MuonAdamW(
+        [
+            {
+                "params": values,
+                "muon": inner,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+                "share": recipe.encoder_rate if slow else 1.0,
+            }
+            for (inner, slow, decays), values in groups.items()
+        ],
+        recipe.learning_rate,
+        fused=device.type == "cuda",
+    )
 
 
 def _shares(recipe: Recipe, coarse: bool) -> dict[Head, int]:

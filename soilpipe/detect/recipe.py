@@ -20,6 +20,7 @@ class Recipe:
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
     `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
+    `muon`: how inner convolutions learn (`soilpipe.detect.optimiser`), for networks that begin afresh or from such.
     `patience`: looks in a row without a better one, after which training stops; 0: it never stops early.
     """
 
@@ -39,6 +40,7 @@ class Recipe:
     patience: int = 0
     encoder_rate: float = 1.0
     scenes: float = 0.0
+    muon: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2 or self.crop < 64 or self.crop % 32:

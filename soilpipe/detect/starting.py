@@ -64,7 +64,8 @@ class Start:
         share = 1.0
         if self.backbone is not None and self.family is None:
             share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
-        return Recipe(**{"learning_rate": rate, "encoder_rate": share, **given})
+        muon = self.family is None and not self.size.startswith("resnet")
+        return Recipe(**{"learning_rate": rate, "encoder_rate": share, "muon": muon, **given})
 
 
 def kind_of(card: Mapping[str, Any]) -> str:

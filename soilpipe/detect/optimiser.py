@@ -1,0 +1,63 @@
+"""How weights move: Muon for the convolutions inside the network, AdamW for all else.
+
+Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks") makes the momentum of a weight
+matrix orthogonal before it steps, so that directions which the gradient seldom takes are learned as fast as the usual
+ones. Steps are as long as AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training", arXiv 2502.16982), so both
+share a learning rate. PyTorch's own Muon takes matrices alone; a convolution here is one of (outputs, inputs x kernel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.95
+LIKE_ADAMW = 0.2  # root mean square of what AdamW moves weights by, over its learning rate
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Newton and Schulz's iteration: steepest at zero
+ITERATIONS = 5
+SMALLEST = 1e-7
+
+
+class MuonAdamW(torch.optim.AdamW):
+    """AdamW, but for parameter groups with ``muon=True``: those hold weights of two dimensions or more."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, *, fused: bool = False) -> None:
+        super().__init__([{"muon": False, **group} for group in groups], lr=lr, fused=fused)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step. The gradients of what Muon moves are gone afterwards."""
+        if closure is not None:
+            raise ValueError("no closure: losses are computed before the step")
+        for group in self.param_groups:
+            if group["muon"]:
+                for weight in group["params"]:
+                    self._move(weight, group["lr"], group["weight_decay"])
+        return super().step()
+
+    def _move(self, weight: Tensor, rate: float, decay: float) -> None:
+        gradient = weight.grad
+        if gradient is None:
+            return
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(gradient)
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)
+        length = rate * LIKE_ADAMW * max(ahead.shape) ** 0.5
+        weight.mul_(1 - rate * decay).add_(orthogonal(ahead).view(weight.shape), alpha=-length)
+        weight.grad = None  # AdamW passes over what has none
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """(a, b) float to about U V^T of its singular values U S V^T, float32: those come out between 0.5 and 1.5."""
+    a, b, c = QUINTIC
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = (wide / wide.norm().clamp_min(SMALLEST)).bfloat16()
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return (x.T if wide is not matrix else x).float()
