@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from soilpipe.detect.evaluate import evaluate_detector
-from soilpipe.detect.recipe import Recipe
+from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import load_detector
 
@@ -47,7 +47,9 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
             where=lambda image: image.file_name not in test,
             where_told=f"all but {TEST} random ones, seed {seed}",
             val_images=validation,
-            recipe=Recipe(steps=arguments.steps, batch=arguments.batch, seed=seed, check_every=arguments.steps // 8),
+            recipe=Start().recipe(
+                steps=arguments.steps, batch=arguments.batch, seed=seed, check_every=arguments.steps // 8
+            ),
         )
     seconds = time.monotonic() - began
     judged = evaluate_detector(

@@ -32,7 +32,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from soilpipe.detect.training import Recipe, train_detector
+from soilpipe.detect.starting import Start
+from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import SHIPPED
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
 from soilpipe.taxonomy import SOIL
@@ -115,8 +116,9 @@ def train(arguments: argparse.Namespace) -> None:
         taxonomy=SOIL,
         taxa=arguments.taxa,
         val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
-        recipe=Recipe(steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
-                      learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35),
+        recipe=Start().recipe(
+            steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
+            learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35),
         scale=arguments.scale,
         even=arguments.even_contrast,
         device=arguments.device,

@@ -38,6 +38,7 @@ from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluate import LOWEST, evaluate_detector
 from soilpipe.detect.recipe import Recipe
 from soilpipe.detect.scoring import Matches, best_threshold, match, pool
+from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import load_detector
 from soilpipe.tiles import ScanImage
@@ -126,7 +127,9 @@ def main() -> None:
     labels = folder / "labels.json"
     labels.write_text(json.dumps(labels_with_scanners(arguments.data / "stickypi" / "annotations.json")))
     given = read_labels(labels, images)
-    recipe = Recipe(steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=arguments.seed)
+    recipe = Start(arguments.size).recipe(
+        steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=arguments.seed
+    )
     more = {"scale": arguments.scale, "size": arguments.size, "even": not arguments.as_scanned}
     devices = sorted({image.scanner_id or "" for image in given.labelled})
     devices = [device for device in devices if device in (arguments.devices or device)]

@@ -1,8 +1,8 @@
 """The training loop: samples in, a network out.
 
-Each step sees crops of both passes in one batch. Muon and AdamW with warm-up and a cosine, gradients clipped; the exponential
-moving average of the weights is what is judged and kept. The same seed gives the same weights on a CPU, and so does a
-training that was killed and taken up again.
+Each step sees crops of both passes in one batch. Muon and AdamW with warm-up and a cosine, gradients clipped; the
+exponential moving average of the weights is what is judged and kept. The same seed gives the same weights on a CPU, and
+so does a training that was killed and taken up again.
 """
 
 from __future__ import annotations
