@@ -21,7 +21,7 @@ from soilpipe.detect.network import STRIDE
 
 BOX_WEIGHT = 2.0
 TAXON_WEIGHT = 0.5
-AROUND = 0.6  # cells where an animal's Gaussian is at least this high learn its box
+AROUND = 0.15  # cells where an animal's Gaussian is at least this high learn its box: half of its width and height
 CORE = 0.5  # of an animal of the wrong size: cells where its Gaussian is at least this high are not held against
 
 

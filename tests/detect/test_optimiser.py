@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from soilpipe.detect.optimiser import LIKE_ADAMW, MuonAdamW, orthogonal
+from soilpipe.detect.optimiser import LENGTH, MuonAdamW, orthogonal
 
 
 def made(*shape: int, seed: int = 0) -> Tensor:
@@ -27,12 +27,12 @@ def test_a_matrix_of_zeros_stays_one() -> None:
     assert orthogonal(torch.zeros(4, 9)).abs().max() == 0
 
 
-def test_a_step_of_muon_is_about_as_long_as_one_of_adamw() -> None:
+def test_a_step_of_muon_is_as_long_as_the_learning_rate_says() -> None:
     weight = nn.Parameter(torch.zeros(32, 16, 3, 3).to(memory_format=torch.channels_last))
     optimiser = MuonAdamW([{"params": [weight], "muon": True, "weight_decay": 0.0}], lr=0.01)
     weight.grad = made(32, 16, 3, 3)
     optimiser.step()
-    assert weight.square().mean().sqrt().item() == pytest.approx(0.01 * LIKE_ADAMW, rel=0.3)
+    assert weight.square().mean().sqrt().item() == pytest.approx(0.01 * LENGTH, rel=0.3)
     assert weight.grad is None
 
 
