@@ -47,7 +47,8 @@ class MuonAdamW(torch.optim.AdamW):
             return
         state = self.state[weight]
         if not state:
-            state["momentum"] = torch.zeros_like(gradient)
+            state["step"] = torch.zeros(())  # AdamW looks for one in whatever is loaded
+            state["momentum"] = torch.zeros_like(weight)  # laid out as a checkpoint puts it back, for the same bits
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)
         length = rate * LENGTH * max(ahead.shape) ** 0.5

@@ -23,7 +23,7 @@ from soilpipe.detect.checkpoint import CHECKPOINT, steps_kept
 from soilpipe.detect.training import Recipe, TrainingError, train_detector
 
 Labelled = Callable[..., Path]
-RECIPE = Recipe(steps=8, batch=2, crop=64, seed=3, check_every=3, scenes=0.5)
+RECIPE = Recipe(steps=8, batch=2, crop=64, seed=3, check_every=3, scenes=0.5, muon=True)
 
 
 class KilledError(Exception):
