@@ -20,7 +20,7 @@ class Recipe:
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
     `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
-    `muon`: how inner convolutions learn (`soilpipe.detect.optimiser`), for networks that begin afresh or from such.
+    `muon`: whether inner convolutions learn by it (`soilpipe.detect.optimiser`) in place of AdamW.
     `patience`: looks in a row without a better one, after which training stops; 0: it never stops early.
     """
 
