@@ -106,7 +106,8 @@ def make_targets(crops: Crops, size: SizeRange) -> Targets:
         heat.scatter_reduce_(0, where, gaussians, "amax")
     counted |= heat == 1  # the centre of an animal always counts
     nearest = heat[batch]
-    animal, y, x = torch.nonzero((gaussians >= AROUND) & (gaussians >= nearest), as_tuple=True)
+    learns = (gaussians >= AROUND) & (gaussians >= nearest) & (_inside(boxes, cells) | (gaussians == 1))
+    animal, y, x = torch.nonzero(learns, as_tuple=True)
     weight = gaussians[animal, y, x]
     total = torch.zeros(max(len(boxes), 1)).index_add_(0, animal, weight)
     return Targets(
@@ -134,6 +135,13 @@ def _gaussians(boxes: np.ndarray, cells: int) -> Tensor:
     line = torch.arange(cells, dtype=torch.float32)
     falling = torch.exp(-((line[None, :, None] - centre[:, None]) ** 2) / (2 * sigma[:, None] ** 2))
     return falling[:, :, 1, None] * falling[:, None, :, 0]
+
+
+def _inside(boxes: Tensor, cells: int) -> Tensor:
+    """(m, 4) px to (m, cells, cells) bool: cells whose middle lies in the box, from which all its sides are ahead."""
+    middle = (torch.arange(cells, dtype=torch.float32) + 0.5) * STRIDE
+    along_x, along_y = ((middle > boxes[:, axis, None]) & (middle < boxes[:, axis + 2, None]) for axis in (0, 1))
+    return along_y[:, :, None] & along_x[:, None, :]
 
 
 def _covered(boxes: np.ndarray, batch: np.ndarray, count: int, cells: int) -> Tensor:

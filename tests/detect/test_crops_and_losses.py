@@ -124,6 +124,14 @@ def test_the_right_answer_has_no_box_loss_and_a_wrong_one_has() -> None:
     assert losses.box_loss(raw + 1.0, targets) > 0.3
 
 
+@pytest.mark.parametrize("box", [[20, 28, 40, 36], [21, 29, 23, 31], [16.5, 4, 17.5, 60]])
+def test_only_cells_from_which_all_sides_are_ahead_learn_a_box_and_at_least_one_does(box: list[float]) -> None:
+    targets = losses.make_targets(one(box), ANY)
+    assert len(targets.x) and targets.weight.sum().item() == pytest.approx(1)
+    for x, y in zip(((targets.x + 0.5) * 4).tolist(), ((targets.y + 0.5) * 4).tolist(), strict=True):
+        assert len(targets.x) == 1 or (box[0] < x < box[2] and box[1] < y < box[3])
+
+
 def test_the_right_taxon_costs_least() -> None:
     targets = losses.make_targets(one([20, 28, 40, 36], label=1), ANY)
     right = torch.zeros(2, 3, 16, 16)
