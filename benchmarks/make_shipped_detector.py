@@ -116,7 +116,7 @@ def train(arguments: argparse.Namespace) -> None:
         taxonomy=SOIL,
         taxa=arguments.taxa,
         val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
-        recipe=Start().recipe(
+        recipe=Start(warm_start=arguments.warm_start).recipe(
             steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
             learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35),
         scale=arguments.scale,

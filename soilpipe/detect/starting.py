@@ -64,7 +64,8 @@ class Start:
         share = 1.0
         if self.backbone is not None and self.family is None:
             share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
-        # A whole detector is gone on with gently: Muon's steps are as long for what is known as for what is not.
+        # Going on from a whole detector gained nothing by Muon (the shipped one, 40 scans of `peat`, one run each:
+        # after 60 steps AP50 .553 against AdamW's .566, after 300 .604 against .598).
         muon = self.family is None and not self.size.startswith("resnet") and self.warm_start is None
         return Recipe(**{"learning_rate": rate, "encoder_rate": share, "muon": muon, **given})
 
