@@ -35,7 +35,8 @@ def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0
     gain = drawn(np.exp(rng.normal(0, 0.2 * strength, (count, 1))) * np.exp(rng.normal(0, 0.08 * strength, (count, 3))))
     offset = drawn(rng.normal(0, 8 * strength, (count, 1)) + rng.normal(0, 2 * strength, (count, 3)))
     colour = drawn(1 + strength * (rng.uniform(0.1, 1.5, count) - 1))
-    noise = drawn(rng.uniform(0, 5 * strength, count) * (rng.random(count) < 0.5))
+    grain = rng.uniform(0, 5 * strength, count) * (rng.random(count) < 0.5)
+    noise = drawn(grain)
     contrast = drawn(np.exp(rng.normal(0, 0.15 * strength, count)))
     own_gamma = drawn(np.exp(rng.normal(0, OWN_GAMMA * strength, 2 * count)))
     own_gain = drawn(np.exp(rng.normal(0, OWN_GAIN * strength, (2 * count, 3))))
@@ -66,7 +67,8 @@ def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0
         both = both.div_(255).log_().mul_(gamma[some] * its_gamma).exp_()
         both = both.mul_(255 * gain[some] * its_gain).add_(offset[some] + its_offset)
         scan = both[0]
-        scan += noise[some] * _noise(scan, start + one * scan[0].numel())
+        if grain[some].any():
+            scan += noise[some] * _noise(scan, start + one * scan[0].numel())
         if len(both) > 1:
             difference.copy_(torch.where(seen, ((scan - both[1]) * contrast[some] + 128).clamp_(1, 255), 128.0))
         else:
@@ -81,8 +83,10 @@ _NOISE = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
 def _noise(like: Tensor, start: int) -> Tensor:
     """Normal noise of the shape of `like`, read from a fixed pool: drawing it anew takes as long as a training step."""
     wanted, start = like.numel(), start % _NOISE.numel()
-    repeats = -(-(start + wanted) // _NOISE.numel())
-    return _NOISE.repeat(repeats)[start : start + wanted].view(like.shape).to(like.device)
+    pool = _NOISE
+    if start + wanted > len(pool):
+        pool, start = torch.cat([pool[start:], pool.repeat(wanted // len(pool) + 1)]), 0
+    return pool[start : start + wanted].view(like.shape).to(like.device)
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -147,7 +147,8 @@ class CentrePointNetwork(nn.Module):
 
     def finest(self, pixels: Tensor) -> Tensor:
         """(n, 7, H, W) uint8 to the encoder's features at stride 4."""
-        dtype = self.stem.conv.weight.dtype
+        kind = pixels.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.stem.conv.weight.dtype
         x = centred(pixels, dtype) if self.scale_in_weights else normalise(pixels, dtype)
         features: Tensor = self.down[0](self.stem(x))
         return features
@@ -245,6 +246,9 @@ def check_pixels(pixels: Tensor) -> None:
 
 def add_doubled(fine: Tensor, coarse: Tensor) -> Tensor:
     """`fine` (n, c, 2h, 2w), which is changed, with `coarse` (n, c, h, w) added at twice its size (nearest)."""
+    if torch.is_grad_enabled():  # the way back through the view below takes six times as long
+        fine += functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        return fine
     n, channels, height, width = coarse.shape
     quads = fine.view(n, channels, height, 2, width, 2)
     quads += coarse[:, :, :, None, :, None]
@@ -253,7 +257,7 @@ def add_doubled(fine: Tensor, coarse: Tensor) -> Tensor:
 
 def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 to about -2..2, channels last; mid-grey and "no difference" become 0, with which the convolutions pad."""
-    return pixels.to(dtype, memory_format=torch.channels_last).sub_(128).mul_(SCALE)
+    return centred(pixels, dtype).mul_(SCALE)
 
 
 def centred(pixels: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,7 +4,7 @@ Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networ
 matrix orthogonal before it steps, so that directions which the gradient seldom takes are learned as fast as the usual
 ones. Steps are of the same length whatever the matrix, and in proportion to AdamW's (Liu et al. 2025, "Muon is Scalable
 for LLM Training", arXiv 2502.16982), so both share a learning rate. PyTorch's own Muon takes matrices alone; here a
-convolution is one of (outputs, inputs x kernel).
+convolution is one of (outputs, kernel x inputs).
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ class MuonAdamW(torch.optim.AdamW):
             state["step"] = torch.zeros(())  # AdamW looks for one in whatever is loaded
             state["momentum"] = torch.zeros_like(weight)  # laid out as a checkpoint puts it back, for the same bits
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)
-        length = rate * LENGTH * max(ahead.shape) ** 0.5
-        weight.mul_(1 - rate * decay).add_(orthogonal(ahead).view(weight.shape), alpha=-length)
+        ahead = gradient.lerp(state["momentum"], MOMENTUM).movedim(1, -1)  # as it lies in memory: nothing is copied
+        direction = orthogonal(ahead.flatten(1))
+        length = rate * LENGTH * max(direction.shape) ** 0.5
+        weight.mul_(1 - rate * decay).add_(direction.view(ahead.shape).movedim(-1, 1), alpha=-length)
         weight.grad = None  # AdamW passes over what has none
 
 
