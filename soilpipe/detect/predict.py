@@ -145,4 +145,5 @@ class CentrePointDetector:
             )
         box, score, label = np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels)
         order = np.lexsort((box[:, 0], box[:, 1], -score.astype(np.float64)))
+        order = order[decode.without_doubles(box[order])]
         return Detections(box[order].astype(np.float32), score[order], label[order], self.info.taxa)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from soilpipe.detect import decode
-from soilpipe.detect.decode import Peaks, find_peaks, overlaps, peak_boxes, settle_border
+from soilpipe.detect.decode import DOUBLE, Peaks, find_peaks, overlaps, peak_boxes, settle_border, without_doubles
 from soilpipe.detect.network import Answer
 
 CORE = (0, 8, 0, 8)
@@ -145,3 +145,35 @@ def test_different_animals_at_the_border_both_stay() -> None:
 def test_overlap_of_boxes_and_of_nothing() -> None:
     a = np.array([[0, 0, 10, 10], [5, 5, 5, 5]])
     assert overlaps(a, np.array([[5, 0, 15, 10]])).round(4).tolist() == [[0.3333], [0.0]]
+
+
+def test_the_weaker_of_two_boxes_on_one_animal_gives_way() -> None:
+    best, beside, apart = box(50), box(50, 10), box(50, 30)  # IoU of best with them: 0.67 and 0.25
+    assert without_doubles(np.array([best, beside, apart])).tolist() == [True, False, True]
+    assert without_doubles(np.array([best, apart])).tolist() == [True, True]
+    assert without_doubles(np.zeros((0, 4))).tolist() == []
+
+
+def test_what_gave_way_takes_no_other_with_it() -> None:
+    first, second, third = box(50), box(50, 12), box(50, 24)  # each overlaps the next by 0.61, first and third by 0.35
+    assert without_doubles(np.array([first, second, third])).tolist() == [True, False, True]
+
+
+def test_equal_boxes_leave_one() -> None:
+    assert without_doubles(np.array([box(50)] * 4)).tolist() == [True, False, False, False]
+
+
+def test_boxes_without_an_area_stay() -> None:
+    assert without_doubles(np.array([[5.0, 5.0, 5.0, 9.0]] * 2)).tolist() == [True, True]
+
+
+def test_suppression_is_that_of_comparing_all_with_all() -> None:
+    rng = np.random.default_rng(4)
+    corner = rng.uniform(0, 400, (700, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 60, (700, 2))], axis=1)
+    stay: list[int] = []
+    for row in range(len(boxes)):
+        if not (overlaps(boxes[row : row + 1], boxes[stay]) > DOUBLE).any():
+            stay.append(row)
+    assert 50 < len(stay) < 690
+    assert np.flatnonzero(without_doubles(boxes)).tolist() == stay

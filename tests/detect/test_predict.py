@@ -221,6 +221,7 @@ def test_both_passes_together_give_the_same_detections_whatever_the_tiles(networ
             detector.detect_windows({"fine": fine, "coarse": coarse}, 700, 900, 21.17, threshold=0.5, offset=offset)
         )
     assert len(answers[0]) > 50
+    assert np.triu(decode.overlaps(answers[0].boxes, answers[0].boxes), 1).max() <= decode.DOUBLE + 1e-6  # as float32
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer.boxes, answers[0].boxes)
         np.testing.assert_array_equal(answer.scores, answers[0].scores)
