@@ -108,7 +108,7 @@ class ModelInput:
         difference = np.minimum(brighter, np.uint8(127)) + np.uint8(128)
         difference -= np.minimum(darker, np.uint8(127))
         if valid is not None:
-            difference[~valid] = 128
+            difference = cv2.copyTo(difference, valid.view(np.uint8), np.full_like(difference, 128))
         _planes(difference if tone is None else tone.of_difference(difference), out[3:6])
         out[6] = 255 if valid is None else np.where(valid, np.uint8(255), np.uint8(0))
 

@@ -55,15 +55,26 @@ def apply_tone(
     x = lattice_positions(first_x, -(-x1 // CELL), CELL, factor, full[1], local.gain.shape[2])
     local_gain = np.moveaxis(bilinear(local.gain, y, x), 0, -1)
     local_offset = np.moveaxis(bilinear(local.offset, y, x), 0, -1)
-    skip_y, skip_x = y0 - first_y * CELL, x0 - first_x * CELL
+    width, skip = x1 - x0, x0 - first_x * CELL
 
-    def per_pixel(cells: npt.NDArray[np.float64]) -> Floats:
-        size = (CELL * cells.shape[1], CELL * cells.shape[0])
+    def along_rows(cells: npt.NDArray[np.float64]) -> Floats:
+        """(gy, gx, 3), a value a cell -> (gy, 3 w), a value for each byte of a row."""
+        size = (CELL * cells.shape[1], cells.shape[0])
         grown = cv2.resize(cells.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)  # whole cells: no rounding
-        return grown[skip_y : skip_y + y1 - y0, skip_x : skip_x + x1 - x0]
+        return grown[:, skip : skip + width].reshape(len(cells), -1)
 
-    scaled = cv2.multiply(picture, per_pixel(local_gain * gain), dtype=cv2.CV_32F)
-    return cv2.add(scaled, per_pixel(local_gain * offset + local_offset), dtype=cv2.CV_8U)
+    gains, offsets = along_rows(local_gain * gain), along_rows(local_gain * offset + local_offset)
+    matched = np.empty((y1 - y0, 3 * width), np.uint8)
+    given, work = picture.reshape(matched.shape), np.empty((CELL, 3 * width), np.float32)
+    for row in range(len(gains)):  # of cells: a handful of rows stay in the processor's cache
+        lines = slice(max((first_y + row) * CELL - y0, 0), min((first_y + row + 1) * CELL - y0, y1 - y0))
+        some = work[: lines.stop - lines.start]
+        np.copyto(some, given[lines])
+        some *= gains[row]
+        some += offsets[row]
+        np.maximum(some, 0, out=some)
+        cv2.convertScaleAbs(some, matched[lines])  # rounds and clips, four times as fast as NumPy does
+    return matched.reshape(picture.shape)
 
 
 def _line(x: Floats, y: Floats, weight: Floats, prior: float) -> tuple[Floats, Floats]:
