@@ -25,7 +25,10 @@ from soilpipe.detect.scenes import Scenes
 SCALES = (0.75, 1.35)
 UNSCALED = 0.4  # share of crops that keep their pixels as they are: no blur from resampling
 SPREAD = 0.8  # of a crop's side: the middle of what is pasted lies within this much of it
+_BAND = 1024  # rows looked at in one go
 ARTIFICIAL, REAL, SIMULATED = CROPS = ("crops artificial", "crops real", "crops simulated")  # what a tally counts
+FAINT = 3.0  # times the median change of an image: an animal's box with less on average hardly shows in the difference
+FAINT_MORE = 2.0  # such animals, and all where there is no difference, are taken this many times as often
 VISIBLE = 0.4  # an animal cut by the crop's border counts when this share of its box is inside, else it is ignored
 
 
@@ -53,7 +56,8 @@ class CropSampler:
     """Draws crops of one pass from all samples.
 
     `length_range`: px at the pass's scale; the animals that this pass is to learn, on which crops are centred.
-    `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number).
+    `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number),
+    and so are animals that hardly show in the difference (`FAINT_MORE`).
     `light`: how far the light is changed, as the `strength` of `change_light`. `scenes`: of which its share of the
     crops is made; None, or none of this pass: all crops are of the samples. `tally`: counts what the crops are of
     (`CROPS`), as they are drawn.
@@ -100,16 +104,17 @@ class CropSampler:
 
     def _find_animals(self, length_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """(k, 2) int64 sample and row of each animal in the range, and their cumulated chances."""
-        found, labels = [], []
+        found, labels, faint = [], [], []
         for index, source in enumerate(self._sources):
             length = (source.boxes[:, 2:] - source.boxes[:, :2]).max(axis=1, initial=0)
             wanted = (length >= length_range[0]) & (length < length_range[1]) & ~source.crowd
             found += [(index, int(row)) for row in np.flatnonzero(wanted)]
             labels += source.labels[wanted].tolist()
+            faint += _faint(source.pixels, source.boxes[wanted]).tolist()
         if not found:
             return np.zeros((0, 2), np.int64), np.zeros(0)
         counts = np.bincount(labels)
-        chances = 1 / np.sqrt(counts[np.array(labels)])
+        chances = np.where(faint, FAINT_MORE, 1.0) / np.sqrt(counts[np.array(labels)])
         return np.array(found, np.int64), np.cumsum(chances / chances.sum())
 
     @property
@@ -260,6 +265,26 @@ _TURNS = [
     for sx in (1, -1)
     for sy in (1, -1)
 ]
+
+
+def _faint(pixels: torch.Tensor, boxes: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of (n, 4) boxes on (7, h, w) hold an animal that the difference does not give away.
+
+    Animals that have rested since the references were taken, and all of them where there are no references.
+    """
+    if not len(boxes):
+        return np.zeros(0, bool)
+    change = np.empty(pixels.shape[1:], np.uint16)  # summed over R, G, B
+    often = np.zeros(3 * 128 + 1, np.int64)
+    for top in range(0, len(change), _BAND):
+        band = pixels[3:6, top : top + _BAND].cpu().numpy().astype(np.int16)
+        change[top : top + _BAND] = np.abs(band - 128).sum(axis=0)
+        often += np.bincount(change[top : top + _BAND].ravel(), minlength=len(often))
+    middle = int(np.searchsorted(np.cumsum(often), change.size / 2))
+    least = FAINT * max(middle, 1.5)  # half a grey level: where there is no difference, all are faint
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).clip(0).astype(int)
+    parts = [change[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] for x0, y0, x1, y1 in corners.tolist()]
+    return np.array([part.size > 0 and float(part.mean()) < least for part in parts], bool)
 
 
 def _turned(window: torch.Tensor, turn: np.ndarray) -> torch.Tensor:

@@ -95,6 +95,41 @@ def test_some_crops_lose_their_difference_and_the_rest_keep_it(samples: list[Sam
     assert int(lost.sum()) >= 2 and (pixels[lost][:, 3:6] == 128).all()
 
 
+def left_and_right(references: int) -> float:
+    """How often crops are centred on the animal on the left, per one on the other; only the other was not there when
+    the background was seen."""
+    picture, background = np.full((200, 900, 3), 90, np.uint8), np.full((200, 900, 3), 90, np.uint8)
+    picture[90:110, 100:130] = background[90:110, 100:130] = 200
+    picture[90:110, 770:800] = 200
+    sample = sample_of(picture, background, [[100, 90, 130, 110], [770, 90, 800, 110]], references=references)
+    rng = np.random.default_rng(0)
+    drawer = CropSampler([sample], "fine", crop=64, length_range=(0, 1e9), centred=1.0, device=CPU, rng=rng)
+    places = [drawer._place().x for _ in range(2000)]
+    return sum(x < 450 for x in places) / sum(x > 450 for x in places)
+
+
+def test_animals_that_hardly_show_in_the_difference_are_learned_more_often() -> None:
+    assert left_and_right(references=4) == pytest.approx(crops.FAINT_MORE, rel=0.15)
+    assert left_and_right(references=0) == pytest.approx(1, rel=0.15)
+
+
+def test_what_shows_in_the_difference_is_told_band_by_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    pixels = torch.from_numpy(rng.integers(118, 139, (7, 300, 200), np.uint8))
+    corner = rng.uniform(0, 150, (200, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(2, 60, (200, 2))], axis=1)
+    change = np.abs(pixels[3:6].numpy().astype(float) - 128).sum(axis=0)
+    monkeypatch.setattr(crops, "FAINT", 1.0)
+    whole = crops._faint(pixels, boxes)
+    monkeypatch.setattr(crops, "_BAND", 64)
+    np.testing.assert_array_equal(crops._faint(pixels, boxes), whole)
+    by_hand = [
+        change[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].mean() < np.median(change)
+        for x0, y0, x1, y1 in boxes
+    ]
+    assert whole.tolist() == by_hand and 20 < sum(by_hand) < 180
+
+
 def one(box: list[float], label: int = 0, ignored: bool = False, length: float | None = None) -> Crops:
     return Crops(
         torch.zeros(2, 7, 64, 64, dtype=torch.uint8),
