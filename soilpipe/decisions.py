@@ -71,6 +71,11 @@ def decisions(store: Store, role: str) -> list[Decision]:
     return sorted(found, key=lambda d: (d.sequence, d.decided_at, d.version))
 
 
+def known(store: Store, role: str) -> int:
+    """How many decisions concern a role: what one judges by now holds while there are no more."""
+    return len(decisions(store, role))
+
+
 def in_use(store: Store, role: str) -> str | None:
     """The version in use: the one last promoted and not rolled back, else the one that comes with the package, else
     None."""
@@ -90,7 +95,7 @@ def champion(store: Store, role: str = "detector") -> str:
 
 def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
     """Bring back what was in use before the present version of a role; of a bundle, both that were then."""
-    line = _reigns(store, role)
+    seen, line = known(store, role), _reigns(store, role)
     if len(line) == 1:
         raise ModelError(
             f"the {role} in use is the one that comes with the package; there is none before it"
@@ -109,6 +114,7 @@ def rollback(store: Store, role: str, reason: str, now: datetime) -> Decision:
         reason,
         {},
         together={other: version for other, version in before.items() if other != role},
+        seen=seen,
     )
 
 
@@ -137,25 +143,36 @@ def decide(
     figures: Mapping[str, Any],
     *,
     together: Mapping[str, str] | None = None,
+    seen: int | None = None,
 ) -> Decision:
     """Write the record of a promotion or roll-back; from then on ``version`` is the champion.
 
-    together: of a bundle, the version of the other role; a role that is not named has none in use from then on.
+    together: of a bundle, the version of the other role; a role that is not named has none in use from then on. seen:
+    how many decisions were `known` when this one was judged; None: those there are now. ModelError where another one
+    was made since, here or on another machine: a verdict on what is no longer in use decides nothing.
     """
+    before = known(store, role)
+    sequence = before if seen is None else seen
     decision = Decision(
         role=role,
         action=action,
         version=version,
         previous=previous,
-        sequence=len(decisions(store, role)),
+        sequence=sequence,
         decided_at=now.astimezone(UTC),
         forced=forced,
         reason=reason.strip(),
         figures=dict(figures),
         together=dict(together or {}),
     )
-    name = f"{decision.decided_at:%Y%m%dT%H%M%S%fZ}-{role}-{version}"
-    PROMOTIONS.add(store, name, decision)
+    # The name is that of the place in the line, which only one decision can take.
+    name = f"{'bundle' if role in BUNDLE else role}-{sequence:06d}"
+    if sequence != before or not PROMOTIONS.add_new(store, name, decision):
+        raise ModelError(
+            f"meanwhile another decision on the {role} in use was made, so this {action} of {version} was not: it was "
+            f"judged against what is no longer in use. See `soilpipe models list --role {role}`, and run it again if "
+            "it is still wanted"
+        )
     return decision
 
 

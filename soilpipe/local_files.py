@@ -35,6 +35,9 @@ class LocalFiles:
     def write(self, key: str, blocks: Iterator[bytes]) -> None:
         write_atomically(self._root / key, self._temporary, blocks)
 
+    def create(self, key: str, data: bytes) -> None:
+        write_atomically(self._root / key, self._temporary, iter((data,)), new=True)
+
     def list(self, prefix: str) -> Iterator[Fields]:
         for key, item in self._below(prefix):
             if fields := _fields(item, key):

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from soilpipe.decisions import Verdict, permitted
+from soilpipe.decisions import Verdict, known, permitted
 from soilpipe.evaluations import EvaluationRecord, evaluations, summary
 from soilpipe.models import (
     SHIPPED,
@@ -63,6 +63,7 @@ def promote(
         )
     version = resolve(store, role, version)
     check_loads(role, model_path(store, role, version))
+    seen = known(store, role)
     present = champion(store, role)
     if version == present:
         raise ModelError(f"{version} is the champion of role {role} already; there is nothing to promote")
@@ -70,7 +71,7 @@ def promote(
     if verdict.passed and last_week is not None:
         verdict = with_last_week(verdict, last_week(version, present))
     figures = permitted(verdict, version, reason, force, asked=f"why it should replace {present}")
-    return decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures)
+    return decide(store, role, "promote", version, present, now, not verdict.passed, reason, figures, seen=seen)
 
 
 def with_last_week(verdict: Verdict, counts: WeekCounts) -> Verdict:

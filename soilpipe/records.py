@@ -37,6 +37,10 @@ class Records(Generic[R]):
         store.write_bytes(self.key(name), sealed_json(record.model_dump(mode="json", by_alias=True)))
         return self.key(name)
 
+    def add_new(self, store: Store, name: str, record: R) -> bool:
+        """Add a record unless there is one of that name; whether it was added."""
+        return store.create_bytes(self.key(name), sealed_json(record.model_dump(mode="json", by_alias=True)))
+
     def read(self, store: Store, key: str) -> R:
         """One record. Raises FileNotFoundError, or this kind's error where the file is something else."""
         try:

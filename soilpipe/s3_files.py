@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from os.path import commonpath
@@ -12,6 +13,8 @@ from typing import Any
 
 PAGE = 1000  # names of one LIST call, the most that servers give
 LAST = chr(0x10FFFF)
+TAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")  # another PUT was first, or is under way
+UNCONDITIONAL = ("NotImplemented", "501")  # what servers say that cannot put an object only where there is none
 BLOCK = 1 << 24  # above S3's smallest part of a multipart upload, 5 MiB
 Fields = tuple[str, int, float, str]  # key, size, modified, version
 
@@ -97,6 +100,23 @@ class S3Files:
             file.discard()
             file.closed = True
             raise
+
+    def create(self, key: str, data: bytes) -> None:
+        """One PUT that the server refuses where the object is there. Servers that know no conditions are looked at
+        first; what another process writes between the two is not seen there."""
+        if self.exists(key):
+            raise FileExistsError(errno.EEXIST, "it is there already", key)
+        try:
+            self._fs.pipe_file(self._path(key), data, mode="create")
+        except FileExistsError:
+            raise
+        except OSError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
+            if code in TAKEN:
+                raise FileExistsError(errno.EEXIST, "it is there already", key) from error
+            if code not in UNCONDITIONAL:
+                raise
+            self._fs.pipe_file(self._path(key), data)
 
     def list(self, prefix: str) -> Iterator[Fields]:
         start = len(self._root) + 1

@@ -84,6 +84,17 @@ class Store:
         with self.told("write", key):
             self._files.write(_checked(key), iter((data,)))
 
+    def create_bytes(self, key: str, data: bytes) -> bool:
+        """Write an object that must be new; False, and nothing written, where there is another, also when another
+        process writes it at the same moment (on S3 by a conditional PUT, on disk by a hard link, where these are to be
+        had). True where just these bytes are there: a PUT whose answer was lost is sent again."""
+        with self.told("write", key):
+            try:
+                self._files.create(_checked(key), data)
+            except FileExistsError:
+                return self._files.read(key) == data
+        return True
+
     def write_json(self, key: str, value: Any) -> None:
         """Write JSON with sorted keys, so that equal values are equal bytes."""
         self.write_bytes(key, canonical_json(value))

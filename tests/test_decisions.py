@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from soilpipe.counts.verify_records import record_problems
-from soilpipe.decisions import NONE, champion, decide, decisions, in_use, rollback
+from soilpipe.decisions import NONE, champion, decide, decisions, in_use, known, rollback
 from soilpipe.models import ModelError, list_models, resolve
 from soilpipe.store import Store
 
@@ -110,3 +110,39 @@ def test_a_flipped_bit_of_a_promotion_is_found(store: Store) -> None:
     store.write_bytes(key, whole.replace(b"abc", b"abb"))
     assert champion(store, "detector") == "abb", "which no reader could tell"
     assert [problem.key for problem in record_problems(store)] == [key]
+
+
+def test_of_two_machines_that_decide_at_once_one_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have seen that nothing was decided yet; the other one writes between our look and our record."""
+    seen = known(store, "detector")
+    real = store.create_bytes
+
+    def another_first(key: str, data: bytes) -> bool:
+        monkeypatch.undo()
+        decide(store, "detector", "promote", "theirs", "shipped", NOW, False, "", {})
+        return real(key, data)
+
+    monkeypatch.setattr(store, "create_bytes", another_first)
+    with pytest.raises(ModelError, match="meanwhile another decision on the detector in use was made"):
+        decide(store, "detector", "promote", "ours", "shipped", NOW, False, "", {}, seen=seen)
+    assert champion(store) == "theirs" and len(decisions(store, "detector")) == 1
+
+
+def test_a_verdict_on_what_is_no_longer_in_use_decides_nothing(store: Store) -> None:
+    seen = known(store, "classifier")
+    decide(store, "encoder", "promote", "e1", NONE, NOW, False, "", {}, together={"classifier": "c1"})
+    with pytest.raises(ModelError, match="judged against what is no longer in use"):
+        decide(store, "classifier", "promote", "c2", NONE, NOW, False, "", {}, seen=seen)
+    assert (in_use(store, "encoder"), in_use(store, "classifier")) == ("e1", "c1")
+    decide(store, "detector", "promote", "d1", "shipped", NOW, False, "", {}, seen=0)  # of another line
+    assert champion(store) == "d1"
+
+
+def test_decisions_under_the_names_of_earlier_releases_count(store: Store) -> None:
+    decide(store, "detector", "promote", "d1", "shipped", NOW, False, "", {})
+    (key,) = store.keys("records/promotions")
+    store.write_bytes("records/promotions/20240306T000000000000Z-detector-d1.json", store.read_bytes(key))
+    store.delete(key)
+    decide(store, "detector", "promote", "d2", "d1", NOW, False, "", {})
+    assert champion(store) == "d2" and [d.sequence for d in decisions(store, "detector")] == [0, 1]
+    assert rollback(store, "detector", "", NOW).version == "d1"

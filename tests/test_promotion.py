@@ -11,6 +11,7 @@ import pytest
 from soilpipe import models
 from soilpipe.detect import weights
 from soilpipe.evaluations import EvaluationRecord, Sampled, keep
+from soilpipe.last_week import WeekCounts
 from soilpipe.models import ModelError, champion, decisions, register
 from soilpipe.promotion import promote
 from soilpipe.store import Store
@@ -188,3 +189,17 @@ def test_force_where_the_gate_is_open_is_no_forced_decision(store: Store, candid
     shipped(store)
     keep(store, record(candidate, BETTER))
     assert not promote(store, "detector", candidate, "it is better", True, NOW).forced
+
+
+def test_a_champion_that_came_meanwhile_was_not_what_it_was_judged_against(store: Store, candidate: str) -> None:
+    """Judging takes minutes: another machine may have decided since."""
+    shipped(store)
+    keep(store, record(candidate, BETTER))
+
+    def takes_long(_candidate: str, _champion: str) -> WeekCounts:
+        models.decide(store, "detector", "promote", "theirs", "shipped", NOW, True, "a person's", {})
+        return WeekCounts(scans=0, skipped=0, candidate={}, champion={})
+
+    with pytest.raises(ModelError, match="meanwhile another decision"):
+        promote(store, "detector", candidate, "", False, NOW, last_week=takes_long)
+    assert [decision.version for decision in decisions(store, "detector")] == ["theirs"]

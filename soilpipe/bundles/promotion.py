@@ -152,10 +152,18 @@ def told(record: BundleRecord, taxonomy: Taxonomy = SOIL) -> dict[str, Any]:
 
 
 def promote_bundle(
-    store: Store, bundle: Bundle, verdict: Verdict, now: datetime, *, reason: str = "", force: bool = False
+    store: Store,
+    bundle: Bundle,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    reason: str = "",
+    force: bool = False,
+    seen: int | None = None,
 ) -> Decision:
-    """Put a bundle to use, from the next scan on. ModelError when the gate is shut and not forced, and where the
-    encoder of the classifier is neither registered nor the trunk of the detector in use."""
+    """Put a bundle to use, from the next scan on. ModelError when the gate is shut and not forced, where the encoder
+    of the classifier is neither registered nor the trunk of the detector in use, and where another decision was made
+    since `seen` (`decisions.decide`)."""
     check_bundle(store, bundle)
     if bundle == bundle_in_use(store):
         raise ModelError(f"{bundle} is in use already; there is nothing to promote")
@@ -163,7 +171,9 @@ def promote_bundle(
     forced = not verdict.passed
     if bundle.encoder.startswith(OF_DETECTOR):
         previous = in_use(store, CLASSIFIER) or NONE
-        return decide(store, CLASSIFIER, "promote", bundle.classifier, previous, now, forced, reason, figures)
+        return decide(
+            store, CLASSIFIER, "promote", bundle.classifier, previous, now, forced, reason, figures, seen=seen
+        )
     previous = in_use(store, ENCODER) or NONE
     return decide(
         store,
@@ -176,6 +186,7 @@ def promote_bundle(
         reason,
         figures,
         together={CLASSIFIER: bundle.classifier},
+        seen=seen,
     )
 
 

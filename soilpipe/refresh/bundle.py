@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from soilpipe.bundles.promotion import bundle_in_use, ever_promoted, promote_bundle
 from soilpipe.config import Project
-from soilpipe.decisions import Verdict
+from soilpipe.decisions import Verdict, known
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import register
 from soilpipe.refresh.failures import noted
@@ -87,6 +87,7 @@ def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetim
     from soilpipe.pretrain.corpus import open_corpus
     from soilpipe.pretrain.memory import remember
 
+    seen = known(store, CLASSIFIER)
     state = judge_bundle(project, store, work, device=None, now=now, tell=tell)
     verdict, own, notes = state.done[JUDGE], own_bundle(state), state.notes
     outcome: Outcome = "promoted" if verdict["passed"] else "candidate" if verdict["undecided"] else "refused"
@@ -94,7 +95,7 @@ def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetim
         before = promotion_of(store, own)
         if before is None:
             told = Verdict(True, verdict["words"], verdict["figures"])
-            promote_bundle(store, own, told, now, reason="by the weekly refresh")
+            promote_bundle(store, own, told, now, reason="by the weekly refresh", seen=seen)
         else:
             notes = (*notes, f"It was put to use on {before.decided_at:%Y-%m-%d %H:%M} UTC and has been replaced since")
     corpus = open_corpus(work / CORPUS)

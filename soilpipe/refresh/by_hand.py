@@ -10,7 +10,7 @@ from soilpipe.bundles.judging import hold_out_labels
 from soilpipe.bundles.last_week import with_week
 from soilpipe.bundles.promotion import Bundle, bundle_of, check_bundle, check_usable, classifiers_on, promote_bundle
 from soilpipe.config import Project
-from soilpipe.decisions import Decision, Verdict
+from soilpipe.decisions import Decision, Verdict, known
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import card_of, resolve
 from soilpipe.refresh.bundle import fit_into
@@ -36,6 +36,7 @@ def promote_by_hand(
     role encoder: with the classifier on it, which `classifier` names where there are several. role classifier: on the
     encoder in use; one on another encoder is refused.
     """
+    seen = known(store, role)
     version = resolve(store, role, version)
     if role == CLASSIFIER:
         check_usable(store, card_of(store, CLASSIFIER, version), version)
@@ -46,7 +47,8 @@ def promote_by_hand(
     with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder:
         on = hold_out_labels(project, store, Path(folder))
         if on is None or not on.tiles:
-            return promote_bundle(store, bundle, Verdict(False, NO_HOLD_OUT, {}, True), now, reason=reason, force=force)
+            nothing = Verdict(False, NO_HOLD_OUT, {}, True)
+            return promote_bundle(store, bundle, nothing, now, reason=reason, force=force, seen=seen)
         records = judged_with_rivals(project, store, bundle, on, now, device=device, tell=_silent)
         out = Path(folder) / BASELINE
         trunk = trunk_in_use(store, project.detector)
@@ -54,7 +56,7 @@ def promote_by_hand(
             records.append(judged_baseline(project, store, out, on, now, device))
     verdict = verdict_of(project, store, bundle, records)
     verdict = with_week(project, store, verdict, bundle, device=device)
-    return promote_bundle(store, bundle, verdict, now, reason=reason, force=force)
+    return promote_bundle(store, bundle, verdict, now, reason=reason, force=force, seen=seen)
 
 
 def _classifier_on(store: Store, encoder: str, named: str | None) -> str:

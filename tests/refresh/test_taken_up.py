@@ -124,6 +124,31 @@ def test_a_bundle_that_a_person_took_back_is_not_put_to_use_again(
     assert "has been replaced since." in as_markdown(record)
 
 
+def test_what_a_person_puts_to_use_at_the_same_moment_is_not_overruled(
+    season: Season, work: Path, monkeypatch: pytest.MonkeyPatch, verdicts: Callable[[str], None]
+) -> None:
+    """Between the last look at what is in use and the record; taken up again, it is judged against that."""
+    until_judged(season, work)
+    verdicts("no worse")
+    judged(season, work)
+    real, theirs = last_steps.judge_bundle, {"classifier": "4" * 12}
+
+    def then_a_person(*args: Any, **keys: Any) -> Any:
+        state = real(*args, **keys)
+        decide(season.store, "encoder", "promote", "3" * 12, "none", NOW, True, "a person's", {}, together=theirs)
+        return state
+
+    monkeypatch.setattr(last_steps, "judge_bundle", then_a_person)
+    monkeypatch.setattr(last_steps, "bundle_in_use", lambda _: None)
+    monkeypatch.setattr("soilpipe.bundles.promotion.check_bundle", lambda *_: None)
+    monkeypatch.setattr("soilpipe.bundles.promotion.bundle_in_use", lambda _: None)
+    with pytest.raises(ModelError, match="meanwhile another decision"):
+        last_steps.decide_on_bundle(season.project, season.store, work, now=NOW, tell=silent)
+    assert [one.version for one in decisions(season.store, "encoder")] == ["3" * 12]
+    verdicts("judged against theirs")
+    assert judged(season, work) == "judged against theirs"
+
+
 @pytest.mark.parametrize(
     "error", [LabelError("tile 7"), DamagedDetectionsError("tile 7", "is cut off"), ModelError("tile 7")]
 )
