@@ -25,7 +25,7 @@ from soilpipe.detect.scenes import Scenes
 SCALES = (0.75, 1.35)
 UNSCALED = 0.4  # share of crops that keep their pixels as they are: no blur from resampling
 SPREAD = 0.8  # of a crop's side: the middle of what is pasted lies within this much of it
-_BAND = 1024  # rows looked at in one go
+_ENOUGH = 1 << 22  # px that tell what an image usually changes by
 ARTIFICIAL, REAL, SIMULATED = CROPS = ("crops artificial", "crops real", "crops simulated")  # what a tally counts
 FAINT = 3.0  # times the median change of an image: an animal's box with less on average hardly shows in the difference
 FAINT_MORE = 2.0  # such animals, and all where there is no difference, are taken this many times as often
@@ -272,18 +272,19 @@ def _faint(pixels: torch.Tensor, boxes: np.ndarray) -> np.ndarray:
 
     Animals that have rested since the references were taken, and all of them where there are no references.
     """
+
+    def change(y0: int, y1: int, x0: int, x1: int, step: int = 1) -> np.ndarray:
+        """Of a window, or of every `step`-th px of it, summed over R, G, B."""
+        window = pixels[3:6, y0:y1:step, x0:x1:step].cpu().numpy().astype(np.int16)
+        return np.abs(window - 128).sum(axis=0)
+
     if not len(boxes):
         return np.zeros(0, bool)
-    change = np.empty(pixels.shape[1:], np.uint16)  # summed over R, G, B
-    often = np.zeros(3 * 128 + 1, np.int64)
-    for top in range(0, len(change), _BAND):
-        band = pixels[3:6, top : top + _BAND].cpu().numpy().astype(np.int16)
-        change[top : top + _BAND] = np.abs(band - 128).sum(axis=0)
-        often += np.bincount(change[top : top + _BAND].ravel(), minlength=len(often))
-    middle = int(np.searchsorted(np.cumsum(often), change.size / 2))
-    least = FAINT * max(middle, 1.5)  # half a grey level: where there is no difference, all are faint
+    height, width = pixels.shape[1:]
+    usual = np.median(change(0, height, 0, width, step=max(1, math.isqrt(height * width // _ENOUGH))))
+    least = FAINT * max(float(usual), 1.5)  # half a grey level: where there is no difference, all are faint
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).clip(0).astype(int)
-    parts = [change[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] for x0, y0, x1, y1 in corners.tolist()]
+    parts = [change(y0, max(y1, y0 + 1), x0, max(x1, x0 + 1)) for x0, y0, x1, y1 in corners.tolist()]
     return np.array([part.size > 0 and float(part.mean()) < least for part in parts], bool)
 
 

@@ -113,7 +113,7 @@ def test_animals_that_hardly_show_in_the_difference_are_learned_more_often() -> 
     assert left_and_right(references=0) == pytest.approx(1, rel=0.15)
 
 
-def test_what_shows_in_the_difference_is_told_band_by_band(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_shows_in_the_difference_is_told_by_each_box(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     pixels = torch.from_numpy(rng.integers(118, 139, (7, 300, 200), np.uint8))
     corner = rng.uniform(0, 150, (200, 2))
@@ -121,8 +121,8 @@ def test_what_shows_in_the_difference_is_told_band_by_band(monkeypatch: pytest.M
     change = np.abs(pixels[3:6].numpy().astype(float) - 128).sum(axis=0)
     monkeypatch.setattr(crops, "FAINT", 1.0)
     whole = crops._faint(pixels, boxes)
-    monkeypatch.setattr(crops, "_BAND", 64)
-    np.testing.assert_array_equal(crops._faint(pixels, boxes), whole)
+    monkeypatch.setattr(crops, "_ENOUGH", 10_000)  # of large images some pixels tell
+    assert (crops._faint(pixels, boxes) == whole).mean() > 0.9
     by_hand = [
         change[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].mean() < np.median(change)
         for x0, y0, x1, y1 in boxes
