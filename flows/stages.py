@@ -34,7 +34,11 @@ def look_into_inbox(run: Run) -> None:
         run.problems.note(late.name, late.sentence)
         run.tell("ingest", late.sentence, "error")
     for name in arrivals.strangers:
-        run.tell("ingest", f"{name} in this inbox is of no scanner that the project file declares", "warning")
+        run.tell(
+            "ingest",
+            f"{name} in this inbox is not taken: by its name it is no scan of a scanner that takes from here",
+            "warning",
+        )
     run.growing = tuple(arrivals.growing)
     run.ready = tuple(file for file in arrivals.ready if run.covers(file.captured_at))
 

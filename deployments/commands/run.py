@@ -24,6 +24,7 @@ from deployments.commands.options import (
 from deployments.commands.shown import print_json, print_table
 
 if TYPE_CHECKING:
+    from soilpipe.config import Project
     from soilpipe.counts.plan import Plan
 
 Only = Annotated[Literal["ingest", "detect", "series"] | None, typer.Option(help="One stage alone.")]
@@ -51,7 +52,8 @@ def run(
 
         now = datetime.now(UTC)
         spans = [(one, begin_utc(first, one.zone), end_utc(last, one.zone)) for one in scanners]
-        _print_plans([plan_of(loaded, one, store, now, begin, end, only) for one, begin, end in spans], as_json)
+        plans = [plan_of(loaded, one, store, now, begin, end, only) for one, begin, end in spans]
+        _print_plans(loaded, plans, as_json)
         return
     from deployments.running import run_scanner, shown_progress, uses_prefect
 
@@ -88,9 +90,10 @@ def serve(
     serve_project(loaded, port=port, at_once=at_once, verbose=verbose, tell=typer.echo)
 
 
-def _print_plans(plans: list[Plan], as_json: bool) -> None:
+def _print_plans(project: Project, plans: list[Plan], as_json: bool) -> None:
     """What runs would find to do, and what is not known before."""
     from soilpipe.counts.plan import NOT_LOOKED_AT
+    from soilpipe.counts.strangers import stranger_in_words
 
     if as_json:
         print_json(plans)
@@ -108,5 +111,7 @@ def _print_plans(plans: list[Plan], as_json: bool) -> None:
         for sentence in plan.overdue:
             typer.echo(f"{plan.scanner_id}: {sentence}")
         for name in plan.strangers:
-            typer.echo(f"{plan.scanner_id}: {name} in its inbox is of no declared scanner, and would be left there")
+            typer.echo(
+                f"{plan.scanner_id}: {name} in its inbox {stranger_in_words(project, name)}, and would be left there"
+            )
     typer.echo(f"Nothing was done. Files that are taken in are then detected. {NOT_LOOKED_AT}")

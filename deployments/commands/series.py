@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deployments.commands.counts_table import behind, print_counts
 from deployments.commands.options import (
     DEFAULT_PROJECT,
     AsJson,
@@ -23,8 +24,6 @@ from deployments.commands.shown import local_time, print_json, print_table
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from soilpipe.config import Project
     from soilpipe.store import Store
 
@@ -34,17 +33,13 @@ By = Annotated[Literal["slot", "day", "week"], typer.Option(help="One row per sl
 Format = Annotated[Literal["table", "csv", "parquet"], typer.Option("--format", "-f", help="How to write them.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")]
 Sample = Annotated[int | None, typer.Option(min=1, metavar="N", help="Re-read only N scans, drawn anew each time.")]
-TABLE_COLUMNS = {
-    "slot": ("slot", "scanner_id", "taxon", "state", "n", "n_total", "n_new", "n_stationary", "validation"),
-    "day": ("date", "scanner_id", "taxon", "n_mean", "n_max", "slots_observed", "slots_expected", "validation"),
-}
-TABLE_COLUMNS["week"] = TABLE_COLUMNS["day"]
 
 
 def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> None:
     """How each scanner is doing: slots by state, last scan. Exit code 1 when something needs a person."""
     loaded, store = opened(project)
     from soilpipe.counts.status import project_status
+    from soilpipe.counts.strangers import stranger_in_words
     from soilpipe.counts.undeclared import undeclared_scanners
 
     found, undeclared = project_status(loaded, store, datetime.now(UTC)), undeclared_scanners(loaded, store)
@@ -61,7 +56,7 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
         print_table(f"Project {loaded.project}", columns, rows)
         for one in found:
             for name in one.strangers:
-                typer.echo(f"{one.scanner_id}: {name} in its inbox is of no declared scanner")
+                typer.echo(f"{one.scanner_id}: {name} in its inbox {stranger_in_words(loaded, name)}")
             if one.growing:
                 files = "1 file" if len(one.growing) == 1 else f"{len(one.growing)} files"
                 typer.echo(f"{one.scanner_id}: {files} in its inbox came only just now, or may still be growing")
@@ -106,16 +101,16 @@ def counts(
         print_json(frame)
     elif format_ == "parquet" and output is not None:
         write_whole(output, frame.to_parquet(index=False))
-        typer.echo(f"{len(frame)} rows in {output}. {_behind(frame)}")
+        typer.echo(f"{len(frame)} rows in {output}. {behind(frame)}")
     elif format_ == "csv":
         text = frame.to_csv(index=False, lineterminator="\n")
         if output is None:
             typer.echo(text, nl=False)
         else:
             write_whole(output, text.encode())
-        typer.echo(_behind(frame), err=True)
+        typer.echo(behind(frame), err=True)
     else:
-        _print_counts(frame, by, named=bool(taxon))
+        print_counts(frame, by, named=bool(taxon))
 
 
 def _print_taxa(project: Project, as_json: bool) -> None:
@@ -132,29 +127,6 @@ def _print_taxa(project: Project, as_json: bool) -> None:
         depth = len(project.taxonomy.ancestors(str(row["taxon"])))
         also = f", also {', '.join(row['synonyms'])}" if row["synonyms"] else ""
         typer.echo(f"{'  ' * depth}{row['taxon']} ({row['rank']}{also})")
-
-
-def _print_counts(frame: pd.DataFrame, by: str, named: bool) -> None:
-    if frame.empty:
-        typer.echo("No counts yet: nothing is in the series for this choice. `soilpipe status` says what there is.")
-        return
-    number = "n_total" if by == "slot" else "n_max"
-    found = frame.groupby("taxon")[number].transform("max").fillna(0) > 0
-    shown = frame if named or not found.any() else frame[found]
-    left_out = frame["taxon"].nunique() - shown["taxon"].nunique()
-    caption = _behind(frame)
-    if left_out:
-        caption += f"\n{left_out} taxa that were looked for and never found are left out; --json and csv have them."
-    columns = TABLE_COLUMNS[by]
-    print_table("Counts", columns, shown.loc[:, list(columns)].itertuples(index=False, name=None), caption)
-
-
-def _behind(frame: pd.DataFrame) -> str:
-    """What stands behind the numbers, in words."""
-    from soilpipe.counts.query import VALIDATION_IN_WORDS
-
-    present = [name for name in VALIDATION_IN_WORDS if name in set(frame["validation"].dropna())]
-    return "; ".join(f"{name}: {VALIDATION_IN_WORDS[name]}" for name in present) or "no counts yet"
 
 
 def verify(

@@ -164,7 +164,9 @@ def _empty_classes(labels: LabelSet, crops: Examples, taxonomy: Taxonomy) -> lis
     used = {int(label) for image in labels.labelled for label in image.labels}
     idle = [category for index, category in enumerate(labels.categories) if index not in used]
     idle = [category for category in idle if category not in taxonomy or taxonomy.find(category).name not in there]
-    return [f"{', '.join(idle)}: no labelled animal, so not among the classes"] if idle else []
+    if not idle:
+        return []
+    return [f"{', '.join(idle)}: no labelled animal to learn from (a hold-out's are not), so not among the classes"]
 
 
 def _above(taxon: str, taxonomy: Taxonomy) -> tuple[str, ...]:

@@ -68,6 +68,11 @@ def publish_again(
     could be published again. Raises RedetectError when the period has no scan, or one without its pixels: it could
     only lose the counts that it has.
     """
+    if until is not None and until <= since:
+        raise RedetectError(
+            f"the period ends ({until:%Y-%m-%d %H:%M} UTC) before it begins ({since:%Y-%m-%d %H:%M} UTC): were --since "
+            "and --until exchanged? Nothing was changed"
+        )
     truth = known_truth(store, scanner).truth
     scans = [scan_id for scan_id, at in truth.scans if at >= since and (until is None or at < until)]
     if not scans:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 from soilpipe.config import Project, Scanner
 from soilpipe.counts.clocks import ClockDoubt, clock_doubts
 from soilpipe.counts.known import known_truth
 from soilpipe.counts.slots import FUTURE, Timetable, Unslotted, complete_through, twins_of
+from soilpipe.counts.strangers import strangers_that_need_a_person
 from soilpipe.counts.tables import scanner_timetable
 from soilpipe.counts.truth import Truth
 from soilpipe.errors import SoilpipeError
@@ -19,7 +19,6 @@ from soilpipe.ingest.arrivals import Arrival, find_arrivals
 from soilpipe.ingest.clock import NEVER_BEFORE, is_skipped, shown_utc
 from soilpipe.ingest.dpi import dpi_doubt
 from soilpipe.ingest.quarantine import Quarantined
-from soilpipe.ingest.readers import IMAGE_SUFFIXES
 from soilpipe.schemas import STATES
 from soilpipe.store import Store
 
@@ -85,7 +84,7 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         needs.append(str(error))
         truth = Truth({}, (), (), {}, {})
     table = scanner_timetable(scanner, truth, now)
-    needs += _nobodys(scanner, strangers)
+    needs += strangers_that_need_a_person(project, scanner, strangers)
     needs += _refused(scanner, truth)
     needs += _twins(scanner, truth)
     doubts = clock_doubts(scanner, list(truth.receipts.values()), table.slots, now)
@@ -111,17 +110,6 @@ def scanner_status(project: Project, scanner: Scanner, store: Store, now: dateti
         needs_person=tuple(needs),
         clock=tuple(doubts),
     )
-
-
-def _nobodys(scanner: Scanner, strangers: tuple[str, ...]) -> Iterator[str]:
-    """Pictures that no scanner takes: a scanner that was forgotten, or is called otherwise than its files."""
-    pictures = [name for name in strangers if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
-    if pictures:
-        others = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
-        yield (
-            f"no scanner of the project file takes {pictures[0]}{others} from the inbox of {scanner.id}: declare the "
-            "scanner that the names tell, correct `filename`, or move them away"
-        )
 
 
 def _twins(scanner: Scanner, truth: Truth) -> Iterator[str]:

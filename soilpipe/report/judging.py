@@ -28,6 +28,8 @@ from soilpipe.taxonomy import SOIL, Taxonomy
 __all__ = ["Gallery", "judging_page"]
 
 TEMPLATE = "judging.html"
+FEW = 30
+"""Animals: with fewer, the words give numbers and no per cents."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,7 @@ def _summary(found: Evaluation) -> tuple[str, ...]:
     """The result in sentences."""
     marked = "were drawn" if found.simulated else "people marked"
     counts = found.counts
-    told = [
-        f"Of 100 animals that {marked}, the detector boxed {_hundred(found.recall)}"
-        f"{_of_hundred(found.intervals.get('recall'))}. Of 100 boxes that it drew, {_hundred(found.precision)} are "
-        f"animals{_of_hundred(found.intervals.get('precision'))}."
-    ]
+    told = [_boxed_of_few(found, marked) if found.any_taxon.animals < FEW else _boxed_of_100(found, marked)]
     if counts.bias is not None:
         told.append(
             f"Over all images together it counted {_much(counts.bias)}{_much_between(counts.bias_interval)}; on a "
@@ -129,6 +127,24 @@ def _summary(found: Evaluation) -> tuple[str, ...]:
     elif found.by_length_mm:
         told.append("There are too few animals of any length to tell from which on they are found.")
     return tuple(told)
+
+
+def _boxed_of_100(found: Evaluation, marked: str) -> str:
+    return (
+        f"Of 100 animals that {marked}, the detector boxed {_hundred(found.recall)}"
+        f"{_of_hundred(found.intervals.get('recall'))}. Of 100 boxes that it drew, {_hundred(found.precision)} are "
+        f"animals{_of_hundred(found.intervals.get('precision'))}."
+    )
+
+
+def _boxed_of_few(found: Evaluation, marked: str) -> str:
+    """In numbers, since per cents of a handful look like knowledge."""
+    animals, right = found.any_taxon.animals, found.detections - found.false_alarms
+    return (
+        f"There are only {animals} animal{'s' if animals != 1 else ''} that {marked}, too few to tell much: the "
+        f"detector boxed {round(found.recall * animals)} of them, and of {found.detections} "
+        f"box{'es' if found.detections != 1 else ''} that it drew, {right} {'are animals' if right != 1 else 'is one'}."
+    )
 
 
 def _much(bias: float) -> str:

@@ -33,7 +33,15 @@ from soilpipe.report.summary import (
     summarize,
     taxon_rows,
 )
-from soilpipe.report.tables import ReadTable, SeriesKeys, digest_of, known_series, list_series, read_table
+from soilpipe.report.tables import (
+    ReadTable,
+    SeriesKeys,
+    digest_of,
+    known_series,
+    list_series,
+    newest_counted,
+    read_table,
+)
 from soilpipe.report.words import STATES, banner, validation_note, validation_words
 from soilpipe.store import Store
 from soilpipe.tiles import open_image
@@ -91,14 +99,14 @@ def page_name(scanner_id: str) -> str:
 def _index_row(
     scanner: Scanner, store: Store, listed: _Listed, state: SeriesState | None, line: IndexLine | None
 ) -> dict[str, Any]:
-    """A line of the index: all slots, but only the newest year of the far larger counts."""
+    """A line of the index: all slots, but only the newest counted year of the far larger counts."""
     made_from = "" if state is None else digest_of([*state.files("slots").values(), *state.files("counts").values()])
     if state is not None and (line is None or (line.made_from, list(line.refused)) != (made_from, state.refused)):
         line = None
     if line is None:
         keys = listed.keys if state is None else known_series(state, scanner.id)
         slots = read_table(store, "slots", keys.slots.get(scanner.id, ()))
-        counts = read_table(store, "counts", keys.counts.get(scanner.id, ())[-1:])
+        counts = newest_counted(store, keys.counts.get(scanner.id, ()))
         summary = summarize(slots.frame, counts.frame, slots.as_of, scanner.zone)
         line = line_of(made_from, summary, open_quarantine(store, scanner) if state is None else state.refused)
         save_line(store, scanner.id, line)

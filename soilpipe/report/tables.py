@@ -87,3 +87,15 @@ def read_table(store: Store, table: str, keys: Sequence[str]) -> ReadTable:
     # Nobody looks at a list column here, and it is what takes long to turn into pandas.
     flat = whole.select([field.name for field in whole.schema if not pa.types.is_list(field.type)])
     return ReadTable(flat.to_pandas(), digest_of(digests), as_of)
+
+
+def newest_counted(store: Store, keys: Sequence[str]) -> ReadTable:
+    """The counts of the newest year that has any; of the newest year where none has.
+
+    Scans of past years are followed by years of missing slots, and in January nothing is counted yet.
+    """
+    for key in reversed(keys):
+        table = read_table(store, "counts", [key])
+        if table.frame["n"].notna().any():
+            return table
+    return read_table(store, "counts", keys[-1:])

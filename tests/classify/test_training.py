@@ -145,7 +145,9 @@ def test_a_class_without_a_label_is_no_class_and_the_card_says_so(encoder: Encod
     file = draw_labels(tmp_path / "labels", {"Acari": 2, "Collembola": 2}, scans=2, categories=("Isopoda",))
     card = train(file, tmp_path / "out", encoder)
     assert "Isopoda" not in card["classes"]
-    assert card["label_notes"] == ["Isopoda: no labelled animal, so not among the classes"]
+    assert card["label_notes"] == [
+        "Isopoda: no labelled animal to learn from (a hold-out's are not), so not among the classes"
+    ]
 
 
 def test_one_taxon_alone_is_told_from_bare_ground(encoder: Encoder, tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ def test_a_day_without_pixels_keeps_the_counts_that_it_has(two_days: Any) -> Non
     assert len(publish_again(two_days.store, two_days.scanners[0], new, START + 24 * HOUR, None)) == 4
 
 
+def test_dates_that_were_exchanged_are_told(two_days: Any) -> None:
+    new, before = read_analysis(two_days.store, two_days.analysis("second")), two_days.files()
+    with pytest.raises(RedetectError, match="were --since and --until exchanged"):
+        publish_again(two_days.store, two_days.scanners[0], new, START + 24 * HOUR, START)
+    assert two_days.files() == before
+
+
 def test_a_time_without_scans_is_told(two_days: Any) -> None:
     new = read_analysis(two_days.store, two_days.analysis("second"))
     with pytest.raises(RedetectError, match="no scan from 2024-03-10 03:00 UTC on; nothing"):

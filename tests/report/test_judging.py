@@ -89,7 +89,7 @@ def text_of(page: bytes) -> str:
 
 def test_the_page_says_in_sentences_what_the_figures_say(tmp_path: Path) -> None:
     """Each image: two of three animals found, and one of three boxes is none."""
-    labels = [[(A, "Acari"), (B, "Acari"), (C, "Collembola")]] * 2
+    labels = [[(A, "Acari"), (B, "Acari"), (C, "Collembola")]] * 10
     found = [(A, 0.9, 0), (C, 0.8, 1), ((10.0, 300.0, 30.0, 330.0), 0.7, 0)]
     _, _, page = judged(tmp_path, labels, found)
     words = text_of(page)
@@ -97,7 +97,14 @@ def test_the_page_says_in_sentences_what_the_figures_say(tmp_path: Path) -> None
     assert "Of 100 boxes that it drew, 67 are animals" in words
     assert "it counted neither too many nor too few" in words and "off by 0.0 animals" in words
     assert "Judged on labels that were given. Nothing follows." in words
-    assert "The 2 images were drawn again 1,000 times" in words and "lengths in mm and areas" not in words
+    assert "The 10 images were drawn again 1,000 times" in words and "lengths in mm and areas" not in words
+
+
+def test_of_a_handful_of_animals_numbers_are_told_and_no_per_cents(tmp_path: Path) -> None:
+    labels = [[(A, "Acari"), (B, "Acari"), (C, "Collembola")]] * 2
+    words = text_of(judged(tmp_path, labels, [(A, 0.9, 0), (C, 0.8, 1), ((10.0, 300.0, 30.0, 330.0), 0.7, 0)])[2])
+    assert "There are only 6 animals that people marked, too few to tell much: the detector boxed 4 of them" in words
+    assert "and of 6 boxes that it drew, 4 are animals." in words and "Of 100" not in words
 
 
 def test_a_limit_of_length_takes_ten_animals(tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ def test_a_single_image_is_told_to_be_judged_by_blocks(tmp_path: Path) -> None:
 def test_simulated_labels_are_called_so(tmp_path: Path) -> None:
     _, _, page = judged(tmp_path, [[(A, "Acari")]] * 2, [(A, 0.9, 0)], simulated=True)
     words = text_of(page)
-    assert "Judged on simulated scenes only." in words and "Of 100 animals that were drawn" in words
+    assert "Judged on simulated scenes only." in words and "only 2 animals that were drawn" in words
     assert "people marked" not in words.split("How it was judged")[0]
 
 

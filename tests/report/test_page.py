@@ -9,10 +9,14 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from soilpipe import layout
+from soilpipe import layout, schemas
 from soilpipe.ingest.quarantine import Quarantined, quarantine
+from soilpipe.parquet import from_parquet, to_parquet
+from soilpipe.report.newest import newest_counts
 from soilpipe.report.page import page_name, write_report
 from soilpipe.report.tables import ReportError
 from soilpipe.report.words import banner
@@ -165,6 +169,24 @@ def test_a_scanner_without_a_scan_in_its_last_four_slots_is_told(season: MakeSea
     write_report(made.project, made.store)
     needs = made.report("index.html").split("Needs a person")[1].split("</div>")[0]
     assert "A.html" in needs and "B.html" not in needs
+
+
+def test_years_without_a_scan_after_the_last_one_do_not_hide_what_was_counted(season: MakeSeason) -> None:
+    made = season("A")
+    made.publish("A", ["missing"] * 8)
+    for table in ("slots", "counts"):  # what has been missing for two years
+        frame = from_parquet(made.store.read_bytes(layout.series_file(table, "A", 2024))).to_pandas()
+        for year in (2025, 2026):
+            later = frame.assign(slot=frame["slot"] + pd.DateOffset(years=year - 2024))
+            rows = pa.Table.from_pandas(later, schema=schemas.SERIES[table], preserve_index=False)
+            made.store.write_bytes(layout.series_file(table, "A", year), to_parquet(rows))
+    made.publish("A", STATES, validation="local")
+    write_report(made.project, made.store)
+    index = made.report("index.html")
+    assert '<td class="n">9</td>' in index  # six springtails and three mites
+    assert "Nothing stands behind" not in index and "set <code>until</code>" in index
+    newest = newest_counts(made.project, made.store, "A")
+    assert newest is not None and newest.animals == 9
 
 
 def test_only_the_scanners_named_are_drawn_but_all_stand_in_the_index(season: MakeSeason) -> None:
