@@ -6,6 +6,10 @@ same days for both (paired bootstrap): crops of one day of one scanner show the 
 Two bundles need not tell the same taxa. They are compared by the classes of both, where a taxon that one of them cannot
 tell is wrong wherever it comes, and by those of the rival alone: so a coarse bundle is no match for a fine one, and
 being finer excuses nothing that the rival tells better.
+
+Background is a class like the others, and so one part of macro-F1: of what a detector boxes most is no animal, and a
+bundle that takes bare ground for mites is worse. Whether there are labels enough to compare by, it has no say in
+(`enough`).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from soilpipe.bundles.enough import COMMON, FEWEST_OF_A_CLASS, Evidence, evidence
 from soilpipe.bundles.records import BundleRecord, JudgedCrops
 from soilpipe.classify.backoff import lineage_of
 from soilpipe.classify.evaluation import expected_calibration_error
@@ -27,13 +32,11 @@ from soilpipe.taxonomy import Taxonomy
 LARGEST_LOSS = 0.01  # of macro-F1, which the lower bound of the change may reach
 LARGEST_LOSS_OF_FEW = 0.03
 MANY_DAYS = 60  # scanner-days, below which the larger loss holds
-COMMON, LARGEST_LOSS_OF_A_CLASS = 20, 0.05  # examples of a class, and what its F1 may lose
+LARGEST_LOSS_OF_A_CLASS = 0.05  # of its F1, where it is common
 LEAST_RANK = 0.8  # of the rival's effective rank
 CALIBRATED_FROM = 500  # crops as they come, from which the probabilities are judged too
 LARGEST_CALIBRATION_ERROR = 0.05
 COVERAGE_SLACK = 0.02
-LEAST_DAYS, LEAST_CROPS, LEAST_CLASSES = 10, 50, 2
-FEWEST_OF_A_CLASS = 5  # examples from which a class counts in macro-F1
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ def compare(candidate: BundleRecord, rival: BundleRecord, taxonomy: Taxonomy) ->
     new, old = _shared(candidate.crops, rival.crops)
     told, days = {*candidate.classes, *rival.classes}, sorted(set(new.days))
     level = _Level.of(new, old, candidate, rival, told, days, taxonomy)
-    missing = _missing(len(new), len(days), len(level.classes), sum(candidate.crops.seen))
-    if missing:
-        return Comparison(missing, (), {"crops": len(new), "days": len(days), "classes": len(level.classes)})
+    there = level.evidence(new, candidate, taxonomy)
+    figures: dict[str, Any] = {"animals": there.animals, "windows": there.windows, "days": len(days)}
+    if missing := there.missing():
+        return Comparison(missing, (), {**figures, "classes": len(level.classes)})
     macro, of_class, worse = _judged(level, days)
-    figures = {"crops": len(new), "days": len(days), "macro_f1": macro, "classes": of_class}
+    figures |= {"macro_f1": macro, "classes": of_class}
     if told != set(rival.classes):
         theirs = _Level.of(new, old, candidate, rival, set(rival.classes), days, taxonomy)
         if theirs.classes:
@@ -77,7 +81,7 @@ def lead(one: BundleRecord, other: BundleRecord, taxonomy: Taxonomy) -> float | 
     new, old = _shared(one.crops, other.crops)
     days = sorted(set(new.days))
     level = _Level.of(new, old, one, other, {*one.classes, *other.classes}, days, taxonomy)
-    if _missing(len(new), len(days), len(level.classes), 0):
+    if level.evidence(new, one, taxonomy).missing():
         return None
     whole = np.ones((1, len(days)), np.int64)
     return float(_macro(level.ours, whole)[0] - _macro(level.theirs, whole)[0])
@@ -111,6 +115,9 @@ class _Level:
             for crops, of in ((new, candidate), (old, rival))
         )
         return cls(classes, truth, *both)
+
+    def evidence(self, shared: JudgedCrops, judged: BundleRecord, taxonomy: Taxonomy) -> Evidence:
+        return evidence(shared, self.truth, self.classes, taxonomy, judged=judged.crops)
 
 
 def _judged(level: _Level, days: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
@@ -186,19 +193,6 @@ def _badly_calibrated(figures: Mapping[str, Any]) -> list[str]:
     if coverage < least:
         worse.append(f"its sets hold the truth in {coverage:.3f} of the cases, fewer than {least:.3f}")
     return worse
-
-
-def _missing(crops: int, days: int, classes: int, seen: int) -> tuple[str, ...]:
-    wanted = (
-        (crops, LEAST_CROPS, "labelled crops"),
-        (days, LEAST_DAYS, "scanner-days"),
-        (classes, LEAST_CLASSES, f"classes with {FEWEST_OF_A_CLASS} examples or more"),
-    )
-    told = [f"{there} of {needed} {what}" for there, needed, what in wanted if there < needed]
-    if told and seen:
-        whose = "encoder or classifier, or what they began from, learned from what they show"
-        told.append(f"{seen} more crops do not count, because {whose}")
-    return tuple(told)
 
 
 def _shared(one: JudgedCrops, other: JudgedCrops) -> tuple[JudgedCrops, JudgedCrops]:

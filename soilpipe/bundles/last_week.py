@@ -8,7 +8,7 @@ for no reason of the field's: a person decides, as with detectors (`soilpipe.las
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from soilpipe.analyses import Analysis, publications, published_analysis, read_analysis
 from soilpipe.background import register_all
+from soilpipe.bundles.enough import is_animal
 from soilpipe.bundles.promotion import Bundle, bundle_in_use
 from soilpipe.classify.embedding import embed_boxes, longer_sides
-from soilpipe.classify.examples import BACKGROUND
 from soilpipe.classify.identifying import CLASSIFIER as NAMED_BY
 from soilpipe.config import Project
 from soilpipe.decisions import Verdict
@@ -169,14 +169,7 @@ def _named_by_both(
 def _totals(named: Named, taxonomy: Taxonomy) -> Counter[str]:
     """Detections of each animal, those of the taxa in it included, and those called unknown."""
     totals: Counter[str] = Counter({UNKNOWN: sum(named.unknown)})
-    for taxon in _animals(named.taxa, taxonomy):
-        totals.update(with_above(taxon, taxonomy))
+    for taxon in named.taxa:
+        if taxon is not None and is_animal(taxon, taxonomy):
+            totals.update(with_above(taxon, taxonomy))
     return totals
-
-
-def _animals(taxa: Iterable[str | None], taxonomy: Taxonomy) -> Iterable[str]:
-    for taxon in taxa:
-        if taxon is None or taxon == BACKGROUND:
-            continue
-        if taxon not in taxonomy or not taxonomy.find(taxon).background:
-            yield taxon

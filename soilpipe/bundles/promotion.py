@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from soilpipe.bundles.enough import counted
 from soilpipe.bundles.gate import Comparison, compare, lead, macro_f1
 from soilpipe.bundles.records import BundleRecord
 from soilpipe.decisions import NONE, Decision, Verdict, decide, decisions, in_use, permitted
@@ -123,9 +124,10 @@ def _that_count(
 
 
 def _against(rival: BundleRecord, compared: Comparison) -> str:
+    animals, windows, days = (compared.figures[name] for name in ("animals", "windows", "days"))
     return (
-        f"against encoder {rival.encoder} with classifier {rival.classifier}, on {compared.figures['crops']} held-out "
-        f"crops of {compared.figures['days']} scanner-days"
+        f"against encoder {rival.encoder} with classifier {rival.classifier}, on {counted(animals, 'animal')} and "
+        f"{counted(windows, 'window')} without one, of {days} scanner-days of the hold-out"
     )
 
 

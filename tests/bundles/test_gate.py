@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from soilpipe.bundles.gate import calibration_of, compare, macro_f1
+from soilpipe.bundles.gate import calibration_of, compare, lead, macro_f1
 from soilpipe.bundles.promotion import Bundle, verdict_on
 from soilpipe.bundles.records import BundleRecord
 from soilpipe.taxonomy import SOIL, Taxon, Taxonomy
@@ -18,7 +18,10 @@ def test_one_that_is_better_passes_and_the_figures_say_by_how_much() -> None:
     macro = verdict.figures["comparison"]["macro_f1"]
     assert macro["candidate"] == pytest.approx(0.95, abs=0.005) and macro["rival"] == pytest.approx(0.85, abs=0.005)
     assert macro["interval"][0] > 0
-    assert "macro-F1 0.850 -> 0.950 against encoder e1" in verdict.words and "600 held-out crops" in verdict.words
+    assert (
+        "macro-F1 0.850 -> 0.950 against encoder e1" in verdict.words
+        and "on 400 animals and 200 windows without one, of 30 scanner-days" in verdict.words
+    )
 
 
 def test_one_that_says_the_same_passes() -> None:
@@ -80,18 +83,49 @@ def test_only_crops_as_they_come_speak_of_calibration() -> None:
 def test_too_few_labels_decide_nothing_and_the_words_say_what_is_missing() -> None:
     verdict = verdict_on(judgement("new", crops=45, days=4), [judgement(crops=45, days=4)])
     assert not verdict.passed and verdict.undecided
-    assert "45 of 50 labelled crops" in verdict.words and "4 of 10 scanner-days" in verdict.words
+    assert "30 of 50 labelled animals (there are 30 animals and 15 windows without one)" in verdict.words
+    assert "4 of 10 scanner-days with an animal" in verdict.words
     assert "soilpipe label draw" in verdict.words
     one = verdict_on(judgement("new", truth=["Acari"] * 600), [judgement(truth=["Acari"] * 600)])
-    assert one.undecided and "1 of 2 classes" in one.words
+    assert one.undecided and "1 of 2 taxa" in one.words, "there is nothing to tell it from"
+
+
+def test_windows_that_the_program_draws_are_no_labels() -> None:
+    """Five mites, each of another day, and 45 empty tiles of ten days."""
+    truth = ["Acari" if row % 11 == 0 else "background" for row in range(50)]
+    few = {"truth": truth, "days": 10, "wrong": 0.0}
+    verdict = verdict_on(judgement("new", **few), [judgement(**few)])
+    assert not verdict.passed and verdict.undecided
+    assert "5 of 50 labelled animals (there are 5 animals and 45 windows without one)" in verdict.words
+    assert "5 of 10 scanner-days with an animal" in verdict.words
+    assert "1 of 2 taxa with 5 animals or more" in verdict.words
+    figures = verdict.figures["comparison"]
+    assert (figures["animals"], figures["windows"]) == (5, 45)
+    assert lead(judgement("new", **few), judgement(**few), SOIL) is None
+
+
+def test_one_taxon_is_enough_when_it_is_common() -> None:
+    mites, ground = ["Acari", "background"] * 60, ["background"] * 40
+    assert verdict_on(judgement("new", truth=mites + ground), [judgement(truth=mites + ground)]).passed
+    rare = [f"Kind {row}" for row in range(60)] + ["Acari"] * 19 + ground
+    verdict = verdict_on(judgement("new", truth=rare, days=10), [judgement(truth=rare, days=10)])
+    assert verdict.undecided and "1 of 2 taxa with 5 animals or more (one with 20 or more will do" in verdict.words
+    assert "labelled animals" not in verdict.words
+
+
+def test_roots_and_other_things_are_no_animals() -> None:
+    truth = ["root", "Acari"] * 40
+    verdict = verdict_on(judgement("new", truth=truth, wrong=0.0), [judgement(truth=truth, wrong=0.0)])
+    assert "40 of 50 labelled animals (there are 40 animals and 40 windows without one)" in verdict.words
 
 
 def test_crops_that_either_was_pretrained_on_do_not_count() -> None:
-    verdict = verdict_on(judgement("new", crops=60, days=12, seen=20), [judgement(crops=60, days=12)])
+    verdict = verdict_on(judgement("new", crops=90, days=12, seen=30), [judgement(crops=90, days=12)])
     assert verdict.undecided
-    assert "40 of 50 labelled crops" in verdict.words and "20 more crops do not count" in verdict.words
-    new, old = judgement("new", seen=100), judgement(seen=0)
-    assert compare(new, old, SOIL).figures["crops"] == 500
+    assert "40 of 50 labelled animals" in verdict.words and "20 more animals not counted" in verdict.words
+    new, old = judgement("new", seen=99), judgement(seen=0)
+    figures = compare(new, old, SOIL).figures
+    assert (figures["animals"], figures["windows"]) == (334, 167)
 
 
 def test_the_best_that_was_ever_in_use_is_the_measure() -> None:
@@ -183,7 +217,7 @@ def test_a_rival_that_learned_from_the_hold_out_is_left_aside_unless_it_is_in_us
     knows, other = judgement("knows", wrong=0.0, seen=600), judgement("other", wrong=0.2)
     assert verdict_on(judgement("new", wrong=0.1), [other, knows], present=Bundle("other", "c1")).passed
     verdict = verdict_on(judgement("new", wrong=0.1), [other, knows], present=Bundle("knows", "c1"))
-    assert not verdict.passed and verdict.undecided and "0 of 50 labelled crops" in verdict.words
+    assert not verdict.passed and verdict.undecided and "0 of 50 labelled animals" in verdict.words
 
 
 def test_calibration_counts_the_class_that_stands_for_a_taxon() -> None:
@@ -202,7 +236,8 @@ def test_of_what_only_stands_in_one_judgement_nothing_is_compared() -> None:
     new = judgement("new")
     ids = tuple(f"other {row}" if row < 300 else f"scan {row}" for row in range(600))
     moved = new.model_copy(update={"crops": new.crops.model_copy(update={"ids": ids})})
-    assert compare(moved, judgement(), SOIL).figures["crops"] == 300
+    figures = compare(moved, judgement(), SOIL).figures
+    assert figures["animals"] + figures["windows"] == 300
 
 
 def test_the_interval_holds_the_change_of_most_repeats() -> None:
