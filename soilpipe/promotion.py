@@ -6,7 +6,8 @@ compared with the best of all that were ever champions and judged on these tiles
 paired draws of scanner-days (`detect.gate`): the lower bound of the change in AP50 is at least -1 point; recall and
 false alarms of no common taxon are clearly worse; recall of the smallest size class is not lower. With too few labels
 nothing is decided: it stays a candidate, and the words say what is missing. What passes then runs over the scans of
-the last seven days beside the champion: where counts of a common taxon would jump, a person decides (`last_week`).
+the last seven days beside the champion: where counts of a common taxon would jump, or where there are too few scans to
+tell, a person decides (`last_week`).
 Forcing needs a reason. The decision keeps the figures.
 
 Encoder and classifier are judged and promoted as one bundle: `bundles.promotion`.
@@ -55,7 +56,8 @@ def promote(
     """Make a version the champion, from the next scan on. Raises ModelError when the gate is shut and not forced.
 
     last_week: what version and champion, given in this order, find on the scans of the last days. It is asked where the
-    figures allow the promotion; where the counts differ (`last_week.unlike`), a person decides, by forcing it.
+    figures allow the promotion; where the counts differ (`last_week.unlike`), or too few scans tell whether they do
+    (`last_week.why_untold`), a person decides, by forcing it.
     """
     if role in BUNDLE:
         raise ModelError(
@@ -75,18 +77,22 @@ def promote(
 
 
 def with_last_week(verdict: Verdict, counts: WeekCounts) -> Verdict:
-    """A verdict that passes, once both have run over the last days; shut where they would count differently."""
-    from soilpipe.last_week import FACTOR, unlike
+    """A verdict that passes, once both have run over the last days; shut where they would count differently, and where
+    that cannot be told."""
+    from soilpipe.last_week import FACTOR, unlike, why_untold
 
     figures = {**verdict.figures, "last_week": asdict(counts)}
-    differing = unlike(counts)
-    if not differing:
+    words = []
+    if untold := why_untold(counts):
+        words.append(untold)
+    if differing := unlike(counts):
+        words.append(
+            f"on the {counts.scans} scans of the last 7 days the counts of common taxa differ by more than a factor of "
+            f"{FACTOR:g} ({', '.join(differing)})"
+        )
+    if not words:
         return Verdict(True, verdict.words, figures)
-    words = (
-        f"{verdict.words}; but on the {counts.scans} scans of the last 7 days the counts of common taxa differ by more "
-        f"than a factor of {FACTOR:g} ({', '.join(differing)}), so a person decides"
-    )
-    return Verdict(False, words, figures)
+    return Verdict(False, f"{verdict.words}; but {', and '.join(words)}, so a person decides", figures)
 
 
 def judge(store: Store, role: str, version: str, present: str, taxonomy: Taxonomy = SOIL) -> Verdict:

@@ -198,7 +198,7 @@ def test_a_champion_that_came_meanwhile_was_not_what_it_was_judged_against(store
 
     def takes_long(_candidate: str, _champion: str) -> WeekCounts:
         models.decide(store, "detector", "promote", "theirs", "shipped", NOW, True, "a person's", {})
-        return WeekCounts(scans=0, skipped=0, candidate={}, champion={})
+        return WeekCounts(scans=28, skipped=0, candidate={}, champion={})
 
     with pytest.raises(ModelError, match="meanwhile another decision"):
         promote(store, "detector", candidate, "", False, NOW, last_week=takes_long)

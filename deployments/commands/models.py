@@ -100,7 +100,7 @@ def promote(
     now = datetime.now(UTC)
     if role == "detector":
         decision = promote_model(
-            store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store)
+            store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store, now)
         )
     else:
         from soilpipe.refresh.by_hand import promote_by_hand
@@ -131,7 +131,7 @@ def rollback(
         typer.echo(told + _bundle_in_use(decision))
 
 
-def _last_week(project: Project, store: Store) -> Callable[[str, str], WeekCounts]:
+def _last_week(project: Project, store: Store, now: datetime) -> Callable[[str, str], WeekCounts]:
     """Runs two versions over the scans of the last days, saying how far it is."""
     from soilpipe.detect.select import load_named_detector
     from soilpipe.last_week import week_counts
@@ -141,7 +141,7 @@ def _last_week(project: Project, store: Store) -> Callable[[str, str], WeekCount
             typer.echo(f"\rBoth run over the scans of the last 7 days: {done} of {of}", nl=done == of, err=True)
 
         both = (load_named_detector(one, store) for one in (version, present))
-        return week_counts(project, store, *both, progress=told)
+        return week_counts(project, store, *both, now=now, progress=told)
 
     return counts
 

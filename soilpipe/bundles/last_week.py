@@ -2,7 +2,8 @@
 
 The boxes are those that were published; only their names change. Both bundles name them, and where the counts of a
 common taxon, with all that is in it, or of what is called unknown differ by more than a quarter, the series would jump
-for no reason of the field's: a person decides, as with detectors (`soilpipe.last_week`).
+for no reason of the field's: a person decides, as with detectors (`soilpipe.last_week`), and as where too few scans of
+these days were detected to tell.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,14 +68,16 @@ def with_week(
     verdict: Verdict,
     candidate: Bundle,
     *,
+    now: datetime,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
     """A verdict that passes, once the bundle has named the last days' detections beside what names them now; where the
-    counts would jump it is undecided, and a person may force it. One that doesn't pass stays as it is."""
+    counts would jump, or where there are too few to tell, it is undecided, and a person may force it. One that doesn't
+    pass stays as it is."""
     if not verdict.passed:
         return verdict
-    counts = bundle_week(project, store, candidate, bundle_in_use(store), device=device, progress=progress)
+    counts = bundle_week(project, store, candidate, bundle_in_use(store), now=now, device=device, progress=progress)
     after = with_last_week(verdict, counts)
     return after if after.passed else replace(after, undecided=True)
 
@@ -84,6 +88,7 @@ def bundle_week(
     candidate: Bundle,
     present: Bundle | None,
     *,
+    now: datetime,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> WeekCounts:
@@ -95,7 +100,8 @@ def bundle_week(
     """
     new = _load(store, candidate, device)
     old = None if present is None else _load(store, present, device)
-    scans = last_scans(project, store)
+    last = last_scans(project, store, now)
+    scans = last.ids
     counts: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     theirs: set[str] = set() if old is None else set(old.animals)
     compared = 0
@@ -113,7 +119,7 @@ def bundle_week(
             progress(number, len(scans))
     taxa = [*told_by_both(new.animals, theirs, project.taxonomy), *([UNKNOWN] if old is not None else [])]
     ours, rivals = ({taxon: counted[taxon] for taxon in taxa} for counted in counts)
-    return WeekCounts(compared, len(scans) - compared, ours, rivals)
+    return WeekCounts(compared, len(scans) - compared, ours, rivals, last.usual)
 
 
 def _load(store: Store, bundle: Bundle, device: str | None) -> _Loaded:

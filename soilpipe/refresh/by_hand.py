@@ -55,7 +55,7 @@ def promote_by_hand(
         if len(records) == 1 and fit_into(project, store, encoder_at(store, trunk, device), out, _silent) is None:
             records.append(judged_baseline(project, store, out, on, now, device))
     verdict = verdict_of(project, store, bundle, records)
-    verdict = with_week(project, store, verdict, bundle, device=device)
+    verdict = with_week(project, store, verdict, bundle, now=now, device=device)
     return promote_bundle(store, bundle, verdict, now, reason=reason, force=force, seen=seen)
 
 

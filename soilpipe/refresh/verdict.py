@@ -107,7 +107,7 @@ def _by_the_gate(
         if len(records) == 1 and (work / BASELINE / CARD).is_file():
             records.append(judged_baseline(project, store, work / BASELINE, on, now, device))
         verdict = verdict_of(project, store, own, records)
-    verdict = with_week(project, store, verdict, own, device=device, progress=partial(tell, JUDGE, LAST_WEEK))
+    verdict = with_week(project, store, verdict, own, now=now, device=device, progress=partial(tell, JUDGE, LAST_WEEK))
     return Verdict(verdict.passed, verdict.words, {**verdict.figures, "on": on.told}, verdict.undecided)
 
 

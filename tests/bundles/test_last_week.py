@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tests.labels.conftest import NOW, Season
 from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
 
+WHEN = datetime(2024, 4, 1, tzinfo=UTC)
 PASSED = Verdict(True, "macro-F1 0.700 -> 0.710", {"candidate": {}})
 EACH = 12  # detections of a scan; there are two scans of the last days
 
@@ -73,7 +74,7 @@ def published(season: Season, taxa: Sequence[str], named_by: Bundle | None = Non
     analysis: Analysis = analysis_of(info)
     write_analysis(season.store, analysis)
     publish(season.store, "A20", analysis.id, None)
-    for scan_id in last_scans(season.project, season.store):
+    for scan_id in last_scans(season.project, season.store, WHEN).ids:
         corners = np.arange(len(taxa), dtype=np.float32)[:, None] * 4
         boxes = np.hstack([corners, corners, corners + 30, corners + 20])
         table = detection_table(
@@ -92,14 +93,14 @@ def test_both_name_the_published_boxes_and_a_jump_is_for_a_person(season: Season
     promote_bundle(season.store, mites, Verdict(True, "first", {}), NOW)
     published(season, ["Acari"] * EACH)
     before = season.files()
-    week = bundle_week(season.project, season.store, springtails, mites)
+    week = bundle_week(season.project, season.store, springtails, mites, now=WHEN)
     assert (week.scans, week.skipped) == (2, 0)
     assert (week.candidate["Collembola"], week.champion["Collembola"]) == (2 * EACH, 0)
     assert (week.candidate["Oribatida"], week.champion["Oribatida"]) == (0, 2 * EACH), (
         "the detector's word is not asked"
     )
     assert week.candidate["Arthropoda"] == week.champion["Arthropoda"] == 2 * EACH
-    shut = with_week(season.project, season.store, PASSED, springtails)
+    shut = with_week(season.project, season.store, PASSED, springtails, now=WHEN)
     assert not shut.passed and shut.undecided and "Oribatida 24 -> 0" in shut.words and "a person decides" in shut.words
     assert shut.figures["last_week"]["candidate"]["Collembola"] == 2 * EACH
     with pytest.raises(ModelError, match="Oribatida 24 -> 0"):
@@ -113,42 +114,49 @@ def test_a_jump_of_what_is_unknown_is_for_a_person_too(season: Season, tmp_path:
     known, lost = says(season, tmp_path / "k", "Oribatida"), says(season, tmp_path / "l", "Oribatida", far=True)
     promote_bundle(season.store, known, Verdict(True, "first", {}), NOW)
     published(season, ["Oribatida"] * EACH, named_by=known)
-    shut = with_week(season.project, season.store, PASSED, lost)
+    shut = with_week(season.project, season.store, PASSED, lost, now=WHEN)
     assert f"{UNKNOWN} 0 -> {2 * EACH}" in shut.words and "Oribatida" not in shut.words
-    again = with_week(season.project, season.store, PASSED, replace(known))
+    again = with_week(season.project, season.store, PASSED, replace(known), now=WHEN)
     assert again.passed and again.figures["last_week"]["scans"] == 2
 
 
 def test_what_was_published_by_the_bundle_in_use_is_taken_as_it_stands(season: Season, tmp_path: Path) -> None:
     mites, springtails = says(season, tmp_path / "m", "Oribatida"), says(season, tmp_path / "s", "Collembola")
     published(season, ["Collembola"] * EACH, named_by=mites)  # another word than it would have now
-    week = bundle_week(season.project, season.store, springtails, mites)
+    week = bundle_week(season.project, season.store, springtails, mites, now=WHEN)
     assert week.champion["Collembola"] == week.candidate["Collembola"] == 2 * EACH
 
 
 def test_the_first_bundle_is_held_against_the_detectors_own_names(season: Season, tmp_path: Path) -> None:
     mites = says(season, tmp_path / "m", "Oribatida")
     published(season, [*["Collembola"] * EACH, "background"])
-    week = bundle_week(season.project, season.store, mites, None)
+    week = bundle_week(season.project, season.store, mites, None, now=WHEN)
     assert week.champion["Collembola"] == 2 * EACH and week.candidate["Collembola"] == 0
     assert week.champion["Arthropoda"] == 2 * EACH and week.candidate["Arthropoda"] == 2 * (EACH + 1)
     assert "Oribatida" not in week.candidate, "the detector cannot tell it"
     assert UNKNOWN not in week.candidate, "nor what is unknown"
 
 
-def test_scans_that_were_not_detected_are_skipped_and_no_scan_shuts_nothing(season: Season, tmp_path: Path) -> None:
+def test_scans_that_were_not_detected_are_skipped_and_without_any_a_person_decides(
+    season: Season, tmp_path: Path
+) -> None:
     mites = says(season, tmp_path / "m", "Oribatida")
-    verdict = with_week(season.project, season.store, PASSED, mites)
-    assert verdict.passed and verdict.figures["last_week"]["scans"] == 0
-    assert verdict.figures["last_week"]["skipped"] == 2
+    verdict = with_week(season.project, season.store, PASSED, mites, now=WHEN)
+    assert not verdict.passed and verdict.undecided and "so a person decides" in verdict.words
+    assert verdict.figures["last_week"]["scans"] == 0 and verdict.figures["last_week"]["skipped"] == 2
+    published(season, ["Acari"])
+    assert with_week(season.project, season.store, PASSED, mites, now=WHEN).passed
+    season.scan(110_000, scanner_id="A20", size=(64, 96))  # of a clock that was reset
+    again = with_week(season.project, season.store, PASSED, mites, now=WHEN)
+    assert again.passed and again.figures["last_week"]["scans"] == 2
     failed = Verdict(False, "worse", {})
-    assert with_week(season.project, season.store, failed, mites) is failed, "nothing is computed for what is worse"
+    assert with_week(season.project, season.store, failed, mites, now=WHEN) is failed, "nothing is computed"
 
 
 def test_the_page_shows_the_week(season: Season, tmp_path: Path) -> None:
     mites, springtails = says(season, tmp_path / "m", "Oribatida"), says(season, tmp_path / "s", "Collembola")
     published(season, ["Oribatida"] * EACH, named_by=mites)
-    week = bundle_week(season.project, season.store, springtails, mites)
+    week = bundle_week(season.project, season.store, springtails, mites, now=WHEN)
     verdict = with_last_week(PASSED, week)
     record = RefreshRecord(
         run_id="r",

@@ -62,6 +62,8 @@ def open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(enough, name, value)
     for name, value in {"LARGEST_LOSS_OF_FEW": 1.0, "LARGEST_LOSS_OF_A_CLASS": 1.0, "LEAST_RANK": 0.0}.items():
         monkeypatch.setattr(gate, name, value)
+    # Nothing was ever detected in these projects: on the last days there is nothing to compare.
+    monkeypatch.setattr(judging, "with_week", lambda project, store, verdict, *_, **__: verdict)
 
 
 @pytest.fixture
