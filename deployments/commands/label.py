@@ -150,7 +150,10 @@ def import_(
     if taken.unchanged:
         typer.echo(f"{taken.unchanged} tiles say what they said before.")
     if taken.older:
-        typer.echo(f"{taken.older} tiles left out: the same person has labelled them later than this file says.")
+        typer.echo(
+            f"{taken.older} tiles left out: the same person has labelled them later than this file says, or than it "
+            "was first imported."
+        )
     if taken.not_looked_at:
         typer.echo(f"{taken.not_looked_at} tiles left out: nobody says to have looked at them.")
     if taken.with_boxes:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -28,6 +28,7 @@ from soilpipe.labels.records import (
     all_tiles,
     newest_labels,
     read_draws,
+    read_label_files,
     write_label_file,
 )
 from soilpipe.store import Store
@@ -45,8 +46,9 @@ class Taken:
     """What an import did, in tiles.
 
     `taken`: of these `empty` have nothing in them, and all together `boxes`. `unchanged`: the same person has said
-    just that before. `older`: the same person has said something newer. `not_looked_at`: left out; `with_boxes` of
-    them hold boxes all the same. `key`: the file in the store, None where nothing was new.
+    just that before. `older`: the same person has said something newer than the file's own time, or than when it first
+    came. `not_looked_at`: left out; `with_boxes` of them hold boxes all the same. `key`: the file in the store, None
+    where nothing was new.
     """
 
     format: Format
@@ -74,7 +76,8 @@ def take_labels(
     """Read a file that a labelling tool wrote, check all of it, and add its labels to the store.
 
     Only tiles that somebody says to have looked at are taken; `all_looked_at` says so for every tile of the file.
-    `by`: who, instead of what the file tells. When: what the file tells, else `now`.
+    `by`: who, instead of what the file tells. When: what the file tells; else when this file first came with labels of
+    this person, so that an old file which comes again takes back no later correction; else `now`.
 
     LabellingError names the file and every entry that cannot be meant; nothing is written then.
     """
@@ -87,10 +90,12 @@ def take_labels(
         raise LabellingError(f"the store {store.root} has no draw of tiles yet: `soilpipe label draw` first")
     looked = [one for one in read if one.looked_at or all_looked_at]
     labels: dict[tuple[str, str], TileLabel] = {}
+    sha256 = hashlib.sha256(data).hexdigest()
+    came = _came_before(store, sha256)
     for one in read:
         tile = _tile(one, tiles, problems)
         if tile is not None and (one.looked_at or all_looked_at):
-            _add(labels, _label(one, tile, project.taxonomy, by, now, problems), one.where, format_, problems)
+            _add(labels, _label(one, tile, project.taxonomy, by, came, now, problems), one.where, format_, problems)
     if looked and any(one.by is None for one in looked) and by is None:
         problems.add("who", 'the file does not say who labelled: add --by "Your Name"')
     problems.raise_if_any()
@@ -102,7 +107,6 @@ def take_labels(
     new = [labels[pair] for pair in sorted(labels.keys() - {*unchanged, *older})]
     key = None
     if new:
-        sha256 = hashlib.sha256(data).hexdigest()
         kept = LabelFile(
             imported_at=now, source_name=file.name, source_sha256=sha256, format=format_, labels=tuple(new)
         )
@@ -162,6 +166,16 @@ def _unpacked(data: bytes, source: str) -> bytes:
         ) from error
 
 
+def _came_before(store: Store, sha256: str) -> dict[str, datetime]:
+    """By person, when this very file first brought labels of theirs."""
+    came: dict[str, datetime] = {}
+    for file in read_label_files(store):
+        if file.source_sha256 == sha256:
+            for who in {label.by for label in file.labels}:
+                came[who] = min(file.imported_at, came.get(who, file.imported_at))
+    return came
+
+
 def _tile(one: ReadTile, tiles: dict[str, Tile], problems: Problems) -> Tile | None:
     stem = Path(one.name).name.removesuffix(".png")
     tile = tiles.get(stem)
@@ -183,7 +197,13 @@ def _tile(one: ReadTile, tiles: dict[str, Tile], problems: Problems) -> Tile | N
 
 
 def _label(
-    one: ReadTile, tile: Tile, taxonomy: Taxonomy, by: str | None, now: datetime, problems: Problems
+    one: ReadTile,
+    tile: Tile,
+    taxonomy: Taxonomy,
+    by: str | None,
+    came: Mapping[str, datetime],
+    now: datetime,
+    problems: Problems,
 ) -> TileLabel:
     boxes: list[LabelledBox] = []
     shapes: list[tuple[ToolBox, XYXY]] = []
@@ -211,8 +231,9 @@ def _label(
         names = first.name if first.name == second.name else f"{first.name} and {second.name}"
         problems.add(second.where, f"is the animal of {first.where} once more ({names}): keep one of them")
     boxes.sort(key=lambda box: (box.y_min, box.x_min, box.y_max, box.x_max, str(box.taxon)))
-    at = min(one.at, now) if one.at is not None else now
-    return TileLabel(tile_id=tile.tile_id, by=by or one.by or "?", at=at.astimezone(UTC), boxes=tuple(boxes))
+    who = by or one.by or "?"
+    at = min(one.at, now) if one.at is not None else came.get(who, now)
+    return TileLabel(tile_id=tile.tile_id, by=who, at=at.astimezone(UTC), boxes=tuple(boxes))
 
 
 def _clipped(one: ToolBox, tile: Tile, problems: Problems) -> XYXY | None:

@@ -123,3 +123,32 @@ def test_two_people_are_kept_apart_and_the_newest_word_of_each_counts(
         ("Ana", "Protura"),
         ("Ben",),
     }
+
+
+def test_an_old_file_without_times_that_comes_again_takes_back_no_correction(
+    drawn: tuple[Season, tuple[Tile, ...]], tmp_path: Path
+) -> None:
+    """COCO tells no times: what an import is worth is when the file came first."""
+    season, tiles = drawn
+    given_ = [TileToLabel(t.tile_id, t.width, t.height, t.how, None, (), "nobody") for t in tiles]
+    text = coco.write(given_, label_names(SOIL), "test")
+    first, *rest = (tile.tile_id for tile in tiles)
+    one, two = ("Acari", 10.0, 10.0, 30.0, 30.0), ("Protura", 50.0, 50.0, 70.0, 60.0)
+
+    def takes(name: str, day: int, boxes: list[Any], by: str = "Ana") -> tuple[int, int, int]:
+        file = tmp_path / name
+        file.write_text(tools.coco(text, {first: boxes, **dict.fromkeys(rest)}, by, NOW))
+        taken = take_labels(season.project, season.store, file, NOW + timedelta(days=day), by=by)
+        return taken.taken, taken.unchanged, taken.older
+
+    def taxa(by: str) -> list[str | None]:
+        return [box.taxon for box in newest_labels(season.store)[first, by].boxes]
+
+    assert takes("a.json", 0, [one]) == (1, 0, 0)
+    assert takes("b.json", 1, [one, two]) == (1, 0, 0) and taxa("Ana") == ["Acari", "Protura"]
+    before = season.files("labels")
+    assert takes("a.json", 2, [one]) == (0, 0, 1), "told as left out, since there is a newer word"
+    assert takes("renamed.json", 2, [one]) == (0, 0, 1), "by its content, not its name"
+    assert taxa("Ana") == ["Acari", "Protura"] and season.files("labels") == before
+    assert takes("a.json", 3, [one], by="Ben") == (1, 0, 0), "of another person it is news"
+    assert takes("c.json", 4, [two]) == (1, 0, 0) and taxa("Ana") == ["Protura"], "as is another file"
