@@ -1,7 +1,8 @@
 """The gate of encoder and classifier: whether a bundle may be put to use, and the record of it.
 
 The candidate is compared with the bundle in use and with the best of those that were ever promoted, or with its own
-starting point where none was, on the same labelled crops of the hold-out (`gate`): it must be no worse than either.
+starting point where none was, on the same labelled crops of the hold-out (`gate`): it must be no worse than either, and
+promise no less than the one in use (its alpha).
 With too few labels nothing is decided: it stays a candidate, and the words say what is missing. One record promotes
 both, and one roll-back takes both back, so a classifier is never used on embeddings of another encoder.
 """
@@ -100,8 +101,9 @@ def verdict_on(
         figures["beside"] = {"rival": told(other, taxonomy), "comparison": dict(beside.figures)}
     if compared.missing and not compared.worse:
         return Verdict(False, _too_few(compared.missing), figures, True)
-    if compared.worse:
-        worse = [f"{_against(one, by)}, it is worse in this: {'; '.join(by.worse)}" for one, by in against if by.worse]
+    worse = [f"{_against(one, by)}, it is worse in this: {'; '.join(by.worse)}" for one, by in against if by.worse]
+    worse += _promises_less(candidate, rivals, present)
+    if worse:
         return Verdict(False, ". ".join(worse), figures)
     macro = compared.figures["macro_f1"]
     words = (
@@ -121,6 +123,17 @@ def _that_count(
     told_apart = [(by, at) for by, at in leads if by is not None]
     best = rivals[max(told_apart)[1]] if told_apart else in_use_  # of equals the one that was in use last
     return [best] if best is in_use_ else [best, in_use_]
+
+
+def _promises_less(candidate: BundleRecord, rivals: Sequence[BundleRecord], present: Bundle | None) -> list[str]:
+    """In words, where more errors are allowed than a person allowed when the one in use was put to use."""
+    in_use_ = next((one for one in rivals if Bundle(one.encoder, one.classifier) == present), None)
+    if in_use_ is None or candidate.alpha <= in_use_.alpha:
+        return []
+    return [
+        f"its answers and sets may be wrong more often than those of classifier {in_use_.classifier} in use: its alpha "
+        f"is {candidate.alpha:g}, not {in_use_.alpha:g}. Train one with --alpha {in_use_.alpha:g}"
+    ]
 
 
 def _against(rival: BundleRecord, compared: Comparison) -> str:
@@ -149,6 +162,7 @@ def told(record: BundleRecord, taxonomy: Taxonomy = SOIL) -> dict[str, Any]:
         "crops": len(record.crops),
         "macro_f1": None if macro != macro else macro,
         "effective_rank": record.effective_rank,
+        "alpha": record.alpha,
         **dict(record.figures),
     }
 

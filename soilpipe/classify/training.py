@@ -91,6 +91,8 @@ def train_classifier(
     card = {
         "name": name or Path(out).name,
         "alpha": alpha,
+        "calibrate": sorted(set(calibrate or ())),
+        "least_examples": least_examples,
         "validation": "none",
         **encoder_told(encoder),
         **fitted.told,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from soilpipe.bundles.promotion import bundle_in_use, ever_promoted, promote_bundle
 from soilpipe.config import Project
-from soilpipe.decisions import Verdict, known
+from soilpipe.decisions import Verdict, in_use, known
 from soilpipe.encoders import encoder_at, trunk_in_use
-from soilpipe.models import register
+from soilpipe.models import card_of, register
 from soilpipe.refresh.failures import noted
 from soilpipe.refresh.records import Outcome, RefreshRecord, keep_record
 from soilpipe.refresh.state import RefreshState
@@ -50,13 +50,20 @@ def fit_classifier(project: Project, store: Store, work: Path, *, device: str | 
 
 
 def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: Progress) -> str | None:
-    """Fit a classifier into `out`, on the labels outside the hold-out; in words what is missing where it cannot be."""
+    """Fit a classifier into `out`, on the labels outside the hold-out; in words what is missing where it cannot be.
+
+    Its alpha, the scanners that calibrate it and what is enough for a class of its own are those of the classifier in
+    use: what a person chose there, no refresh takes back.
+    """
+    from soilpipe.classify.chosen import Chosen, chosen_of
     from soilpipe.classify.examples import ClassifierError
     from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.training import train_classifier
     from soilpipe.detect.labelled import LabelError
     from soilpipe.training_labels import own_labels
 
+    present = in_use(store, CLASSIFIER)
+    chosen = Chosen() if present is None else chosen_of(card_of(store, CLASSIFIER, present))
     with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder:
         try:
             on = own_labels(project, store, Path(folder))
@@ -69,11 +76,17 @@ def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: 
                 name=project.project,
                 where=on.where,
                 where_told=on.told,
+                calibrate=chosen.calibrate,
+                alpha=chosen.alpha,
+                least_examples=chosen.least_examples,
                 false_alarms=partial(false_alarms, store),
                 progress=lambda stage, done, of, _: tell(FIT, stage, done, of),
             )
         except (LabelError, ClassifierError) as error:
-            return str(error)
+            kept = (
+                f" (calibrated on {', '.join(chosen.calibrate)} alone, as the one in use)" if chosen.calibrate else ""
+            )
+            return f"{error}{kept}"
     return None
 
 

@@ -73,6 +73,18 @@ def test_probabilities_and_sets_are_judged_from_five_hundred_crops_on() -> None:
     assert not verdict.passed and "its sets hold the truth in 0.920 of the cases, fewer than 0.930" in verdict.words
 
 
+def test_a_larger_alpha_than_that_in_use_is_for_a_person_to_force() -> None:
+    strict, lax = judgement("strict", alpha=0.01), judgement("lax", alpha=0.05)
+    verdict = verdict_on(lax, [strict], present=Bundle("strict", "c1"))
+    assert not verdict.passed and not verdict.undecided
+    assert "its alpha is 0.05, not 0.01. Train one with --alpha 0.01" in verdict.words
+    assert verdict.figures["candidate"]["alpha"] == 0.05 and verdict.figures["rival"]["alpha"] == 0.01
+    better = judgement("strict", alpha=0.01, covered=1.0)
+    assert verdict_on(better, [lax], present=Bundle("lax", "c1")).passed
+    other = judgement("in use", alpha=0.05)
+    assert verdict_on(lax, [strict, other], present=Bundle("in use", "c1")).passed, "what was in use once binds nobody"
+
+
 def test_only_crops_as_they_come_speak_of_calibration() -> None:
     record = judgement(crops=600)
     chosen = record.crops.model_copy(update={"as_it_comes": (False,) * 200 + (True,) * 400})
