@@ -14,6 +14,7 @@ import typer
 from deployments.commands.image_options import Dpi, NoDifference, OnlyScanners
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, begin_utc, moment, opened
 from deployments.commands.shown import print_json
+from deployments.commands.train_backbone import Given, backbone_of
 from deployments.commands.train_options import (
     PATIENCE,
     SCENES,
@@ -106,11 +107,12 @@ def train_detector(
     from soilpipe.detect.starting import Start
     from soilpipe.detect.training import train_detector as train_on
 
-    begin = _beginning(store, begin_from, size, family, backbone, even_contrast)
+    given = backbone_of(store, backbone)
+    begin = _beginning(store, begin_from, size, family, given, even_contrast)
     even = begin.evens if even_contrast is None else even_contrast
     if begin.told:
         typer.echo(begin.told, err=True)
-    start = Start(begin.size, begin.family, backbone, begin.folder)
+    start = Start(begin.size, begin.family, given.path, begin.folder)
     steps = steps or Recipe.steps
     recipe = start.recipe(steps=steps, seed=seed, scenes=scenes, patience=patience, check_every=max(1, steps // LOOKS))
     name = name or (labels.stem if labels is not None else loaded.project)
@@ -142,7 +144,7 @@ def train_detector(
             recipe=recipe,
             size=start.size,
             family=start.family,
-            backbone=backbone,
+            backbone=given.path,
             warm_start=start.warm_start,
             precision=precision,
             licence=licence,
@@ -177,7 +179,7 @@ def _beginning(
     wanted: str | None,
     size: Size | None,
     family: Family | None,
-    backbone: Path | None,
+    backbone: Given,
     even_contrast: bool | None,
 ) -> _Beginning:
     """The champion where nothing else is asked for and its network is of the kind that is."""
@@ -187,9 +189,9 @@ def _beginning(
     from soilpipe.detect.starting import kind_of
 
     kind = family.value if family is not None else size.value if size is not None else None
-    asked = size.value if size is not None else MEDIUM, None if family is None else family.value
-    if wanted == "none" or (wanted is None and backbone is not None):
-        return _Beginning(*asked)
+    asked = size.value if size is not None else backbone.size or MEDIUM, None if family is None else family.value
+    if wanted == "none" or (wanted is None and backbone.path is not None):
+        return _Beginning(*asked, told=backbone.told)
     version = models.champion(store, "detector") if wanted is None else models.resolve(store, "detector", wanted)
     card = models.card_of(store, "detector", version)
     its = kind_of(card)

@@ -78,8 +78,12 @@ Scenes = Annotated[
 SizeOption = Annotated[Size | None, typer.Option(help="Of the network; medium, or that of what it begins from.")]
 FamilyOption = Annotated[Family | None, typer.Option(help="A detector of torchvision's instead: to compare.")]
 Backbone = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="The folder of an encoder of that --size; or a file with weights for a ResNet."),
+    str | None,
+    typer.Option(
+        metavar="ENCODER",
+        help="What its backbone begins from: `champion`, the encoder in use; a version or name of another; the folder "
+        "of one of that --size; or a file with weights for a ResNet.",
+    ),
 ]
 From = Annotated[
     str | None,

@@ -13,12 +13,16 @@ HEADS = {
     "refused": "Not put to use",
 }
 
+FOR_THE_DETECTOR = "A detector that begins from this encoder: `soilpipe train detector --backbone champion`"
+"""A refresh trains none: boxes are as before until somebody does."""
+
 
 def in_words(record: RefreshRecord) -> str:
     """One or two sentences."""
     bundle = f"encoder {record.encoder}"
     bundle += f" with classifier {record.classifier}" if record.classifier else ""
-    return f"{HEADS[record.outcome]}: {bundle}. {_sentence(record.words)}"
+    told = f"{HEADS[record.outcome]}: {bundle}. {_sentence(record.words)}"
+    return f"{told} {FOR_THE_DETECTOR}" if record.outcome == "promoted" else told
 
 
 def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
@@ -47,7 +51,7 @@ def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
         force = f"soilpipe models promote {record.encoder} --role encoder --force --reason"
         lines += ["", f'To put both to use all the same: `{force} "..."`']
     if record.outcome == "promoted":
-        lines += ["", "To take both back: `soilpipe models rollback --role encoder`"]
+        lines += ["", FOR_THE_DETECTOR, "", "To take both back: `soilpipe models rollback --role encoder`"]
     return "\n".join(lines)
 
 

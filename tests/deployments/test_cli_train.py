@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands import training_progress
+from soilpipe import models
 from soilpipe.detect import checkpoint
 from soilpipe.detect.sizes import make_network
 from soilpipe.detect.torchvision_here import import_torchvision
 from soilpipe.detect.weights import load_detector
 from soilpipe.encoder.weights import save_encoder
 from soilpipe.errors import SoilpipeError
+from soilpipe.store import Store
 from tests.flow_fixtures import TinyProject, make_project, picture
 
 cli = CliRunner()
@@ -171,6 +174,31 @@ def test_a_small_network_and_one_with_given_weights_can_be_trained(
     assert mine["backbone"] == f"mine {version}" and mine["recipe"]["encoder_rate"] == 0.25
     again = train(project, labels, "--steps", "1", "--scenes", "0", "--from", "given", "--name", "again")["card"]
     assert again["warm_start"] == "given" and again["size"] == "resnet18", "its size is that of what it begins from"
+
+
+def test_a_backbone_is_the_encoder_in_use_or_a_version_of_the_store(
+    project: TinyProject, labels: Path, tmp_path: Path
+) -> None:
+    """Its size is that of the encoder; a store in a bucket is read the same way (`model_path`)."""
+    store = Store(str(project.store))
+    words = ("--steps", "1", "--scenes", "0", "--backbone")
+    with pytest.raises(SoilpipeError, match="no encoder is in use in this project"):
+        train(project, labels, *words, "champion")
+    with pytest.raises(SoilpipeError, match="--backbone mine: there is no such file or folder, and there"):
+        train(project, labels, *words, "mine")
+    torch.manual_seed(7)
+    network = make_network("small", 1)
+    save_encoder(tmp_path / "mine", network, {"name": "mine", "um_per_px": 21.17})
+    version = models.register(store, "encoder", tmp_path / "mine")
+    now = datetime(2024, 5, 1, tzinfo=UTC)
+    models.decide(store, "encoder", "promote", version, "none", now, True, "a test", {})
+    for wanted in ("champion", version[:6], "mine"):
+        made = train(project, labels, *words, wanted, "--name", f"on {wanted}")
+        assert made["card"]["backbone"] == f"{version} {version}" and made["card"]["size"] == "small"
+        assert made["card"]["warm_start"] is None
+        assert f"Its backbone begins as the encoder mine ({version})." in made["told"]
+    with pytest.raises(SoilpipeError, match="They must be of the same size"):
+        train(project, labels, *words, "champion", "--size", "medium")
 
 
 @pytest.mark.slow
