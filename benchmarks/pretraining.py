@@ -1,11 +1,13 @@
 """What pretraining is worth: its speed, what it does for few labels, and whether the gate keeps a bad week out.
 
+    python benchmarks/pretraining.py         all three, one after the other
     python benchmarks/pretraining.py speed   [--sizes resnet18 medium] [--batch 64]
     python benchmarks/pretraining.py labels  [--seeds 3] [--detector-steps 1500] [--stickypi FOLDER] [--folder FOLDER]
+                                             [--posterise 0.2]
     python benchmarks/pretraining.py weeks   [--seeds 3] [--steps 300]
 
-Each prints one table; --json writes the figures as well. `--tiny` makes everything small enough to be tried in a few
-minutes on two cores: its figures say nothing but that it runs.
+Each prints one table; --json writes the figures as well, of all three by their names. `--tiny` makes everything small
+enough to be tried in a few minutes on two cores: its figures say nothing but that it runs.
 """
 
 from __future__ import annotations
@@ -46,25 +48,44 @@ TINY = {
 
 def main() -> None:
     arguments = read_arguments()
-    if arguments.what == "speed":
-        from pretraining_speed import speed
-
-        figures: Any = speed(arguments)
-    elif arguments.what == "labels":
-        from pretraining_labels import labels
-        from pretraining_labels import report as report_labels
-
-        with tempfile.TemporaryDirectory() as passing:
-            figures = told(labels(arguments, arguments.folder or Path(passing) / "labels"))
-        report_labels(figures)
+    if arguments.what is not None:
+        figures: Any = PARTS[arguments.what](arguments)
     else:
-        from pretraining_weeks import report as report_weeks
-        from pretraining_weeks import weeks
-
-        figures = told(weeks(arguments))
-        report_weeks(figures)
+        figures = {}
+        for name, part in PARTS.items():
+            print(f"== {name}", flush=True)
+            figures[name] = part(arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def of_speed(arguments: argparse.Namespace) -> Any:
+    """Crops a second, beside lightly's own loop."""
+    from pretraining_speed import speed
+
+    return speed(arguments)
+
+
+def of_labels(arguments: argparse.Namespace) -> Any:
+    """Scratch against pretrained, with few labels and many."""
+    from pretraining_labels import labels, report
+
+    with tempfile.TemporaryDirectory() as passing:
+        figures = told(labels(arguments, arguments.folder or Path(passing) / "labels"))
+    report(figures)
+    return figures
+
+
+def of_weeks(arguments: argparse.Namespace) -> Any:
+    """Refreshes week after week, with the gate and without it."""
+    from pretraining_weeks import report, weeks
+
+    figures = told(weeks(arguments))
+    report(figures)
+    return figures
+
+
+PARTS = {"speed": of_speed, "labels": of_labels, "weeks": of_weeks}
 
 
 def told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,7 +104,7 @@ def _short(value: object) -> str:
 def read_arguments() -> argparse.Namespace:
     """By the command line; what is tiny stays what it was told to be by hand."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("speed", "labels", "weeks"))
+    parser.add_argument("what", nargs="?", choices=tuple(PARTS), default=None, help="all of them if left out")
     parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
     parser.add_argument("--device", default=None, help="cpu or cuda; a GPU if there is one")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here as well")
@@ -107,6 +128,9 @@ def read_arguments() -> argparse.Namespace:
     labels.add_argument("--season-scans", type=int, default=20)
     labels.add_argument("--season-side", type=int, default=1280, help="px")
     labels.add_argument("--crops-a-scan", type=int, default=16)
+    labels.add_argument(
+        "--posterise", type=float, default=0.0, metavar="P", help="share of the views with colours cut to 3 to 5 bits"
+    )
     labels.add_argument("--timed", type=int, default=20, help="steps by which a step's seconds are measured")
     labels.add_argument("--stickypi", type=Path, default=None, help="the folder that holds stickypi/, in place of peat")
     weeks = parser.add_argument_group("weeks")

@@ -18,7 +18,8 @@ are two: insects and what is none).
 Seasons and scanners are others for each seed, so the spread over seeds is that of training and of what was drawn. Two
 scanners test (of Sticky-Pi's seven devices too), two others (one of Sticky-Pi) validate, and nobody learns from either
 kind, labels or not. Nothing is chosen within a run. What a person chooses (steps, batch, method) is to be chosen with
-`--judge-on validation`; the test scanners are for once, in the end. Seconds a step are measured before anything is
+`--judge-on validation` (and whether `--posterise` helps, which makes flat colours of what is translucent, and is
+off in a refresh); the test scanners are for once, in the end. Seconds a step are measured before anything is
 compared, once for a folder. What is finished stays in the folder: a run that was stopped goes on, and two may share the
 seeds.
 """
@@ -59,8 +60,13 @@ PRETRAINED = ("pretrained", "supervised+pretrained")
 SHARE = 0.5
 """Of the seconds, what goes into pretraining."""
 SETTINGS = "settings.json"
-THAT_MATTER = ("size", "detector_steps", "batch", "seasons", "season_scans", "season_side", "crops_a_scan", "window")
+THAT_MATTER = (
+    *("size", "detector_steps", "batch", "seasons", "season_scans", "season_side", "crops_a_scan", "window"),
+    "posterise",
+)
 """What all rows of a folder must have in common."""
+BEFORE: dict[str, Any] = {"posterise": 0.0}
+"""Settings that the folders of earlier releases do not tell."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) ->
         began = time.perf_counter()
         _train(data, names, folder / f"timed-{steps}", steps, 0, None, arguments)
         took.append(time.perf_counter() - began)
-    recipe = PretrainRecipe(batch=arguments.batch)
+    recipe = PretrainRecipe(batch=arguments.batch, posterise=arguments.posterise)
     rate = crops_per_second(crops, size=arguments.size, recipe=recipe, device=arguments.device, steps=arguments.timed)
     seconds = Seconds(max(1e-3, (took[1] - took[0]) / (2 * arguments.timed)), arguments.batch / rate)
     kept.write_text(json.dumps(asdict(seconds)) + "\n")
@@ -132,7 +138,7 @@ def check_settings(folder: Path, arguments: Namespace) -> None:
         if any(folder.glob("*.json")):
             raise SystemExit(f"{folder} holds figures of an earlier release, at another scale. Take another --folder")
         path.write_text(json.dumps(settings, indent=1) + "\n")
-    kept = json.loads(path.read_text())
+    kept = BEFORE | json.loads(path.read_text())
     if kept != settings:
         others = ", ".join(
             f"{name} {kept.get(name)} (now {value})" for name, value in settings.items() if kept.get(name) != value
@@ -156,7 +162,7 @@ def _pretrain(arm: str, seed: int, crops: ScanCrops, steps: int, folder: Path, a
     if (out / "card.json").exists():
         return
     start = encoder_of_detector(SHIPPED, arguments.device) if arm == "supervised+pretrained" else None
-    recipe = PretrainRecipe(steps=steps, batch=arguments.batch, seed=seed)
+    recipe = PretrainRecipe(steps=steps, batch=arguments.batch, posterise=arguments.posterise, seed=seed)
     size, device = arguments.size, arguments.device
     pretrain(crops, out, size=size, start=start, recipe=recipe, um_per_px=UM_PER_PX, device=device)
 
@@ -178,6 +184,7 @@ def worth(
         "images": len(chosen),
         "arm": arm,
         "judged_on": arguments.judge_on,
+        "posterise": arguments.posterise,
         "detector_steps": detector_steps(arm, arguments),
         "ap50": found.any_taxon.ap50,
         "macro_f1": _classifiers_worth(data, chosen, where, encoder, of_classifier),

@@ -30,6 +30,7 @@ ARGUMENTS = Namespace(
     window=64,
     timed=1,
     judge_on="test",
+    posterise=0.0,
     stickypi=None,
 )
 
@@ -85,9 +86,11 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     _, labels = parts
     shipped = load_detector(SHIPPED, device="cpu").info.um_per_px
     trained: dict[str, tuple[Path | None, int, float]] = {}
+    posterised: list[float] = []
     begun: dict[str, Any] = {}
 
     def pretrain(crops: Any, out: Path, *, start: Any, um_per_px: float, recipe: Any, **more: Any) -> None:
+        posterised.append(recipe.posterise)
         begun[out.name] = (None if start is None else start.info.version, um_per_px, recipe.steps)
         out.mkdir(parents=True)
         (out / "card.json").write_text("{}")
@@ -132,5 +135,15 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     }
     trained.clear(), begun.clear()
     assert list(labels.labels(given, kept)) == rows and not trained and not begun  # it goes on, and does nothing twice
+    assert posterised == [0.0, 0.0]
+    share = Namespace(**{**vars(given), "posterise": 0.25})
+    with pytest.raises(SystemExit, match=r"posterise 0.0 \(now 0.25\)"):
+        list(labels.labels(share, kept))
+    rows = list(labels.labels(share, tmp_path / "posterised"))
+    assert posterised[2:] == [0.25, 0.25] and {row["posterise"] for row in rows} == {0.25}
+    settings = json.loads((kept / "settings.json").read_text())
+    del settings["posterise"]  # as an earlier release wrote them
+    (kept / "settings.json").write_text(json.dumps(settings))
+    assert list(labels.labels(given, kept))
     with pytest.raises(SystemExit, match="detector_steps 100"):
         list(labels.labels(Namespace(**{**vars(given), "detector_steps": 200}), kept))
