@@ -183,18 +183,39 @@ def test_the_detector_of_the_project_file_is_the_one_whose_trunk_is_begun_from(s
         trunk_in_use(store, "0123456789ab")
 
 
-def test_the_commands_take_roles(store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+@pytest.fixture
+def said(tmp_path: Path) -> Callable[..., str]:
+    """What `soilpipe models` says in a project with this store, or why it refuses."""
     file = tmp_path / "soilpipe.yaml"
     file.write_text(
         "project: casca\nstore: ./store\ntimezone: UTC\nsites: [{id: wood}]\n"
         "scanners: [{id: A20, site: wood, inbox: ./in}]\n"
     )
-    cli, where = CliRunner(), ["--project", str(file)]
 
-    def said(*words: str) -> str:
-        result = cli.invoke(app, ["models", *words, *where])
+    def command(*words: str) -> str:
+        result = CliRunner().invoke(app, ["models", *words, "--project", str(file)])
         return result.output if result.exit_code == 0 else str(result.exception)
 
+    return command
+
+
+def test_the_command_that_takes_an_encoder_back_takes_its_classifier_back_too(
+    store: Store, make_bundle: Callable[..., Bundle], said: Callable[..., str]
+) -> None:
+    first, second = make_bundle(1), make_bundle(2)
+    promote_bundle(store, first, GOOD, NOW)
+    promote_bundle(store, second, GOOD, NOW + HOUR)
+    told = said("rollback", "--role", "encoder", "--reason", "it loses mites")
+    assert f"{first.encoder} is back in place of {second.encoder}, from the next scan on." in told
+    assert f"In use now: encoder {first.encoder}, classifier {first.classifier}." in told
+    assert bundle_in_use(store) == first and decisions(store, "encoder")[-1].reason == "it loses mites"
+    record = json.loads(said("rollback", "--role", "encoder", "--json"))
+    assert (record["action"], record["version"], record["previous"]) == ("rollback", "none", first.encoder)
+    assert bundle_in_use(store) is None and in_use(store, "encoder") is None
+    assert "no encoder is in use, so there is nothing to take back" in said("rollback", "--role", "encoder")
+
+
+def test_the_commands_take_roles(store: Store, make_bundle: Callable[..., Bundle], said: Callable[..., str]) -> None:
     assert "There is none yet; `soilpipe refresh` makes one." in said("list", "--role", "encoder")
     assert json.loads(said("list", "--role", "classifier", "--json")) == []
     bundle, other = make_bundle(1), make_bundle(2, on=resolve(store, "encoder", make_bundle(1).encoder))
