@@ -88,7 +88,8 @@ def slot_rows(project: Project, store: Store, deliveries: Mapping[str, Sequence[
             slot = row["slot"].to_pydatetime()
             fault = done.get((scanner.id, slot))
             animals = int(totals[row["slot"]]) if row["slot"] in totals.index else None
-            note = row["reason"] if isinstance(row["reason"], str) else words.get(fault or "", "")
+            told = (words.get(fault or "", ""), row["reason"] if isinstance(row["reason"], str) else "")
+            note = "; ".join(part for part in told if part)
             rows.append((scanner.id, f"{slot:%Y-%m-%d %H:%M}", row["state"], animals, note))
     return rows
 

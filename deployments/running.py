@@ -93,7 +93,7 @@ def run_scanner(
         error = state.result(raise_on_failure=False)
         told = error.problems if isinstance(error, RunProblemsError) else (error,)
         problems = tuple(f"{scanner.id}: {problem}" for problem in told)
-    done = [step for step in steps if step.total and step.level == "info"]
+    done = [step for step in steps if step.total and step.level != "error"]
     return ScannerRun(
         scanner_id=scanner.id,
         taken_in=sum(step.stage == "ingest" for step in done),

@@ -92,7 +92,9 @@ def detect_undetected(run: Run) -> None:
         if done is None:
             run.tell("detect", str(run.problems.found[-1]), "error", number, len(scans))
         else:
-            run.tell("detect", f"{scan.scan_id}: {done.n} found", "info", number, len(scans))
+            note = f"{scan.scan_id}: {done.n} found"
+            told = f"{note}, but {done.doubt}" if done.doubt else note
+            run.tell("detect", told, "warning" if done.doubt else "info", number, len(scans))
 
 
 def publish_counts(run: Run) -> None:

@@ -88,6 +88,14 @@ SLOTS = _schema(
         "where the window is too dark to tell, and when the scan's receipt is from before it",
         "1",
     ),
+    _field(
+        "references_used",
+        pa.int32(),
+        "earlier scans that the scan was compared with when it was detected; 0: fewer than two could be used, so it "
+        "was compared with nothing, and more animals are missed (reason says why); null without detections, with a "
+        "detector that compares nothing, and when the detection file does not tell",
+        "scans",
+    ),
 )
 
 _BOX = tuple(

@@ -40,10 +40,11 @@ def leave_counts(project_file: str, scanner_id: str) -> None:
     project, store = opened(project_file)
     newest = newest_counts(project, store, scanner_id)
     if newest is not None:
+        doubt = f" Mind: {newest.doubt}." if newest.doubt else ""
         create_table_artifact(
             key=artifact_key("counts", scanner_id),
             table=[dict(row) for row in newest.rows],
-            description=f"**{scanner_id}, {newest.when}**: {newest.animals} animals. {newest.validation}",
+            description=f"**{scanner_id}, {newest.when}**: {newest.animals} animals. {newest.validation}{doubt}",
         )
 
 

@@ -22,7 +22,8 @@ from soilpipe.schemas import (
 ALL = (SLOTS, COUNTS, DETECTIONS, DETECTION_FILE, SITES, SCANNERS, TAXA)
 DESIGN = {
     "slots": "site_id scanner_id slot state scan_id captured_at delay_s dpi width_px height_px window_cm2 "
-    "usable_fraction sharpness reason level_mean saturated_fraction flat_rows relative_detail",
+    "usable_fraction sharpness reason level_mean saturated_fraction flat_rows relative_detail "
+    "references_used",
     "detections": "detection_id scan_id site_id scanner_id slot x_min y_min x_max y_max score taxon rank stage "
     "probability alternatives is_unknown change length_mm width_mm area_mm2 review analysis_id is_masked",
     "counts": "site_id scanner_id slot date_local taxon rank state n n_total n_new n_stationary expected_n n_low "

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from soilpipe.compared import Compared, compared_with
 from soilpipe.config import Scanner
 from soilpipe.counts.abundance import MIN_USABLE_FRACTION, UNRANKED, Lineages, Tally, tally
 from soilpipe.counts.matching import STATIONARY_SCANS, Seen, follow
@@ -36,6 +37,7 @@ class ScanRows:
     changes: list[str | None]
     hidden: list[bool | None]
     """Whether each lies in the masked part of the window; None: the receipt is from before the mask."""
+    compared: Compared
 
     @property
     def tally(self) -> Tally:
@@ -70,7 +72,7 @@ def year_rows(
         taxa = _taxa(file, lineages)
         changes, seen = follow(_sides(file), taxa, truth.receipts[scan_id].dpi, analysis_id, earlier)
         earlier = [seen, *earlier][: STATIONARY_SCANS - 1]
-        found[scan_id] = ScanRows(slot, analysis_id, file.table, taxa, changes, hidden)
+        found[scan_id] = ScanRows(slot, analysis_id, file.table, taxa, changes, hidden, compared_with(file.metadata))
     return found, broken, earlier
 
 
@@ -123,8 +125,10 @@ def _hidden_or_problem(
     return [False] * len(boxes) if mask is None else masked(mask, quality.mask_cell_px, boxes).tolist()
 
 
-def slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Mapping[str, str]) -> pa.Table:
-    """Rows by schema SLOTS."""
+def slot_table(
+    scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Mapping[str, str], found: Mapping[str, ScanRows]
+) -> pa.Table:
+    """Rows by schema SLOTS. ``broken``, ``found``: by scan, as `year_rows` gives them."""
     rows: list[dict[str, Any]] = []
     for slot in slots:
         receipt = truth.receipts.get(slot.scan_id or "")
@@ -141,6 +145,8 @@ def slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Ma
         }
         if receipt is not None:
             quality = receipt.quality
+            compared = found[receipt.scan_id].compared if receipt.scan_id in found else Compared()
+            why_not = slot.reason or _why_not_counted(receipt, quality, truth, broken)
             row |= {
                 "dpi": receipt.dpi,
                 "width_px": receipt.width_px,
@@ -151,7 +157,8 @@ def slot_table(scanner: Scanner, slots: Sequence[Slot], truth: Truth, broken: Ma
                 "saturated_fraction": quality.saturated_fraction,
                 "flat_rows": quality.flat_rows,
                 "relative_detail": quality.relative_detail,
-                "reason": _reasons(slot.reason or _why_not_counted(receipt, quality, truth, broken), quality.doubts()),
+                "reason": _reasons(why_not, compared.doubt, quality.doubts()),
+                "references_used": compared.references_used,
             }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=SLOTS)

@@ -92,7 +92,7 @@ def scanner_tables(
                     counts.append((count, before))
                 before = count
             tables = {
-                "slots": slot_table(scanner, of_year, truth, broken),
+                "slots": slot_table(scanner, of_year, truth, broken, found),
                 "counts": count_table(
                     scanner.site, scanner.id, scanner.zone, scanner.window_cm2, counts, lineages, complete
                 ),

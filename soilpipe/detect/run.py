@@ -12,6 +12,7 @@ import numpy as np
 from soilpipe import layout
 from soilpipe.analyses import Analysis
 from soilpipe.background import Registration, choose_references, register_all
+from soilpipe.compared import LEAST_REFERENCES, LOOKS_ALONE, compared_with
 from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detections, Detector, Identifies, Identities
 from soilpipe.detect.measure import measure
@@ -37,7 +38,10 @@ class ScanDetectionError(SoilpipeError):
 
 @dataclass(frozen=True)
 class DetectedScan:
-    """What was found. `n` detections, `per_taxon` (taxa with none left out); `references`: those that were usable."""
+    """What was found. `n` detections, `per_taxon` (taxa with none left out); `references`: those that were usable.
+
+    `doubt`: in words, why it was compared with nothing; None where it was, or where the detector compares nothing.
+    """
 
     scan_id: str
     analysis_id: str
@@ -45,6 +49,7 @@ class DetectedScan:
     n: int
     per_taxon: dict[str, int]
     references: tuple[str, ...]
+    doubt: str | None = None
 
 
 def detect_scan(
@@ -97,6 +102,7 @@ def detect_scan(
         n=len(found),
         per_taxon=dict(sorted(Counter(taxon for taxon in table["taxon"].to_pylist() if taxon is not None).items())),
         references=tuple(str(image.scan_id) for image, r in zip(references, registrations, strict=True) if r.ok),
+        doubt=compared_with(metadata).doubt,
     )
 
 
@@ -198,8 +204,8 @@ def _metadata(
     usable = sum(registration.ok for registration in registrations)
     common, own = thresholds_used(detector.info, threshold)
     if not detector.info.uses_difference:
-        difference = "none: this detector looks at the picture alone"
-    elif usable >= 2:
+        difference = LOOKS_ALONE
+    elif usable >= LEAST_REFERENCES:
         difference = f"background of {usable} earlier scans"
     else:
         difference = f"none: a background needs two usable earlier scans, and there is {'one' if usable else 'none'}"

@@ -20,13 +20,15 @@ from soilpipe.store import Store
 class NewestCounts:
     """`when` is the scan's local time; `rows` hold taxon, n, new and stationary of every taxon found.
 
-    `animals` is the sum over taxa; `validation` says in a sentence what stands behind the numbers.
+    `animals` is the sum over taxa; `validation` says in a sentence what stands behind the numbers; `doubt` is what the
+    slot's `reason` says, "" when all is well.
     """
 
     when: str
     animals: int
     rows: tuple[Mapping[str, Any], ...]
     validation: str
+    doubt: str = ""
 
 
 def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCounts | None:
@@ -54,6 +56,7 @@ def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCoun
             for row in found.to_dict("records")
         ),
         validation=banner(set(rows["validation"])).headline,
+        doubt="" if pd.isna(scan["reason"]) else str(scan["reason"]),
     )
 
 

@@ -50,7 +50,7 @@ INDEX = "index.html"
 NEWEST_SCANS = 2
 DETAIL_SLOTS = 56  # a second plot of the newest two weeks, where the whole series is drawn by day or by week
 OVERLAY_SIDE = 1200  # px
-PAGE_VERSION = 3  # raised when pages change for equal input, so that they are made again
+PAGE_VERSION = 4  # raised when pages change for equal input, so that they are made again
 
 
 def write_report(

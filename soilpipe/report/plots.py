@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from soilpipe.report.palette import line_colour
+from soilpipe.report.summary import compared_with_nothing
 from soilpipe.taxonomy import ROOT, SOIL, Taxonomy
 
 MOST_PANELS = 8
@@ -29,6 +30,7 @@ INK, MUTED, GRID, GAP = "#202124", "#5f6368", "#e8eaed", "#f1f0ee"
 LANES = {
     "observed": ("#5f6368", "|", "counted"),
     "late": ("#0072b2", "D", "late, counted"),
+    "uncompared": ("#6a3d9a", "v", "counted, not compared"),
     "uncounted": ("#8a6d00", "s", "scan, no count"),
     "quarantined": ("#d55e00", "^", "refused"),
     "missing": ("#a3175d", "x", "missing"),
@@ -51,16 +53,20 @@ def timeline(slots: pd.DataFrame, counts: pd.DataFrame) -> Timeline:
     """One scanner's rows of series/slots and series/counts, as a table of slots by taxa (`n_total`).
 
     A slot with a scan but without any number (not detected yet, or too little of its window usable) is in the lane
-    "uncounted".
+    "uncounted"; one whose scan was detected without any earlier scan to compare it with, in "uncompared".
     """
-    ordered = slots[["slot", "state"]].drop_duplicates("slot").sort_values("slot", ignore_index=True)
+    ordered = slots.assign(alone=compared_with_nothing(slots))[["slot", "state", "alone"]]
+    ordered = ordered.drop_duplicates("slot").sort_values("slot", ignore_index=True)
     wide = counts.pivot_table(index="slot", columns="taxon", values="n_total", aggfunc="first", dropna=False)
     wide = wide.reindex(pd.DatetimeIndex(ordered["slot"])).astype("float64")
     counted = wide.notna().any(axis=1).to_numpy()
     seen = ordered["state"].isin(["observed", "late"]).to_numpy()
-    lane = np.where(seen & ~counted, "uncounted", ordered["state"].to_numpy(dtype=object))
+    lane = np.where(seen & ordered["alone"].to_numpy(), "uncompared", ordered["state"].to_numpy(dtype=object))
+    lane = np.where(seen & ~counted, "uncounted", lane)
     told = counts.groupby("taxon")["n"].sum().sort_values(ascending=False, kind="stable")
-    return Timeline(ordered.assign(lane=lane), wide, tuple(str(taxon) for taxon in told.index[told > 0]))
+    return Timeline(
+        ordered.drop(columns="alone").assign(lane=lane), wide, tuple(str(taxon) for taxon in told.index[told > 0])
+    )
 
 
 def shown_taxa(line: Timeline, most: int = MOST_PANELS) -> tuple[str, ...]:

@@ -39,11 +39,13 @@ class SlotRow:
 
 @dataclass(frozen=True)
 class ScannerSummary:
-    """states: number of slots per state; strip: states of the last STRIP slots; times are words in local time."""
+    """states: number of slots per state; uncompared: of those counted, how many were compared with no earlier scan;
+    strip: states of the last STRIP slots; times are words in local time."""
 
     states: dict[str, int]
     slots: int
     counted: int
+    uncompared: int
     strip: tuple[str, ...]
     last_scan: str
     complete_through: str
@@ -78,6 +80,7 @@ def summarize(slots: pd.DataFrame, counts: pd.DataFrame, as_of: str | None, zone
         states={state: int((slots["state"] == state).sum()) for state in STATES},
         slots=len(slots),
         counted=len(totals),
+        uncompared=int((compared_with_nothing(slots) & slots["slot"].isin(totals.index)).sum()),
         strip=tuple(slots["state"].iloc[-STRIP:]),
         last_scan=local(seen.max() if len(seen) else None, zone),
         complete_through=local(max(complete) if len(complete) else None, zone),
@@ -86,6 +89,13 @@ def summarize(slots: pd.DataFrame, counts: pd.DataFrame, as_of: str | None, zone
         newest_slot=local(totals.index[-1] if len(totals) else None, zone),
         validations=tuple(sorted(set(counts["validation"]))) if len(counts) else (),
     )
+
+
+def compared_with_nothing(slots: pd.DataFrame) -> pd.Series:
+    """Of each slot, whether its scan was detected without earlier ones to compare it with; False where nobody knows."""
+    if "references_used" not in slots:  # a table of an earlier release
+        return pd.Series(False, index=slots.index)
+    return slots["references_used"] == 0
 
 
 def animals_per_slot(counts: pd.DataFrame) -> pd.Series:

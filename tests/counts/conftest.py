@@ -146,7 +146,14 @@ class Season:
         )
         return scan_id
 
-    def detect(self, scan_id: str, found: Sequence[tuple[str, Sequence[float]]], analysis_id: str) -> str:
+    def detect(
+        self,
+        scan_id: str,
+        found: Sequence[tuple[str, Sequence[float]]],
+        analysis_id: str,
+        compared: dict[str, Any] | None = None,
+    ) -> str:
+        """Its detection file; ``compared``: what the metadata tells of references and difference."""
         table = detection_table(
             scan_id,
             analysis_id,
@@ -155,7 +162,7 @@ class Season:
             taxa=[taxon for taxon, _ in found],
             ranks=["class"] * len(found),
         )
-        return write_detection_file(self.store, analysis_id, scan_id, table, {"references": []})
+        return write_detection_file(self.store, analysis_id, scan_id, table, compared or {"references": []})
 
     def refuse(
         self,

@@ -126,7 +126,7 @@ def test_an_animal_that_came_is_found_measured_and_written_with_its_references(p
     detector = ChangeDetector()
     done = detect_scan(project, store, scan, detector, analysis(detector))
     assert (done.n, done.per_taxon) == (1, {"Invertebrata": 1})
-    assert done.references == tuple(receipt.scan_id for receipt in earlier)
+    assert done.references == tuple(receipt.scan_id for receipt in earlier) and done.doubt is None
     file = read_detection_file(store, done.analysis_id, scan.scan_id)
     row = file.table.to_pylist()[0]
     assert (row["x_min"] + row["x_max"]) / 2 == pytest.approx(200, abs=3)
@@ -200,6 +200,7 @@ def test_a_moved_scanner_is_told_in_the_file(project, store) -> None:
     metadata = read_detection_file(store, done.analysis_id, scan.scan_id).metadata
     assert done.references == () and metadata["difference"].startswith("none")
     assert all(not r["ok"] and "moved" in r["reason"] for r in metadata["references"])
+    assert done.doubt is not None and done.doubt.startswith("compared with nothing") and "moved" in done.doubt
 
 
 def test_a_detector_that_never_saw_a_difference_is_given_none(project, store) -> None:
@@ -212,6 +213,7 @@ def test_a_detector_that_never_saw_a_difference_is_given_none(project, store) ->
     file = read_detection_file(store, done.analysis_id, scan.scan_id)
     assert detector.shown[0][0] == () and file.metadata["references"] == []
     assert file.metadata["difference"] == "none: this detector looks at the picture alone"
+    assert done.doubt is None, "it is as good as ever"
 
 
 def test_without_a_resolution_the_detectors_scale_is_taken_and_nothing_is_measured(project, store) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from flows import run
 from flows.progress import Step
+from tasks.isolated import Isolated
 from tests.flow_fixtures import FIRST, TinyProject, make_project
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -28,6 +29,27 @@ def test_a_run_goes_from_inbox_to_counts_and_a_second_one_changes_no_byte(projec
     before = project.bytes_of_store()
     assert project.run().is_completed()
     assert project.bytes_of_store() == before
+
+
+def test_a_run_says_which_scans_were_compared_with_nothing_and_counts_them_as_detected(project: TinyProject) -> None:
+    from deployments.running import run_scanner
+    from flows.progress import listening
+    from soilpipe.config import load_project
+
+    for number in range(3):
+        project.put_scan(number)
+    steps: list[Step] = []
+    loaded = load_project(project.file)
+    with listening(steps.append), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Isolated, "call", lambda self, function, *args: function(*args))
+        done = run_scanner(loaded, loaded.scanners[0])
+
+    notes = [step.note for step in steps if step.stage == "detect" and step.level == "warning"]
+    assert len(notes) == 3 and all("0 found, but compared with nothing" in note for note in notes)
+    assert "no earlier scan" in notes[0] and "the scanner was moved, or it shows other ground" in notes[2]
+    assert (done.taken_in, done.detected, done.problems) == (3, 3, ())
+    slots = pd.read_parquet(project.store / "series/slots/year=2026/A.parquet")
+    assert list(slots["references_used"].dropna()) == [0, 0, 0] and list(slots["state"]).count("observed") == 3
 
 
 def test_stages_one_by_one_come_to_what_a_whole_run_does(project: TinyProject) -> None:

@@ -30,17 +30,21 @@ class Season:
     project: Project
     store: Store
 
-    def publish(self, scanner_id: str, states: Sequence[str], *, validation: str = "simulated") -> list[str | None]:
-        """Write slots, counts and detections of a scanner with these slot states; returns the scan ids."""
+    def publish(
+        self, scanner_id: str, states: Sequence[str], *, validation: str = "simulated", uncompared: Sequence[int] = ()
+    ) -> list[str | None]:
+        """Write slots, counts and detections of a scanner with these slot states; returns the scan ids. `uncompared`:
+        the numbers of the slots whose scans were compared with nothing."""
         slots, counts, detections = [], [], []
         taxa = self.project.taxonomy.with_ancestors(tuple(OWN))
         times = [FIRST + timedelta(hours=6 * number) for number in range(len(states))]
         scans = [_scan_id(scanner_id, time, state) for time, state in zip(times, states, strict=True)]
-        for time, state, scan_id in zip(times, states, scans, strict=True):
+        for number, (time, state, scan_id) in enumerate(zip(times, states, scans, strict=True)):
             place = {"site_id": "truffiere", "scanner_id": scanner_id, "slot": time, "state": state}
             delay = 3 * 3600.0 if state == "late" else 20.0
             taken = {"captured_at": time + timedelta(seconds=delay), "delay_s": delay, "dpi": 1200.0}
-            slots.append(place | {"scan_id": scan_id} | (taken if scan_id else {}))
+            alone = {"references_used": 0, "reason": "compared with nothing"} if number in uncompared else {}
+            slots.append(place | {"scan_id": scan_id} | (taken if scan_id else {}) | alone)
             for taxon in taxa:
                 holds = [name for name in OWN if name == taxon or taxon in self.project.taxonomy.ancestors(name)]
                 numbers = {"n": OWN.get(taxon, 0), "n_total": sum(OWN[name] for name in holds)} if scan_id else {}

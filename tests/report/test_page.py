@@ -141,6 +141,15 @@ def test_a_gap_is_shown_as_a_dash_and_never_as_a_zero(season: MakeSeason) -> Non
     assert numbers == {"pending": "–", "quarantined": "–", "missing": "–", "observed": "9"}
 
 
+def test_scans_that_were_compared_with_nothing_are_told_on_the_page(season: MakeSeason) -> None:
+    made = season("A", "B")
+    made.publish("A", STATES, uncompared=(0, 1, 2))  # of which the third has no scan, and no count
+    made.publish("B", STATES)
+    write_report(made.project, made.store)
+    assert "2 of the counted scans were compared with nothing" in made.report("A.html")
+    assert "of the counted scans" not in made.report("B.html")
+
+
 def test_a_taxon_looked_for_and_never_found_is_named(season: MakeSeason) -> None:
     made = season("A")
     made.publish("A", STATES)

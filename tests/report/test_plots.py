@@ -35,6 +35,15 @@ def test_a_scan_without_a_count_is_told_apart_from_a_counted_one() -> None:
     assert list(plots.timeline(slots, counts).slots["lane"]) == ["observed", "uncounted"]
 
 
+def test_a_scan_that_was_compared_with_nothing_has_a_lane_of_its_own_and_keeps_its_point() -> None:
+    slots, counts = tables([3, 1, 2, None], ["observed", "late", "observed", "observed"])
+    line = plots.timeline(slots.assign(references_used=[0, 0, 4, 0]), counts)
+    assert list(line.slots["lane"]) == ["uncompared", "uncompared", "observed", "uncounted"]
+    assert list(line.slots["state"]) == list(slots["state"])
+    np.testing.assert_array_equal(line.counts["Collembola"], [3, 1, 2, np.nan])
+    assert plots.counts_figure(slots.assign(references_used=[0, 0, 4, 0]), counts) != plots.counts_figure(slots, counts)
+
+
 def test_a_day_mean_is_over_the_counted_scans_only_and_an_empty_day_is_a_gap() -> None:
     times = pd.date_range("2024-03-06", periods=12, freq="6h")
     values = np.array([4, np.nan, 2, np.nan] + [np.nan] * 4 + [0, 0, 0, 0])
