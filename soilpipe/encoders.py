@@ -6,18 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 from soilpipe.bundles.promotion import OF_DETECTOR, detector_folder
-from soilpipe.decisions import champion, in_use
+from soilpipe.decisions import in_use
 from soilpipe.detect.base import evens_contrast
+from soilpipe.detect.select import CHAMPION, CHANGE, TORCHVISION, version_meant
 from soilpipe.model_cache import CARD
-from soilpipe.models import SHIPPED, card_of, content_of, model_path, resolve
+from soilpipe.models import SHIPPED, card_of, content_of, model_path
 from soilpipe.roles import DETECTOR, ENCODER
 from soilpipe.store import Store
 
 if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
-
-CHAMPION, CHANGE, TORCHVISION = "champion", "change", "torchvision:"
-"""What a project file may say of its detector, beside a version or a name (`detect.select`)."""
 
 
 def encoder_at(store: Store, version: str, device: str | None = None) -> Encoder:
@@ -64,5 +62,7 @@ def encoder_to_begin_from(store: Store, undecided: str | None, detector: str = C
 
 
 def _detector_in_use(store: Store, wanted: str) -> str:
-    detector = champion(store, DETECTOR) if wanted in (CHAMPION, CHANGE) else wanted
-    return resolve(store, DETECTOR, SHIPPED if detector.startswith(TORCHVISION) else detector)
+    """The version of the detector; where nothing of it can be begun from, of the one in its place."""
+    if wanted.startswith(TORCHVISION):
+        return SHIPPED
+    return version_meant(CHAMPION if wanted == CHANGE else wanted, store)

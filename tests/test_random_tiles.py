@@ -79,3 +79,7 @@ def test_label_status_says_what_counts_for_whom_and_what_is_missing(
     shown = json.loads(status("--json"))
     assert shown["champion"] == "mine" and shown["random_places"] == 40
     assert (shown["random_tiles"]["fit"], shown["random_tiles"]["hold_out"]) == (10, 8)
+    project.path.write_text(project.path.read_text() + "detector: change\n")
+    assert "For change, the detector in use, 40 of them count" in status(), "the one that runs use, not the champion"
+    shown = json.loads(status("--json"))
+    assert (shown["champion"], shown["detector"], shown["random_tiles"]["fit"]) == ("mine", "change", 40)

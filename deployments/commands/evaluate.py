@@ -35,7 +35,8 @@ Versions = Annotated[
     typer.Option(
         "--version",
         metavar="V",
-        help="A version, a name, `champion` (if left out), `shipped` or `change`; several for one table of them all.",
+        help="A version, a name, `champion`, `shipped` or `change`; several for one table of them all. If left "
+        "out, the one that runs use.",
     ),
 ]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="For every taxon, instead of the detector's own.")]
@@ -76,9 +77,10 @@ def evaluate_detector(
 
     from soilpipe import judging
     from soilpipe.detect.evaluate import evaluate_detector as judge
+    from soilpipe.detect.select import detector_in_use
     from soilpipe.report.judging import Gallery, judging_page
 
-    wanted = list(dict.fromkeys(version or ["champion"]))
+    wanted = list(dict.fromkeys(version or [detector_in_use(loaded, store)]))
     compared: list[Compared] = []
     documents: list[dict[str, Any]] = []
     for one in wanted:

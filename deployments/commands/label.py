@@ -168,15 +168,18 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
     """How many tiles of each draw have been looked at, by whom, what was found, and what figures need."""
     loaded, store = opened(project)
     from soilpipe.decisions import champion
+    from soilpipe.detect.select import CHANGE, detector_in_use
     from soilpipe.labels.progress import progress_of
     from soilpipe.models import card_of
     from soilpipe.random_tiles import random_tiles
 
     told = progress_of(store)
-    card = card_of(store, "detector", champion(store))
+    used = detector_in_use(loaded, store)
+    card = {"name": CHANGE} if used == CHANGE else card_of(store, "detector", used)
     random = random_tiles(loaded, store, card)
     if as_json:
-        print_json({**asdict(told), "champion": card["name"], "random_tiles": random})
+        reigns = card_of(store, "detector", champion(store))["name"]
+        print_json({**asdict(told), "champion": reigns, "detector": card["name"], "random_tiles": random})
         return
     if not told.draws:
         typer.echo("No tiles have been drawn yet: `soilpipe label draw`.")
@@ -193,7 +196,7 @@ def status(project: ProjectFile = DEFAULT_PROJECT, as_json: AsJson = False) -> N
         typer.echo(line)
 
 
-def _what_figures_need(random: RandomTiles, champion: str) -> Iterator[str]:
+def _what_figures_need(random: RandomTiles, detector: str) -> Iterator[str]:
     """For how many tiles a judgement counts, of the detector in use and of one that is trained on these labels."""
     from soilpipe.evaluations import ENOUGH_TILES, NEIGHBOURING_HOURS
 
@@ -202,7 +205,7 @@ def _what_figures_need(random: RandomTiles, champion: str) -> Iterator[str]:
         "trained on."
     )
     familiar = random.looked_at - random.fit
-    words = f"For {champion}, the detector in use, {random.fit} of them count"
+    words = f"For {detector}, the detector in use, {random.fit} of them count"
     if familiar:
         words += (
             f" ({familiar} show what it, or one that it began from, was trained on, or are within {NEIGHBOURING_HOURS} "

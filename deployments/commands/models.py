@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from soilpipe.decisions import Decision
     from soilpipe.evaluations import LastEvaluation
     from soilpipe.last_week import WeekCounts
+    from soilpipe.models import Model
     from soilpipe.store import Store
 
 models = typer.Typer(no_args_is_help=True, help="The models of a project: which there are, and which are in use.")
@@ -38,20 +39,23 @@ VALIDATION = {
 
 @models.command("list")
 def list_(project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_json: AsJson = False) -> None:
-    """Every version, and which one is in use."""
-    _, store = opened(project)
+    """Every version, and which one is in use: of the detector, the one that the project file asks for."""
+    loaded, store = opened(project)
+    from deployments.commands.in_use import used_by_runs
     from soilpipe.models import list_models
     from soilpipe.roles import HOW_MADE
 
     found = list_models(store, role)
+    used = used_by_runs(loaded, store, role)
     if as_json:
-        print_json(found)
+        print_json([{**plain(m), "in_use": m.version == used} for m in found])
         return
     rows = [
-        (m.version, m.name, "in use" if m.champion else "", len(m.taxa), VALIDATION.get(m.validation, m.validation))
-        for m in found
+        (m.version, m.name, _place(m, used), len(m.taxa), VALIDATION.get(m.validation, m.validation)) for m in found
     ]
     caption = "" if found else f"There is none yet; {HOW_MADE[role]} makes one."
+    if role == "detector" and used not in [m.version for m in found]:
+        caption = f"Runs use none of them: the project file says `detector: {loaded.detector}`."
     print_table(f"Models, role {role}", ("version", "name", "", "taxa", "validation"), rows, caption)
 
 
@@ -60,14 +64,16 @@ def show(
     version: Version, project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_json: AsJson = False
 ) -> None:
     """A version's card: what it finds, what it was trained on, under which licence, what it is not good for."""
-    _, store = opened(project)
+    loaded, store = opened(project)
+    from deployments.commands.in_use import used_by_runs
     from soilpipe.models import show as show_model
     from soilpipe.refresh.pictures import curves_of
 
     model = show_model(store, role, version)
+    used = used_by_runs(loaded, store, role)
     curves = curves_of(store, role, model.version)
     if as_json:
-        print_json({**plain(model), "curves": curves})
+        print_json({**plain(model), "in_use": model.version == used, "curves": curves})
         return
     card = model.card if role != "detector" else {"licence": "not stated", **model.card}
     rows = [(key, value if isinstance(value, str) else _short(value)) for key, value in card.items()]
@@ -75,7 +81,8 @@ def show(
         rows.append(("curves", curves))
     rows += _limits(model.evaluation) if role == "detector" else _judged(store, role, model.version)
     caption = f"validation {model.validation} from now on: {VALIDATION.get(model.validation, '')}"
-    print_table(f"{model.version}{' (in use)' if model.champion else ''}", ("", ""), rows, caption)
+    place = _place(model, used)
+    print_table(f"{model.version}{f' ({place})' if place else ''}", ("", ""), rows, caption)
 
 
 @models.command()
@@ -90,13 +97,16 @@ def promote(
 ) -> None:
     """Put a version to use, from the next scan on; nothing older is made again.
 
+    Where the project file asks for another detector than the champion, runs go on with that one, and it says so.
     It must be no worse than the best that was ever in use, on held-out tiles of this project on which both were judged
     (`soilpipe evaluate detector`); or be forced, with a reason. An encoder and its classifier are judged and put to use
     as one.
     """
     loaded, store = opened(project)
+    from deployments.commands.in_use import from_when, used_by_runs
     from soilpipe.promotion import promote as promote_model
 
+    before = used_by_runs(loaded, store, role)
     now = datetime.now(UTC)
     if role == "detector":
         decision = promote_model(
@@ -106,10 +116,12 @@ def promote(
         from soilpipe.refresh.by_hand import promote_by_hand
 
         decision = promote_by_hand(loaded, store, role, version, now, classifier=with_, reason=reason, force=force)
+    used = used_by_runs(loaded, store, role)
     if as_json:
-        print_json(decision)
+        print_json({**plain(decision), "runs_use": used})
         return
-    typer.echo(f"{decision.version} replaces {decision.previous}, from the next scan on.{_together(decision)}")
+    when = from_when(loaded, decision, before, used)
+    typer.echo(f"{decision.version} replaces {decision.previous}{when}{_together(decision)}")
     typer.echo(f"By its figures: {decision.figures['verdict']}.")
     if decision.forced:
         typer.echo(f"Forced: {decision.reason}")
@@ -120,14 +132,17 @@ def rollback(
     project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Bring the version before the present one back, from the next scan on."""
-    _, store = opened(project)
+    loaded, store = opened(project)
+    from deployments.commands.in_use import from_when, used_by_runs
     from soilpipe.models import rollback as roll_back
 
+    before = used_by_runs(loaded, store, role)
     decision = roll_back(store, role, reason, datetime.now(UTC))
+    used = used_by_runs(loaded, store, role)
     if as_json:
-        print_json(decision)
+        print_json({**plain(decision), "runs_use": used})
     else:
-        told = f"{decision.version} is back in place of {decision.previous}, from the next scan on."
+        told = f"{decision.version} is back in place of {decision.previous}{from_when(loaded, decision, before, used)}"
         typer.echo(told + _bundle_in_use(decision))
 
 
@@ -144,6 +159,11 @@ def _last_week(project: Project, store: Store, now: datetime) -> Callable[[str, 
         return week_counts(project, store, *both, now=now, progress=told)
 
     return counts
+
+
+def _place(model: Model, used: str | None) -> str:
+    """What a version is to the project's runs; the champion that they do not use is called so."""
+    return "in use" if model.version == used else "champion, not in use" if model.champion else ""
 
 
 def _together(decision: Decision) -> str:

@@ -108,7 +108,7 @@ def train_detector(
     from soilpipe.detect.training import train_detector as train_on
 
     given = backbone_of(store, backbone)
-    begin = _beginning(store, begin_from, size, family, given, even_contrast)
+    begin = _beginning(loaded, store, begin_from, size, family, given, even_contrast)
     even = begin.evens if even_contrast is None else even_contrast
     if begin.told:
         typer.echo(begin.told, err=True)
@@ -160,7 +160,7 @@ def train_detector(
     if as_json:
         print_json({"version": version, "card": card, "curves": curves})
         return
-    _print(version, card, curves)
+    _print(version, card, curves, loaded.detector)
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ class _Beginning:
 
 
 def _beginning(
+    project: Project,
     store: Store,
     wanted: str | None,
     size: Size | None,
@@ -182,9 +183,12 @@ def _beginning(
     backbone: Given,
     even_contrast: bool | None,
 ) -> _Beginning:
-    """The champion where nothing else is asked for and its network is of the kind that is."""
+    """The detector in use where nothing else is asked for and its network is of the kind that is; where that is
+    `change`, which has no weights, or the project file asks for one that is still to be trained, the champion."""
+    from deployments.commands.in_use import used_by_runs
     from soilpipe import models
     from soilpipe.detect.base import evens_contrast
+    from soilpipe.detect.select import CHANGE
     from soilpipe.detect.sizes import MEDIUM
     from soilpipe.detect.starting import kind_of
 
@@ -192,13 +196,15 @@ def _beginning(
     asked = size.value if size is not None else backbone.size or MEDIUM, None if family is None else family.value
     if wanted == "none" or (wanted is None and backbone.path is not None):
         return _Beginning(*asked, told=backbone.told)
-    version = models.champion(store, "detector") if wanted is None else models.resolve(store, "detector", wanted)
+    used = used_by_runs(project, store, "detector") if wanted is None else models.resolve(store, "detector", wanted)
+    version = models.champion(store, "detector") if used in (None, CHANGE) else str(used)
     card = models.card_of(store, "detector", version)
     its = kind_of(card)
     if kind not in (None, its):
         if wanted is not None:
             raise OptionError(f"{wanted} is of the kind {its}, asked for is {kind}. Leave one of them out.")
-        return _Beginning(*asked, told=f"Begins afresh: the champion ({version}) is of the kind {its}, not {kind}.")
+        which = "detector in use" if version == used else "champion"
+        return _Beginning(*asked, told=f"Begins afresh: the {which} ({version}) is of the kind {its}, not {kind}.")
     folder = models.model_path(store, "detector", version)
     told = f"Begins from the weights of {card.get('name', version)} ({version}); --from none begins afresh."
     evens = evens_contrast(card)
@@ -245,7 +251,8 @@ def _both(one: Where | None, other: Where | None) -> Where | None:
     return lambda image: one(image) and other(image)
 
 
-def _print(version: str, card: Mapping[str, Any], curves: str | None) -> None:
+def _print(version: str, card: Mapping[str, Any], curves: str | None, wanted: str) -> None:
+    """`wanted`: what the project file says of the detector."""
     typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
     if card["rolled_up"]:
         rolled = ", ".join(f"{taxon} ({one['animals']}) as {one['as']}" for taxon, one in card["rolled_up"].items())
@@ -259,7 +266,8 @@ def _print(version: str, card: Mapping[str, Any], curves: str | None) -> None:
             f" {figures['precision']:.3f}, recall {figures['recall']:.3f}. Kept: {card['kept']}."
         )
     typer.echo(f"Its card: `soilpipe models show {version}`. How it went: {curves or 'not drawn'}")
+    other = "" if wanted == "champion" else f" Runs use the champion once the file no longer says `detector: {wanted}`."
     typer.echo(
         f"Use it with `detector: {version}` in the project file, or make it the champion with"
-        f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it."
+        f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it.{other}"
     )

@@ -88,7 +88,9 @@ Backbone = Annotated[
 From = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="VERSION", help="Begin from its weights; the champion's if left out. `none`: fresh."
+        "--from",
+        metavar="VERSION",
+        help="Begin from its weights; those of the detector in use if left out. `none`: fresh.",
     ),
 ]
 PrecisionOption = Annotated[

@@ -18,6 +18,7 @@ from soilpipe.errors import SoilpipeError
 from soilpipe.evaluations import validation_now
 from soilpipe.store import Store
 
+CHAMPION = "champion"
 CHANGE = "change"
 TORCHVISION = "torchvision:"
 
@@ -29,7 +30,26 @@ class DetectorChoiceError(SoilpipeError):
 def load_project_detector(project: Project, store: Store) -> Detector:
     """The detector of the project file: `champion`, `change`, a version or a name in the registry, or `torchvision:`
     and a family, for the trained detector of that family."""
-    return load_named_detector(project.detector, store)
+    return load_named_detector(detector_in_use(project, store), store)
+
+
+def detector_in_use(project: Project, store: Store) -> str:
+    """The version that runs of this project detect with, or `change`: the champion only where the project file says so.
+
+    Raises ModelError or DetectorChoiceError when the store does not have what the file asks for.
+    """
+    return version_meant(project.detector, store)
+
+
+def version_meant(wanted: str, store: Store) -> str:
+    """The same for what a project file may say."""
+    if wanted == CHANGE:
+        return CHANGE
+    if wanted == CHAMPION:
+        return models.champion(store, "detector")
+    if wanted.startswith(TORCHVISION):
+        return version_of_family(wanted.removeprefix(TORCHVISION), store)
+    return models.resolve(store, "detector", wanted)
 
 
 def load_named_detector(wanted: str, store: Store) -> Detector:
@@ -42,9 +62,7 @@ def load_named_detector(wanted: str, store: Store) -> Detector:
         return known_to_be(change, known)
     from soilpipe.detect.weights import load_detector
 
-    if wanted.startswith(TORCHVISION):
-        wanted = version_of_family(wanted.removeprefix(TORCHVISION), store)
-    version = models.champion(store, "detector") if wanted == "champion" else wanted
+    version = version_meant(wanted, store)
     detector = load_detector(models.model_path(store, "detector", version))
     return known_to_be(detector, models.validation_of(store, "detector", version))
 
