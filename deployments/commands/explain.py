@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.commands.device import Device, checked_device
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
 from deployments.commands.written import write_whole
@@ -22,7 +23,6 @@ Version = Annotated[
 ]
 Count = Annotated[int, typer.Option(min=1, max=20, help="How many labelled crops.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.png", help="Write them as a picture.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
 
 
 def explain(
@@ -38,6 +38,7 @@ def explain(
 
     It is asked of the classifier that named the detection, or of the one in use where the detector named it itself.
     """
+    checked_device(device)
     loaded, store = opened(project)
     from soilpipe.classify.explain import explain as explained
     from soilpipe.classify.weights import load_classifier

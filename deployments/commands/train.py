@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from deployments.commands.device import Device, checked_device
 from deployments.commands.image_options import Dpi, NoDifference, OnlyScanners
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, begin_utc, moment, opened
 from deployments.commands.shown import print_json
@@ -19,7 +20,6 @@ from deployments.commands.train_options import (
     PATIENCE,
     SCENES,
     Backbone,
-    Device,
     EvenContrast,
     Family,
     FamilyOption,
@@ -90,6 +90,7 @@ def train_detector(
 
     While it runs it is kept every minute in the user's cache (~/.cache/soilpipe/training); --resume goes on from there.
     """
+    checked_device(device)
     if images is not None and labels is None:
         raise OptionError("--images goes with --labels; without either, the project's own labels are taken.")
     if size is not None and family is not None:

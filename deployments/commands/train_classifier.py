@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.device import Device, checked_device
 from deployments.commands.image_options import Dpi, NoDifference
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
@@ -48,7 +49,6 @@ AddTo = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same windows without an animal.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
 ALPHA, LEAST_EXAMPLES = 0.05, 5
 
 
@@ -73,6 +73,7 @@ def train_classifier(
     Without --labels, on the project's own labels, but for its hold-out. With --add-to, taxa of five animals or more are
     added to a version as they are: no training, a new version.
     """
+    checked_device(device)
     if images is not None and labels is None:
         raise OptionError("--images goes with --labels; without either, the project's own labels are taken.")
     if add_to is not None and (encoder is not None or calibrate):

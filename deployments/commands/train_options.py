@@ -107,4 +107,3 @@ Patience = Annotated[
     int, typer.Option(min=0, help="Looks without a better one (of 20) after which it stops; 0: never.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training of this name that was interrupted.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one.")]
