@@ -82,6 +82,11 @@ def in_use(store: Store, role: str) -> str | None:
     return _reigns(store, role)[-1].get(role)
 
 
+def reigned(store: Store, role: str) -> list[str]:
+    """The versions of a role that were in use through time, as roll-backs lead through it; the present one last."""
+    return [line[role] for line in _reigns(store, role) if role in line]
+
+
 def champion(store: Store, role: str = "detector") -> str:
     """The same; ModelError where none is in use."""
     version = in_use(store, role)

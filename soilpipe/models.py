@@ -45,6 +45,8 @@ __all__ = [
     "rollback",
     "show",
     "validation_of",
+    "versions_by_age",
+    "versions_named",
 ]
 SHORTEST_PREFIX = 4
 
@@ -137,24 +139,37 @@ def resolve(store: Store, role: str, wanted: str) -> str:
 
     Raises ModelError when there is none, or when there are several.
     """
-    check_role(role)
-    comes_with = shipped_folder(role) is not None
-    if (wanted == SHIPPED and comes_with) or _exists(store, role, wanted):
-        return wanted
-    suffix = f"/{CARD}"
-    versions = [e.key.removesuffix(suffix).rsplit("/", 1)[1] for e in store.list(layout.models_prefix(role), suffix)]
-    named = [version for version in versions if card_of(store, role, version).get("name") == wanted]
+    named = versions_named(store, role, wanted)
+    versions = [] if named else versions_by_age(store, role)
     if not named and len(wanted) >= SHORTEST_PREFIX:
         named = [version for version in versions if version.startswith(wanted)]
     if len(named) == 1:
         return named[0]
     if named:
-        raise ModelError(f"{wanted!r} stands for several versions of the {role}: {', '.join(named)}; give one of them")
-    there = ", ".join([*([SHIPPED] if comes_with else []), *versions])
+        raise ModelError(
+            f"{wanted!r} stands for several versions of the {role}, the newest last: {', '.join(named)}. Give one of "
+            f"them in its place, such as {named[-1]}"
+        )
+    there = ", ".join([*([SHIPPED] if shipped_folder(role) is not None else []), *versions])
     if not there:
         raise ModelError(f"there is no {role} in this store yet; {HOW_MADE[role]} makes one")
     more = "" if role == "detector" else f" --role {role}"
     raise ModelError(f"there is no {role} {wanted!r} in this store; there are: {there} (`soilpipe models list{more}`)")
+
+
+def versions_named(store: Store, role: str, wanted: str) -> list[str]:
+    """The versions of this name, the one registered first at first; of a version that there is, itself alone."""
+    check_role(role)
+    if (wanted == SHIPPED and shipped_folder(role) is not None) or _exists(store, role, wanted):
+        return [wanted]
+    return [v for v in versions_by_age(store, role) if card_of(store, role, v).get("name") == wanted]
+
+
+def versions_by_age(store: Store, role: str) -> list[str]:
+    """The registered versions, by when the store got their cards; the first at first."""
+    suffix = f"/{CARD}"
+    cards = sorted(store.list(layout.models_prefix(role), suffix), key=lambda card: (card.modified, card.key))
+    return [card.key.removesuffix(suffix).rsplit("/", 1)[1] for card in cards]
 
 
 def model_path(store: Store, role: str, version: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +33,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def force(store: Store, version: str, at: datetime = NOW) -> None:
     promote(store, "detector", version, "it looks better on the overlays", True, at)
+
+
+def aged(store: Store, version: str, hours: float) -> None:
+    """Let a version be registered so many hours from now."""
+    at = time.time() + 3600 * hours
+    os.utime(Path(store.root) / "models/detector" / version / "card.json", (at, at))
 
 
 def test_a_version_is_the_content_and_registering_twice_is_once(store: Store, tmp_path: Path) -> None:
@@ -117,9 +125,16 @@ def test_names_and_first_digits_stand_for_a_version_when_they_are_of_one_only(st
     one = register(store, "detector", make_model(tmp_path / "one", name="wood"))
     assert models.resolve(store, "detector", "wood") == one
     assert models.resolve(store, "detector", one[:5]) == one
-    register(store, "detector", make_model(tmp_path / "two", name="wood", threshold=0.6))
-    with pytest.raises(ModelError, match="several"):
+    for threshold in (0.6, 0.7):
+        newest = register(store, "detector", make_model(tmp_path / "more", name="wood", threshold=threshold))
+        aged(store, newest, threshold)
+    versions = models.versions_named(store, "detector", "wood")
+    assert (versions[0], versions[-1], len(versions)) == (one, newest, 3) and versions == models.versions_by_age(
+        store, "detector"
+    )
+    with pytest.raises(ModelError, match=f"several versions.*{', '.join(versions)}. Give one.*such as {newest}"):
         models.resolve(store, "detector", "wood")
+    assert models.versions_named(store, "detector", newest) == [newest]
     with pytest.raises(ModelError, match="no detector"):
         models.resolve(store, "detector", "../../etc")
 

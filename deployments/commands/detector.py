@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deployments.commands.options import OptionError, opened
+from deployments.commands.versions import version_called
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
@@ -92,11 +93,10 @@ def _loose_detector(wanted: str, project: Path | None) -> Detector:
 
 
 def _from_registry(wanted: str, store: Store) -> Detector:
-    from soilpipe import models
     from soilpipe.detect.select import load_named_detector
 
     plain = wanted in ("champion", "change")
-    return load_named_detector(wanted if plain else models.resolve(store, "detector", wanted), store)
+    return load_named_detector(wanted if plain else version_called(store, "detector", wanted), store)
 
 
 def _overlay_files(images: Sequence[Path], folder: Path | None) -> dict[Path, Path]:

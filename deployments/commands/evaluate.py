@@ -16,6 +16,7 @@ from deployments.commands.evaluation_tables import Compared, print_comparison, p
 from deployments.commands.image_options import Dpi, NoDifference, OnlyScanners
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import plain, print_json
+from deployments.commands.versions import version_called
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
@@ -146,11 +147,10 @@ def _shown(progress: Progress, bar: TaskID) -> Callable[[int, int], None]:
 
 def _from_registry(wanted: str, store: Store) -> tuple[str, Detector]:
     """The name under which it stands in the registry, and the detector."""
-    from soilpipe import models
     from soilpipe.detect.select import load_named_detector
 
     plain_name = wanted in ("champion", "change")
-    named = wanted if plain_name else models.resolve(store, "detector", wanted)
+    named = wanted if plain_name else version_called(store, "detector", wanted)
     return named, load_named_detector(named, store)
 
 

@@ -10,6 +10,7 @@ import typer
 from deployments.commands.device import Device, checked_device
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
+from deployments.commands.versions import version_called
 from deployments.commands.written import write_whole
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def explain(
     from soilpipe.classify.explain import explain as explained
     from soilpipe.classify.weights import load_classifier
     from soilpipe.encoders import encoder_at
-    from soilpipe.models import model_path, resolve
+    from soilpipe.models import model_path
 
-    version = _named_by(store, detection_id) if version is None else resolve(store, "classifier", version)
+    version = _named_by(store, detection_id) if version is None else version_called(store, "classifier", version)
     classifier = load_classifier(model_path(store, "classifier", version))
     found = explained(store, detection_id, classifier, encoder_at(store, classifier.encoder, device), count)
     if output is not None:

@@ -43,3 +43,20 @@ def from_when(project: Project, decision: Decision, before: str | None, now: str
         f" as champion. But your project file says `detector: {project.detector}`, {goes_on}: write "
         "`detector: champion` there to have them use the champion."
     )
+
+
+def how_to_use(project: Project, store: Store, version: str, name: str) -> str:
+    """What puts a detector to use that was just trained, and what runs use until then."""
+    how = (
+        f"Use it with `detector: {version}` in the project file, or make it the champion with `soilpipe models promote "
+        f"{version}`; that takes --force and a --reason while no figures speak for it."
+    )
+    if project.detector == CHAMPION:
+        return how
+    used = used_by_runs(project, store, "detector")
+    if used == version:
+        return f"By `detector: {project.detector}` in the project file, runs use it from the next scan on."
+    until = "this one is promoted" if project.detector == name else "that line is changed, whatever is promoted"
+    return (
+        f"{how} The project file says `detector: {project.detector}`: runs go on with {used or 'none'} until {until}."
+    )

@@ -10,6 +10,7 @@ import typer
 
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, ProjectFile, opened
 from deployments.commands.shown import plain, print_json, print_table
+from deployments.commands.versions import version_called
 
 if TYPE_CHECKING:
     from soilpipe.config import Project
@@ -26,7 +27,10 @@ With = Annotated[
     str | None,
     typer.Option("--with", metavar="VERSION", help="With --role encoder: the classifier that is put to use with it."),
 ]
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="A version, its first digits, a name, or `shipped`.")]
+Version = Annotated[
+    str,
+    typer.Argument(metavar="VERSION", help="A version, its first digits, a name (the newest so called), or `shipped`."),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the decision.")]
 Force = Annotated[bool, typer.Option("--force", help="Although its figures do not allow it; needs a --reason.")]
 FIGURES = {"AP50": "ap50", "precision": "precision", "recall": "recall", "F1": "f1", "count bias": "count_bias"}
@@ -69,7 +73,7 @@ def show(
     from soilpipe.models import show as show_model
     from soilpipe.refresh.pictures import curves_of
 
-    model = show_model(store, role, version)
+    model = show_model(store, role, version_called(store, role, version))
     used = used_by_runs(loaded, store, role)
     curves = curves_of(store, role, model.version)
     if as_json:
@@ -108,6 +112,7 @@ def promote(
 
     before = used_by_runs(loaded, store, role)
     now = datetime.now(UTC)
+    version = version_called(store, role, version)
     if role == "detector":
         decision = promote_model(
             store, role, version, reason, force, now, loaded.taxonomy, last_week=_last_week(loaded, store, now)
@@ -115,6 +120,7 @@ def promote(
     else:
         from soilpipe.refresh.by_hand import promote_by_hand
 
+        with_ = with_ and version_called(store, "classifier", with_)
         decision = promote_by_hand(loaded, store, role, version, now, classifier=with_, reason=reason, force=force)
     used = used_by_runs(loaded, store, role)
     if as_json:

@@ -45,6 +45,7 @@ from deployments.commands.train_options import (
     ValidateFrom,
     ValidateUntil,
 )
+from deployments.commands.versions import version_called
 
 if TYPE_CHECKING:
     from soilpipe.config import Project
@@ -99,6 +100,7 @@ def train_detector(
         raise OptionError("--precision bf16 is for the centre-point network; torchvision's detect in float32.")
     loaded, store = opened(project)
 
+    from deployments.commands.in_use import how_to_use
     from deployments.commands.training_progress import shown
     from soilpipe import models
     from soilpipe.detect.checkpoint import forget, work_folder
@@ -161,7 +163,8 @@ def train_detector(
     if as_json:
         print_json({"version": version, "card": card, "curves": curves})
         return
-    _print(version, card, curves, loaded.detector)
+    _print(version, card, curves)
+    typer.echo(how_to_use(loaded, store, version, card["name"]))
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ def _beginning(
     asked = size.value if size is not None else backbone.size or MEDIUM, None if family is None else family.value
     if wanted == "none" or (wanted is None and backbone.path is not None):
         return _Beginning(*asked, told=backbone.told)
-    used = used_by_runs(project, store, "detector") if wanted is None else models.resolve(store, "detector", wanted)
+    used = used_by_runs(project, store, "detector") if wanted is None else version_called(store, "detector", wanted)
     version = models.champion(store, "detector") if used in (None, CHANGE) else str(used)
     card = models.card_of(store, "detector", version)
     its = kind_of(card)
@@ -252,8 +255,7 @@ def _both(one: Where | None, other: Where | None) -> Where | None:
     return lambda image: one(image) and other(image)
 
 
-def _print(version: str, card: Mapping[str, Any], curves: str | None, wanted: str) -> None:
-    """`wanted`: what the project file says of the detector."""
+def _print(version: str, card: Mapping[str, Any], curves: str | None) -> None:
     typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
     if card["rolled_up"]:
         rolled = ", ".join(f"{taxon} ({one['animals']}) as {one['as']}" for taxon, one in card["rolled_up"].items())
@@ -267,8 +269,3 @@ def _print(version: str, card: Mapping[str, Any], curves: str | None, wanted: st
             f" {figures['precision']:.3f}, recall {figures['recall']:.3f}. Kept: {card['kept']}."
         )
     typer.echo(f"Its card: `soilpipe models show {version}`. How it went: {curves or 'not drawn'}")
-    other = "" if wanted == "champion" else f" Runs use the champion once the file no longer says `detector: {wanted}`."
-    typer.echo(
-        f"Use it with `detector: {version}` in the project file, or make it the champion with"
-        f" `soilpipe models promote {version}`; that takes --force and a --reason while no figures speak for it.{other}"
-    )

@@ -14,6 +14,7 @@ from deployments.commands.device import Device, checked_device
 from deployments.commands.image_options import Dpi, NoDifference
 from deployments.commands.options import DEFAULT_PROJECT, AsJson, OptionError, ProjectFile, opened
 from deployments.commands.shown import print_json, print_table
+from deployments.commands.versions import version_called
 
 if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
@@ -105,7 +106,7 @@ def train_classifier(
             "progress": progress,
         }
         if add_to is not None:
-            version = models.resolve(store, "classifier", add_to)
+            version = version_called(store, "classifier", add_to)
             known = load_classifier(models.model_path(store, "classifier", version))
             card = add_to_version(
                 known, on.labels, on.images, out, encoder=_encoder(store, known.encoder, device),
@@ -134,7 +135,7 @@ def _encoder(store: Store, wanted: str | None, device: str | None, detector: str
         wanted = models.in_use(store, "encoder") or trunk_in_use(store, detector)
         typer.echo(f"On the embeddings of the encoder {wanted}.", err=True)
     elif not wanted.startswith(OF_DETECTOR):
-        wanted = models.resolve(store, "encoder", wanted)
+        wanted = version_called(store, "encoder", wanted)
     return encoder_at(store, wanted, device)
 
 

@@ -111,7 +111,7 @@ def names_scanner(filename: str) -> bool:
 
 def parse_detector(value: object) -> str:
     """ "champion", "change", a version (12 hex) or the name of a model in the store's registry, or "torchvision:" and a
-    family of detectors, for the trained one of that family."""
+    family of detectors, for the trained one of that family. `detect.select` says which one, where there are several."""
     if isinstance(value, str) and value.startswith("torchvision:"):
         if value.removeprefix("torchvision:") not in TORCHVISION_FAMILIES:
             raise ValueError(

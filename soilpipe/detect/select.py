@@ -7,11 +7,12 @@ from the next scan on, and what was detected before keeps what was known then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from soilpipe import models
 from soilpipe.analyses import Analysis, analysis_of
 from soilpipe.config import Project
+from soilpipe.decisions import reigned
 from soilpipe.detect.base import Detector
 from soilpipe.detect.known import known_to_be
 from soilpipe.errors import SoilpipeError
@@ -49,7 +50,15 @@ def version_meant(wanted: str, store: Store) -> str:
         return models.champion(store, "detector")
     if wanted.startswith(TORCHVISION):
         return version_of_family(wanted.removeprefix(TORCHVISION), store)
-    return models.resolve(store, "detector", wanted)
+    named = models.versions_named(store, "detector", wanted)
+    return _steady(store, named) if named else models.resolve(store, "detector", wanted)
+
+
+def _steady(store: Store, versions: Sequence[str]) -> str:
+    """Of versions that one word of a project file stands for, oldest first: the one that was in use as champion last;
+    where none ever was, the oldest. So a candidate never comes into use, and no count ever changes, by a training."""
+    champions = [version for version in reigned(store, "detector") if version in versions]
+    return champions[-1] if champions else versions[0]
 
 
 def load_named_detector(wanted: str, store: Store) -> Detector:
@@ -68,25 +77,18 @@ def load_named_detector(wanted: str, store: Store) -> Detector:
 
 
 def version_of_family(family: str, store: Store) -> str:
-    """The trained detector of one of torchvision's families: the one promoted last, else the only one there is.
+    """The trained detector of one of torchvision's families: the one that was champion last, else the oldest.
 
-    Raises DetectorChoiceError when there is none, or several of which none was ever promoted.
+    Raises DetectorChoiceError when there is none.
     """
-    there = [model.version for model in models.list_models(store, "detector") if model.card.get("family") == family]
-    promoted = [each.version for each in models.decisions(store, "detector") if each.version in there]
-    if promoted:
-        return promoted[-1]
-    if len(there) > 1:
-        raise DetectorChoiceError(
-            f"{len(there)} detectors of the family {family} are registered ({', '.join(there)}) and none was promoted; "
-            "write the version of one of them as `detector` in the project file"
-        )
+    versions = models.versions_by_age(store, "detector")
+    there = [version for version in versions if models.card_of(store, "detector", version).get("family") == family]
     if not there:
         raise DetectorChoiceError(
             f"no {family} is registered in this store. torchvision's detectors come without weights here: train one "
             f"(`soilpipe train detector --family {family}`) and register it, or write champion as `detector`"
         )
-    return there[0]
+    return _steady(store, there)
 
 
 def load_analysis_detector(

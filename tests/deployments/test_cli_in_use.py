@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from deployments.commands.in_use import how_to_use
 from soilpipe import models
 from soilpipe.config import load_project
 from soilpipe.detect import weights
@@ -108,6 +111,49 @@ def test_what_is_evaluated_is_what_runs_use(project: Pinned, monkeypatch: pytest
         cli.invoke(app, words)
     cli.invoke(app, [*words, "--version", "champion"])
     assert judged[:2] == ["change", project.two] and judged[2] == judged[3] != project.two
+
+
+def test_a_name_on_the_command_line_is_the_newest_of_that_name_and_it_is_said(
+    project: Pinned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second round of labelling, training and promoting, by the same words as the first."""
+    newest = models.register(project.store, "detector", make_model(tmp_path / "again", name="one", threshold=0.6))
+    at = time.time() + 3600
+    os.utime(tmp_path / f"store/models/detector/{newest}/card.json", (at, at))
+    said = f"one: the newest detector of that name is meant, {newest}; the older are {project.one}."
+    project.pin("one")
+    assert project.runs_use() == project.one, "runs are not stopped, and go on with the same one"
+    assert said in project("models", "show", "one")
+
+    judged: list[str] = []
+
+    def judge(detector: Any, *_: Any, **__: Any) -> None:
+        judged.append(detector.info.version)
+        raise SoilpipeError("that will do")
+
+    monkeypatch.setattr("soilpipe.detect.evaluate.evaluate_detector", judge)
+    words = ["evaluate", "detector", "--labels", "a.json", "--images", ".", "--project", str(project.file)]
+    cli.invoke(app, words)
+    cli.invoke(app, [*words, "--version", "one"])
+    assert judged == [project.one, newest]
+
+    told = project("models", "promote", "one", *FORCE)
+    assert said in told and f"{newest} replaces shipped, from the next scan on." in told
+    assert project.runs_use() == newest
+
+
+def test_a_training_says_what_runs_use_until_the_new_one_is(project: Pinned) -> None:
+    loaded = [load_project(project.file)]
+    for pinned in ("one", project.two, "champion"):
+        project.pin(pinned)
+        loaded.append(load_project(project.file))
+    change, named, fixed, champion = (how_to_use(one, project.store, "abc", "one") for one in loaded)
+    assert f"runs go on with {project.one} until this one is promoted." in named
+    assert f"runs go on with {project.two} until that line is changed, whatever is promoted." in fixed
+    assert "runs go on with change until that line" in change and "`soilpipe models promote abc`" in change
+    assert champion.startswith("Use it with `detector: abc`") and "runs" not in champion
+    told = how_to_use(loaded[1], project.store, project.one, "one")
+    assert told == "By `detector: one` in the project file, runs use it from the next scan on."
 
 
 def test_a_training_begins_from_what_runs_use(project: Pinned) -> None:

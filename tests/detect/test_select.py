@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +12,19 @@ import pytest
 from soilpipe.analyses import analysis_of
 from soilpipe.config import Project, Site
 from soilpipe.detect import weights
-from soilpipe.detect.select import DetectorChoiceError, load_analysis_detector, load_project_detector
-from soilpipe.models import ModelError, register
+from soilpipe.detect.select import (
+    DetectorChoiceError,
+    detector_in_use,
+    load_analysis_detector,
+    load_project_detector,
+)
+from soilpipe.encoders import trunk_in_use
+from soilpipe.models import ModelError, register, rollback
 from soilpipe.promotion import promote
 from soilpipe.store import Store
 from tests.tiny_model import make_model
+
+NOW = datetime(2024, 3, 6, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -47,6 +57,43 @@ def test_a_version_a_name_and_change_are_found(store: Store, tmp_path: Path) -> 
     assert load_project_detector(project(store, version), store).info.version == version
     assert load_project_detector(project(store, "ours"), store).info.version == version
     assert load_project_detector(project(store, "change"), store).info.name == "change"
+
+
+def test_no_training_changes_what_a_name_stands_for_and_a_promotion_does(store: Store, tmp_path: Path) -> None:
+    def trained(hours: int) -> str:
+        made = make_model(tmp_path / "m", name="ours", threshold=hours / 10)
+        version = register(store, "detector", made)
+        at = time.time() + 3600 * hours
+        os.utime(Path(store.root) / "models/detector" / version / "card.json", (at, at))
+        return version
+
+    def used() -> str:
+        return detector_in_use(project(store, "ours"), store)
+
+    # Registered out of the order of their versions, whatever these are.
+    first, second = trained(1), trained(2)
+    assert used() == first == load_project_detector(project(store, "ours"), store).info.version
+    promote(store, "detector", second, "why not", True, NOW)
+    assert used() == second
+    third = trained(3)
+    assert used() == second
+    promote(store, "detector", third, "why not", True, NOW)
+    other = register(store, "detector", make_model(tmp_path / "m", name="another"))
+    promote(store, "detector", other, "why not", True, NOW)
+    assert used() == third, "as promoted last of that name"
+    rollback(store, "detector", "", NOW)
+    rollback(store, "detector", "", NOW)
+    assert used() == second
+    rollback(store, "detector", "", NOW)
+    assert used() == first, "what was taken back is not in use by its name either"
+
+
+def test_the_encoder_of_a_project_is_that_of_the_detector_its_name_stands_for(store: Store, tmp_path: Path) -> None:
+    first = register(store, "detector", make_model(tmp_path / "m", name="ours"))
+    at = time.time() - 3600
+    os.utime(Path(store.root) / "models/detector" / first / "card.json", (at, at))
+    register(store, "detector", make_model(tmp_path / "m", name="ours", threshold=0.6))
+    assert trunk_in_use(store, "ours") == f"detector:{first}"
 
 
 def test_a_detector_that_is_not_there_is_told(store: Store) -> None:
