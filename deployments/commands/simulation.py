@@ -89,7 +89,8 @@ def simulate(
         print_json({"truth": written, "labels": labels})
     else:
         typer.echo(
-            f"{seasons} season{'s' if seasons != 1 else ''} of {scans} scans in {output}; the truth of each is in its truth.json, that of all in"
+            f"{seasons} season{'s' if seasons != 1 else ''} of {scans} scans in {output}; the truth of each is in its"
+            " truth.json, that of all in"
             f" {labels}."
         )
 
