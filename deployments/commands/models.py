@@ -54,9 +54,7 @@ def list_(project: ProjectFile = DEFAULT_PROJECT, role: Role = "detector", as_js
     if as_json:
         print_json([{**plain(m), "in_use": m.version == used} for m in found])
         return
-    rows = [
-        (m.version, m.name, _place(m, used), len(m.taxa), VALIDATION.get(m.validation, m.validation)) for m in found
-    ]
+    rows = [(m.version, m.name, _place(m, used), len(m.taxa), _validated(m)) for m in found]
     caption = "" if found else f"There is none yet; {HOW_MADE[role]} makes one."
     if role == "detector" and used not in [m.version for m in found]:
         caption = f"Runs use none of them: the project file says `detector: {loaded.detector}`."
@@ -84,7 +82,7 @@ def show(
     if curves:
         rows.append(("curves", curves))
     rows += _limits(model.evaluation) if role == "detector" else _judged(store, role, model.version)
-    caption = f"validation {model.validation} from now on: {VALIDATION.get(model.validation, '')}"
+    caption = f"validation {model.validation} from now on: {_validated(model)}"
     place = _place(model, used)
     print_table(f"{model.version}{f' ({place})' if place else ''}", ("", ""), rows, caption)
 
@@ -131,6 +129,11 @@ def promote(
     typer.echo(f"By its figures: {decision.figures['verdict']}.")
     if decision.forced:
         typer.echo(f"Forced: {decision.reason}")
+    if lost := _no_longer_named(store, decision):
+        typer.echo(
+            f"{decision.version} has no name for {lost}, which {decision.previous} names: of them, runs that use it "
+            "count only what is above them."
+        )
 
 
 @models.command()
@@ -170,6 +173,23 @@ def _last_week(project: Project, store: Store, now: datetime) -> Callable[[str, 
 def _place(model: Model, used: str | None) -> str:
     """What a version is to the project's runs; the champion that they do not use is called so."""
     return "in use" if model.version == used else "champion, not in use" if model.champion else ""
+
+
+def _validated(model: Model) -> str:
+    """What stands behind the counts that a version makes, in words."""
+    if model.validation == "none" and model.evaluation is not None:
+        return "judged, but not so that counts can lean on it"
+    return VALIDATION.get(model.validation, model.validation)
+
+
+def _no_longer_named(store: Store, decision: Decision) -> str:
+    """The taxa of the version before that a version lacks, one after the other."""
+    from soilpipe.models import card_of
+
+    if decision.role == "encoder" or decision.previous is None:
+        return ""
+    now = set(card_of(store, decision.role, decision.version)["taxa"])
+    return ", ".join(one for one in card_of(store, decision.role, decision.previous)["taxa"] if one not in now)
 
 
 def _together(decision: Decision) -> str:
@@ -222,7 +242,20 @@ def _figure(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    import json
-
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """A value of a card in words: names with their numbers, one after the other."""
+    text = _told(value)
     return text if len(text) <= 400 else f"{text[:400]} ... (whole with --json)"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_brackets(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_in_brackets(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)
+
+
+def _in_brackets(value: object) -> str:
+    return f"({_told(value)})" if isinstance(value, dict | list | tuple) else _told(value)

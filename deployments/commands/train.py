@@ -256,7 +256,8 @@ def _both(one: Where | None, other: Where | None) -> Where | None:
 
 
 def _print(version: str, card: Mapping[str, Any], curves: str | None) -> None:
-    typer.echo(f"{card['name']} is version {version}: {len(card['taxa'])} taxa, threshold {card['threshold']:.2f}.")
+    named = ", ".join(card["taxa"])
+    typer.echo(f"{card['name']} is version {version}, threshold {card['threshold']:.2f}. It names {named}.")
     if card["rolled_up"]:
         rolled = ", ".join(f"{taxon} ({one['animals']}) as {one['as']}" for taxon, one in card["rolled_up"].items())
         typer.echo(f"Taxa with too few examples are not told apart: {rolled}.")

@@ -71,12 +71,19 @@ def test_a_trained_detector_can_be_judged_and_promoted_and_taken_back(
     judged = cli.invoke(app, ["evaluate", "detector", *places, "--version", "mine", *where])
     refused = cli.invoke(app, ["models", "promote", "mine", *where])
     forced = cli.invoke(app, ["models", "promote", "mine", "--force", "--reason", "a test", *where])
+    listed = cli.invoke(app, ["models", "list", *where[:-1]])
     back = cli.invoke(app, ["models", "rollback", *where])
+    again = cli.invoke(app, ["models", "promote", "mine", "--force", "--reason", "a test", *where[:-1]])
+    cli.invoke(app, ["models", "rollback", *where])
 
     assert json.loads(judged.stdout)["any_taxon"]["animals"] == 2
     assert refused.exit_code != 0
     assert json.loads(forced.stdout)["version"] == version
     assert json.loads(back.stdout)["version"] == "shipped"
+    mine = next(line for line in listed.stdout.splitlines() if version in line)
+    assert "judged, but not so that counts can lean on it" in mine
+    assert f"{version} has no name for Collembola, Protura, " in again.stdout
+    assert "Acari" not in again.stdout.split("has no name for")[1].split("which")[0], "it names those"
 
 
 def test_pictures_of_images_with_the_same_name_do_not_overwrite_each_other(
