@@ -52,7 +52,8 @@ class Evidence:
             )
         if told and self.seen:
             whose = "encoder or classifier, or what they began from, learned from what they show"
-            told.append(f"{counted(self.seen, 'more animal')} not counted, because {whose}")
+            do = "does" if self.seen == 1 else "do"
+            told.append(f"{counted(self.seen, 'more animal')} {do} not count, because {whose}")
         return tuple(told)
 
 

@@ -134,7 +134,7 @@ def test_roots_and_other_things_are_no_animals() -> None:
 def test_crops_that_either_was_pretrained_on_do_not_count() -> None:
     verdict = verdict_on(judgement("new", crops=90, days=12, seen=30), [judgement(crops=90, days=12)])
     assert verdict.undecided
-    assert "40 of 50 labelled animals" in verdict.words and "20 more animals not counted" in verdict.words
+    assert "40 of 50 labelled animals" in verdict.words and "20 more animals do not count" in verdict.words
     new, old = judgement("new", seen=99), judgement(seen=0)
     figures = compare(new, old, SOIL).figures
     assert (figures["animals"], figures["windows"]) == (334, 167)
