@@ -47,8 +47,8 @@ from soilpipe.labels.records import (
 from soilpipe.models import model_path
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier
 from soilpipe.refresh.refresh import refresh
-from soilpipe.refresh.state import forget
-from soilpipe.refresh.steps import JUDGE, begin, choose_corpus, done_with, pretrain_encoder, state_of
+from soilpipe.refresh.state import JUDGE, forget
+from soilpipe.refresh.steps import begin, choose_corpus, done_with, pretrain_encoder, state_of
 from soilpipe.store import Store
 
 FIRST = datetime(2025, 3, 3, tzinfo=UTC)

@@ -29,6 +29,7 @@ from soilpipe.ingest.window_mask import MaskError
 from soilpipe.pretrain.candidates_cells import Lattice, usable_cells
 from soilpipe.pretrain.candidates_change import changed_places
 from soilpipe.pretrain.candidates_frame import ScanPlan, held_boxes
+from soilpipe.pretrain.candidates_unreadable import reading
 from soilpipe.pretrain.source import place_id
 from soilpipe.store import MissingKeyError, Store
 from soilpipe.tiles import ScanImage, open_image
@@ -131,8 +132,14 @@ def candidates_of_scan(store: Store, project: Project, plan: ScanPlan, asked: As
     cells, there are so many crops fewer. The others are drawn from all other usable cells. Where change cannot be told
     (no references yet, and not detected), all are drawn from anywhere.
 
-    A scan without pixels, and one whose pixels cannot be decoded, is passed over. Errors of the store are raised.
+    A scan without pixels, and one whose pixels cannot be decoded, is passed over. Errors of the store are raised, and
+    UnreadableScanError for whatever else breaks the reading.
     """
+    with reading(plan.scan_id):
+        return _candidates_of_scan(store, project, plan, asked)
+
+
+def _candidates_of_scan(store: Store, project: Project, plan: ScanPlan, asked: Asked) -> ScanCandidates:
     receipt = read_receipt(store, plan.scan_id)
     if (why := _unfit(receipt)) is not None:
         return _nothing(plan, asked, why)

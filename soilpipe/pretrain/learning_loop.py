@@ -29,7 +29,7 @@ from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.stopping import Stopping
 from soilpipe.pretrain.learning_batches import Batch, Batches
 from soilpipe.pretrain.learning_memory import halve, make_room, settle
-from soilpipe.pretrain.learning_recipe import PretrainError, PretrainRecipe
+from soilpipe.pretrain.learning_recipe import NoNumbersError, PretrainError, PretrainRecipe
 from soilpipe.pretrain.method import DenseCL
 from soilpipe.pretrain.method_lightly import cosine_schedule, cosine_warmup_schedule
 from soilpipe.pretrain.spread import Spread
@@ -98,8 +98,9 @@ def learn(
     warm: its trunk begins from another encoder. settle_on: views on which its statistics settle after the first look.
 
     Out of memory, the batch is halved and the step is done again; where so few crops are left that no more can go,
-    activations are computed again from then on. PretrainError when that does not help, and when loss or weights are no
-    longer numbers, which are never kept; TrainingError where the checkpoint is damaged or of another training.
+    activations are computed again from then on. PretrainError when that does not help, NoNumbersError when loss or
+    weights are no longer numbers, which are never kept; TrainingError where the checkpoint is damaged or of another
+    training.
     """
     optimiser = _optimiser(model, recipe, device, warm)
     curves, nothing, never = Curves(), nn.Module(), Stopping(0, 0)
@@ -263,7 +264,7 @@ def _check(model: DenseCL, losses: tuple[torch.Tensor, ...], step: int) -> None:
     if not _is_finite(model):
         if step == 0:
             raise PretrainError("the weights that the training would begin from hold what are no numbers: name another")
-        raise PretrainError(f"the weights are no longer numbers after step {step}. A lower learning_rate helps")
+        raise NoNumbersError(f"the weights are no longer numbers after step {step}. A lower learning_rate helps")
 
 
 def _is_finite(model: DenseCL) -> bool:
@@ -275,5 +276,5 @@ def _is_finite(model: DenseCL) -> bool:
 def _read(losses: tuple[torch.Tensor, ...], step: int) -> list[float]:
     values = [float(loss) for loss in losses]
     if not all(math.isfinite(value) for value in values):
-        raise PretrainError(f"the loss is no longer a number at step {step}. A lower learning_rate helps")
+        raise NoNumbersError(f"the loss is no longer a number at step {step}. A lower learning_rate helps")
     return values

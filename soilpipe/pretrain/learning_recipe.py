@@ -16,6 +16,10 @@ class PretrainError(SoilpipeError):
     """A pretraining that cannot begin, or that went astray."""
 
 
+class NoNumbersError(PretrainError):
+    """What a pretraining has learned holds no numbers any more: on the same crops it would come to the same again."""
+
+
 @dataclass(frozen=True)
 class PretrainRecipe:
     """How to pretrain.

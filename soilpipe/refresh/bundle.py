@@ -18,11 +18,12 @@ from soilpipe.decisions import Verdict, in_use, known
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import card_of, register
 from soilpipe.refresh.failures import noted
+from soilpipe.refresh.own import own_bundle, promotion_of
 from soilpipe.refresh.records import Outcome, RefreshRecord, keep_record
-from soilpipe.refresh.state import RefreshState
-from soilpipe.refresh.steps import CORPUS, DECIDE, FIT, JUDGE, PRETRAIN, Progress, corpus_budget, done_with, state_of
+from soilpipe.refresh.state import CORPUS, DECIDE, FIT, JUDGE, PRETRAIN, RefreshState
+from soilpipe.refresh.steps import Progress, corpus_budget, done_with, state_of
 from soilpipe.refresh.upkeep import tidied
-from soilpipe.refresh.verdict import BASELINE, judge_bundle, own_bundle, promotion_of
+from soilpipe.refresh.verdict import BASELINE, judge_bundle
 from soilpipe.roles import CLASSIFIER
 from soilpipe.store import Store
 

@@ -22,8 +22,8 @@ from typing import Literal
 from soilpipe.config import Project, RefreshPlan
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier, judge_bundle
 from soilpipe.refresh.records import RefreshRecord
-from soilpipe.refresh.state import AtWorkError, alone_at_work, forget, refresh_folder
-from soilpipe.refresh.steps import CORPUS, Progress, begin, choose_corpus, pretrain_encoder
+from soilpipe.refresh.state import CORPUS, AtWorkError, alone_at_work, forget, refresh_folder
+from soilpipe.refresh.steps import Progress, begin, choose_corpus, pretrain_encoder
 from soilpipe.store import Store
 
 

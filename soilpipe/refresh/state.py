@@ -29,6 +29,7 @@ from soilpipe.store import canonical_json
 
 STATE = "refresh.json"
 LOCK = "lock"
+CORPUS, PRETRAIN, FIT, JUDGE, DECIDE = STEPS = ("corpus", "pretrain", "classifier", "judge", "decide")
 
 
 class RefreshError(SoilpipeError):
@@ -45,7 +46,9 @@ class RefreshState(FrozenModel):
     read_from, read_until: by scanner, of the scans it learns from, captured after the one and up to the other (UTC); a
     scanner without the one is read from its first scan on, one without the other not at all. since, until: the
     earliest and the latest of these, for people. begun_from: the encoder whose weights it goes on with. done: {step:
-    what it gave}, JSON. failures: {step: errors}, in words. notes: what else a person should know.
+    what it gave}, JSON. failures: {step: errors}, in words, one a run, of steps that have not been done since.
+    failed_now: steps that have failed in the present run. of_scans: steps whose failures all lay in what was read.
+    notes: what else a person should know.
     """
 
     run_id: str
@@ -59,16 +62,33 @@ class RefreshState(FrozenModel):
     read_until: Mapping[str, UtcTime] = {}
     done: Mapping[str, Mapping[str, Any]] = {}
     failures: Mapping[str, tuple[str, ...]] = {}
+    failed_now: tuple[str, ...] = ()
+    of_scans: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def after(self, step: str, gave: Mapping[str, Any]) -> RefreshState:
-        """The same with one more step done."""
-        return self.model_copy(update={"done": {**self.done, step: dict(gave)}})
+        """The same with one more step done: what it failed of before is over."""
+        failures = {one: errors for one, errors in self.failures.items() if one != step}
+        return self.model_copy(update={"done": {**self.done, step: dict(gave)}, "failures": failures})
 
-    def failed(self, step: str, error: str) -> RefreshState:
-        """The same once a step has ended with an error, in words."""
-        errors = (*self.failures.get(step, ()), error)
-        return self.model_copy(update={"failures": {**self.failures, step: errors}})
+    def again(self) -> RefreshState:
+        """The same when another run takes it up."""
+        return self.model_copy(update={"failed_now": ()})
+
+    def failed(self, step: str, error: str, *, of_scans: bool = False) -> RefreshState:
+        """The same once a step has ended with an error, in words; of_scans: which lies in what was read. A step that is
+        tried again in one run has failed once."""
+        before = self.failures.get(step, ())
+        errors = (*(before[:-1] if step in self.failed_now else before), error)
+        others = tuple(one for one in self.of_scans if one != step)
+        lies = of_scans and (not before or step in self.of_scans)
+        return self.model_copy(
+            update={
+                "failures": {**self.failures, step: errors},
+                "failed_now": (*(one for one in self.failed_now if one != step), step),
+                "of_scans": (*others, step) if lies else others,
+            }
+        )
 
 
 def refresh_folder(root: str) -> Path:

@@ -28,7 +28,16 @@ from soilpipe.models import register
 from soilpipe.refresh.failures import drop, noted, why_dropped
 from soilpipe.refresh.pictures import PICTURE, picture_key
 from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, refreshes
-from soilpipe.refresh.state import RefreshError, RefreshState, forget, new_run_id, read_state, write_state
+from soilpipe.refresh.state import (
+    CORPUS,
+    PRETRAIN,
+    RefreshError,
+    RefreshState,
+    forget,
+    new_run_id,
+    read_state,
+    write_state,
+)
 from soilpipe.roles import ENCODER
 from soilpipe.store import Store
 
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CORPUS, PRETRAIN, FIT, JUDGE, DECIDE = STEPS = ("corpus", "pretrain", "classifier", "judge", "decide")
 TOLD = ("steps", "ended_by", "batch", "halved", "recompute", "loss", "spread", "seconds", "crops_per_second", "device")
 """Of an encoder's card, what the record of the refresh says of its training."""
 SCANS_A_MINUTE = 6  # read on two cores at 1200 dpi, with their references: choosing takes no longer than training
@@ -63,11 +71,12 @@ def begin(
     state = read_state(work)
     notes: tuple[str, ...] = ()
     if state is not None:
-        reason = why_dropped(state, now)
+        reason = why_dropped(store, state, now)
         if reason is None and _budget(state.plan) == _budget(plan) and _still_fits(store, state, begun_from):
+            write_state(work, state := state.again())
             return state
         if reason is not None:
-            drop(store, state, reason, now)
+            reason = drop(store, state, reason, now).reason
             notes = (f"The refresh before, {state.run_id}, was given up: {reason}",)
     forget(work)
     read_from, read_until = read_before(project, done, dropped(store)), newest_scans(project, store, now)

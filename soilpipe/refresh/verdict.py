@@ -24,7 +24,7 @@ from soilpipe.bundles.rivals import rivals_of
 from soilpipe.bundles.where_to_draw import where_to_draw
 from soilpipe.classify.examples import ClassifierError
 from soilpipe.config import Project
-from soilpipe.decisions import Decision, Verdict, decisions, in_use
+from soilpipe.decisions import Verdict, in_use
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.errors import SoilpipeError
 from soilpipe.held_out import held_out
@@ -34,8 +34,9 @@ from soilpipe.lineage_crops import learned_crops
 from soilpipe.model_cache import CARD
 from soilpipe.models import content_version, model_path
 from soilpipe.refresh.failures import noted
-from soilpipe.refresh.state import RefreshState
-from soilpipe.refresh.steps import FIT, JUDGE, PRETRAIN, Progress, done_with, state_of
+from soilpipe.refresh.own import own_bundle, promotion_of
+from soilpipe.refresh.state import FIT, JUDGE, PRETRAIN, RefreshState
+from soilpipe.refresh.steps import Progress, done_with, state_of
 from soilpipe.roles import CLASSIFIER, ENCODER, ModelError
 from soilpipe.store import Store, StoreError, canonical_json
 
@@ -191,21 +192,6 @@ def judged(
         ancestors=detectors_before(store, bundle.encoder),
         now=now,
     )
-
-
-def own_bundle(state: RefreshState) -> Bundle | None:
-    """What this refresh has made; None where no classifier could be fitted."""
-    classifier = state.done[FIT]["classifier"]
-    return None if classifier is None else Bundle(str(state.done[PRETRAIN]["encoder"]), str(classifier))
-
-
-def promotion_of(store: Store, bundle: Bundle) -> Decision | None:
-    """The last promotion of a bundle, whether it is still in use or was taken back."""
-    for decision in reversed(decisions(store, CLASSIFIER)):
-        both = (decision.version_of(ENCODER), decision.version_of(CLASSIFIER))
-        if decision.action == "promote" and both == (bundle.encoder, bundle.classifier):
-            return decision
-    return None
 
 
 def _bound_to(project: Project, store: Store, own: Bundle | None) -> dict[str, Any]:

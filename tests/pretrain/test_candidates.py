@@ -23,7 +23,8 @@ from soilpipe.pretrain.candidates import Asked, ScanCandidates, candidates_of_sc
 from soilpipe.pretrain.candidates_cells import Lattice, usable_cells
 from soilpipe.pretrain.candidates_change import changed_places
 from soilpipe.pretrain.candidates_frame import ScanPlan, scans_to_read
-from soilpipe.store import Store
+from soilpipe.pretrain.candidates_unreadable import UnreadableScanError
+from soilpipe.store import Store, StoreError
 from soilpipe.tiles import image_from_array
 from tests.labels.conftest import ANIMAL, START, Season, picture
 from tests.pretrain.corpus_fixtures import SIDE, make_season
@@ -139,6 +140,28 @@ def test_scans_whose_pixels_expired_or_are_damaged_are_passed_over(tmp_path: Pat
     for entry in chunks:
         season.store.write_bytes(entry.key, b"\0" * entry.size)
     assert "cannot be decoded" in str(taken(season, second).passed_over)
+
+
+def test_a_scan_that_breaks_the_reading_is_named_and_a_disk_or_a_memory_that_fails_is_not_its_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    season = make_season(tmp_path)
+    scan_id = season.scan(0)
+
+    def ended_by(error: Exception) -> BaseException:
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(module, "register_all", fails)
+        with pytest.raises(Exception) as raised:
+            taken(season, scan_id)
+        return raised.value
+
+    told = ended_by(IndexError("out of bounds"))
+    assert isinstance(told, UnreadableScanError) and scan_id in str(told) and "IndexError: out of bounds" in str(told)
+    no_room = type("error", (Exception,), {})("(-4:Insufficient memory) Failed to allocate 7 bytes")  # as of OpenCV
+    for error in (StoreError("cannot read"), OSError(5, "input/output error"), MemoryError(), no_room):
+        assert ended_by(error) is error
 
 
 def test_scans_are_read_from_each_scanner_s_own_last_one_on_and_up_to_a_bound(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from soilpipe.pretrain.learning import (
     crops_per_second,
     pretrain,
 )
+from soilpipe.pretrain.learning_recipe import NoNumbersError
 from soilpipe.pretrain.method import DenseCL
 from tests.encoder.tiny_encoder import encoder_of, tiny_network
 from tests.pretrain.some_crops import SomeCrops
@@ -292,7 +293,7 @@ def test_what_is_no_longer_a_number_is_never_kept(
         return losses
 
     monkeypatch.setattr(learning_loop, "_step", spoiling)
-    with pytest.raises(PretrainError, match=f"{spoilt} (is|are) no longer"):
+    with pytest.raises(NoNumbersError, match=f"{spoilt} (is|are) no longer"):
         run(crops, tmp_path / "out", start, work=tmp_path / "work")
     assert steps_kept(tmp_path / "work") == 3 and not (tmp_path / "out").exists()
     monkeypatch.setattr(learning_loop, "_step", step)
@@ -419,7 +420,7 @@ def test_weights_to_begin_from_that_are_no_numbers_are_told(crops: SomeCrops, tm
 
 
 def test_weights_or_a_loss_that_become_no_numbers_are_told(crops: SomeCrops, start: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(PretrainError, match=r"no longer (a number at|numbers after) step [1-7]\. A lower"):
+    with pytest.raises(NoNumbersError, match=r"no longer (a number at|numbers after) step [1-7]\. A lower"):
         run(crops, tmp_path / "out", start, recipe=replace(RECIPE, learning_rate=1e38))
     assert not (tmp_path / "out").exists()
 

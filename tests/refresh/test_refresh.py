@@ -25,7 +25,7 @@ from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
 from soilpipe.refresh.records import refreshes
 from soilpipe.refresh.refresh import RefreshResult, refresh
-from soilpipe.refresh.state import alone_at_work, read_state
+from soilpipe.refresh.state import STEPS, alone_at_work, read_state
 from soilpipe.refresh.words import as_markdown, in_words
 from tests.labels.conftest import Season
 from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled
@@ -278,7 +278,7 @@ def _kills() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
     def raises(*_: object, **__: object) -> None:
         raise Killed
 
-    for step in first_steps.STEPS[:4]:
+    for step in STEPS[:4]:
         module = {"classifier": last_steps, "judge": judging}.get(step, first_steps)
         yield module, "done_with", _raising_at(step)
     yield last_steps, "promote_bundle", raises

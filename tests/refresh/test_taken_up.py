@@ -17,6 +17,7 @@ from soilpipe.detect import weights
 from soilpipe.detect.labelled import LabelError
 from soilpipe.detections import DamagedDetectionsError
 from soilpipe.models import list_models
+from soilpipe.pretrain.learning_recipe import NoNumbersError
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
@@ -211,7 +212,7 @@ def test_what_fails_twice_at_a_step_is_given_up_and_its_scans_are_left(
     with monkeypatch.context() as patched:
         patched.setattr("soilpipe.pretrain.learning.learn", _fails)
         for days in (0, 6):
-            with pytest.raises(RuntimeError, match="the loss is no number"):
+            with pytest.raises(NoNumbersError, match="the loss is no number"):
                 run(days)
     state = read_state(work)
     assert state is not None and len(state.failures["pretrain"]) == 2
@@ -234,7 +235,7 @@ def test_what_fails_twice_at_a_step_is_given_up_and_its_scans_are_left(
 
 
 def _fails(*_: object, **__: object) -> None:
-    raise RuntimeError("the loss is no number")
+    raise NoNumbersError("the loss is no number")
 
 
 def _killed(*_: object, **__: object) -> None:
