@@ -45,10 +45,11 @@ from soilpipe.labels.records import (
     write_label_file,
 )
 from soilpipe.models import model_path
+from soilpipe.refresh.begin import begin
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier
 from soilpipe.refresh.refresh import refresh
 from soilpipe.refresh.state import JUDGE, forget
-from soilpipe.refresh.steps import begin, choose_corpus, done_with, pretrain_encoder, state_of
+from soilpipe.refresh.steps import choose_corpus, done_with, pretrain_encoder, state_of
 from soilpipe.store import Store
 
 FIRST = datetime(2025, 3, 3, tzinfo=UTC)

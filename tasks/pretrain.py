@@ -39,7 +39,7 @@ def the_only_refresh(project_file: str) -> Iterator[str | None]:
 @task(name="begin-refresh", task_run_name="begin or take up a refresh", tags=["refresh"], **IO_TASK)
 def begin_refresh(project_file: str, steps: int | None, minutes: float | None, now: datetime) -> str:
     """What a killed one has left, else a new one; the project's id."""
-    from soilpipe.refresh.steps import begin
+    from soilpipe.refresh.begin import begin
 
     project, store = opened(project_file)
     plan = plan_of(project.refresh, steps, minutes)

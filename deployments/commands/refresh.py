@@ -24,8 +24,9 @@ def refresh(
 ) -> None:
     """Train the encoder on new scans, fit the classifier on it, and use both if they are no worse.
 
-    The same that `soilpipe serve` does every week. One that was interrupted goes on where it was. Without enough
-    labelled tiles that judge and serve nothing else, the new models stay candidates, and it says what is missing.
+    The same that `soilpipe serve` does every week. One that was interrupted goes on where it was; with other steps or
+    minutes its training begins anew, and it says so. Without enough labelled tiles that judge and serve nothing else,
+    the new models stay candidates, and it says what is missing.
     """
     loaded, store = opened(project)
     from deployments.running import run_refresh, shown_progress, uses_prefect

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Literal
 
 from soilpipe.config import Project, RefreshPlan
+from soilpipe.refresh.begin import begin
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier, judge_bundle
 from soilpipe.refresh.records import RefreshRecord
 from soilpipe.refresh.state import CORPUS, AtWorkError, alone_at_work, forget, refresh_folder
-from soilpipe.refresh.steps import Progress, begin, choose_corpus, pretrain_encoder
+from soilpipe.refresh.steps import Progress, choose_corpus, pretrain_encoder
 from soilpipe.store import Store
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -125,10 +125,12 @@ def write_state(work: Path, state: RefreshState) -> None:
     write_atomically(work / STATE, work, iter((canonical_json(state.model_dump(mode="json")),)))
 
 
-def forget(work: Path) -> None:
-    """Remove what refreshes left in the folder: everything but the lock."""
+def forget(work: Path, but: Collection[str] = ()) -> None:
+    """Remove what refreshes left in the folder: everything but the lock, and folders that are named."""
     (work / STATE).unlink(missing_ok=True)  # first: without it nothing else counts
     for path in work.iterdir() if work.is_dir() else ():
+        if path.is_dir() and path.name in but:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:

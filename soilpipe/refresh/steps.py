@@ -12,32 +12,18 @@ import gzip
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soilpipe import layout
 from soilpipe.config import Project, RefreshPlan
-from soilpipe.encoders import encoder_at, encoder_to_begin_from
-from soilpipe.ingest.clock import scan_times
-from soilpipe.ingest.receipts import list_scan_ids
+from soilpipe.encoders import encoder_at
 from soilpipe.lineage import detectors_before
-from soilpipe.model_cache import CARD
 from soilpipe.models import register
-from soilpipe.refresh.failures import drop, noted, why_dropped
+from soilpipe.refresh.failures import noted
 from soilpipe.refresh.pictures import PICTURE, picture_key
-from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, refreshes
-from soilpipe.refresh.state import (
-    CORPUS,
-    PRETRAIN,
-    RefreshError,
-    RefreshState,
-    forget,
-    new_run_id,
-    read_state,
-    write_state,
-)
+from soilpipe.refresh.state import CORPUS, PRETRAIN, RefreshError, RefreshState, read_state, write_state
 from soilpipe.roles import ENCODER
 from soilpipe.store import Store
 
@@ -56,96 +42,6 @@ LEAST_SCANS, MOST_SCANS = 8, 512
 CROPS_SHARE = 4  # of the memory, one part for crops on their way to the disk
 Progress = Callable[[str, str, int, int], None]
 """Told: the step, what is being done in words, how much of it is done, and of how much."""
-
-
-def begin(
-    project: Project, store: Store, work: Path, *, plan: RefreshPlan, now: datetime, seed: int = 0
-) -> RefreshState:
-    """The refresh to do: one that was begun in this folder and is not done, else a new one.
-
-    One that was begun with another budget, or from another encoder than would be begun from now, is dropped; so is one
-    that cannot be finished (`failures`), of which a record stays and the new one says so.
-    """
-    done = refreshes(store)
-    begun_from = encoder_to_begin_from(store, _last_candidate(store, done), project.detector)
-    state = read_state(work)
-    notes: tuple[str, ...] = ()
-    if state is not None:
-        reason = why_dropped(store, state, now)
-        if reason is None and _budget(state.plan) == _budget(plan) and _still_fits(store, state, begun_from):
-            write_state(work, state := state.again())
-            return state
-        if reason is not None:
-            reason = drop(store, state, reason, now).reason
-            notes = (f"The refresh before, {state.run_id}, was given up: {reason}",)
-    forget(work)
-    read_from, read_until = read_before(project, done, dropped(store)), newest_scans(project, store, now)
-    new = {scanner for scanner, at in read_until.items() if scanner not in read_from or at > read_from[scanner]}
-    state = RefreshState(
-        run_id=new_run_id(now, begun_from, plan),
-        begun_at=now,
-        since=min((read_from[one] for one in new), default=None) if new <= read_from.keys() else None,
-        until=max(read_until.values(), default=None),
-        begun_from=begun_from,
-        plan=plan,
-        seed=seed,
-        read_from=read_from,
-        read_until=read_until,
-        notes=notes,
-    )
-    write_state(work, state)
-    return state
-
-
-def _last_candidate(store: Store, done: Sequence[RefreshRecord]) -> str | None:
-    """The encoder of the last refresh that nothing spoke against and that is still there."""
-    for record in reversed(done):
-        if record.outcome == "candidate" and store.exists(f"{layout.model_folder(ENCODER, record.encoder)}/{CARD}"):
-            return record.encoder
-    return None
-
-
-def _still_fits(store: Store, state: RefreshState, begun_from: str) -> bool:
-    """Whether a refresh can be taken up: nothing else was put to use meanwhile, but for its own bundle."""
-    own = state.done.get(PRETRAIN, {}).get("encoder")
-    return begun_from in (state.begun_from, own)
-
-
-def _budget(plan: RefreshPlan) -> dict[str, Any]:
-    return plan.model_dump(exclude={"day", "hour"})
-
-
-def read_before(
-    project: Project, done: Sequence[RefreshRecord], given_up: Sequence[DroppedRefresh] = ()
-) -> dict[str, datetime]:
-    """By scanner the time of the newest scan that a refresh has chosen from, so that one whose scans come once a month
-    is read like the others. Of a scanner that is not there nothing was read."""
-    found: dict[str, datetime] = {}
-    for read in (*(_read_by(record, project) for record in done), *(record.read_until for record in given_up)):
-        for scanner, at in read.items():
-            found[scanner] = max(at, found.get(scanner, at))
-    return found
-
-
-def _read_by(record: RefreshRecord, project: Project) -> Mapping[str, datetime]:
-    """Earlier releases read all scanners up to one time."""
-    if record.read_until or record.until is None:
-        return record.read_until
-    return {scanner.id: record.until for scanner in project.scanners}
-
-
-def newest_scans(project: Project, store: Store, now: datetime) -> dict[str, datetime]:
-    """By scanner when its newest accepted scan was taken, UTC; none for a scanner without any.
-
-    A scan from the future (of a clock that is wrong) says nothing of what is new: all later ones would be old for good.
-    """
-    newest = {}
-    for scanner in project.scanners:
-        scans = list_scan_ids(store, scanner.id)
-        at = max((at for at in scan_times(store, scanner, scans).values() if at <= now), default=None)
-        if at is not None:
-            newest[scanner.id] = at
-    return newest
 
 
 @noted(CORPUS)

@@ -11,9 +11,9 @@ import pytest
 
 from soilpipe.detect import weights
 from soilpipe.local_files import LocalFiles
+from soilpipe.refresh.begin import begin
 from soilpipe.refresh.records import dropped
 from soilpipe.refresh.state import read_state, refresh_folder
-from soilpipe.refresh.steps import begin
 from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
 

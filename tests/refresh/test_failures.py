@@ -14,6 +14,7 @@ from soilpipe.decisions import Verdict, decide
 from soilpipe.detect import weights
 from soilpipe.pretrain.candidates_unreadable import UnreadableScanError
 from soilpipe.pretrain.learning_recipe import NoNumbersError, PretrainError
+from soilpipe.refresh import begin as beginning
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
@@ -62,7 +63,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]
 
 
 def begun(season: Season, work: Path, days: float = 0) -> RefreshState:
-    return first_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW + days * DAY)
+    return beginning.begin(season.project, season.store, work, plan=PLAN, now=NOW + days * DAY)
 
 
 def silent(step: str, note: str, done: int, of: int) -> None:
@@ -152,7 +153,7 @@ def put_to_use(season: Season, work: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(judging, "_verdict", lambda *_: Verdict(True, "no worse", {}))
     judging.judge_bundle(season.project, season.store, work, device="cpu", now=NOW, tell=silent)
     decide(season.store, "encoder", "promote", OWN.encoder, "none", NOW, False, "", {}, together=both)
-    monkeypatch.setattr(first_steps, "encoder_to_begin_from", lambda *_: OWN.encoder)
+    monkeypatch.setattr(beginning, "encoder_to_begin_from", lambda *_: OWN.encoder)
     monkeypatch.setattr(last_steps, "bundle_in_use", lambda _: OWN)
 
 

@@ -20,9 +20,11 @@ from soilpipe.lineage import line_of
 from soilpipe.lineage_crops import learned_crops
 from soilpipe.models import card_of, content_of, list_models, model_path
 from soilpipe.pretrain.memory import read_members
+from soilpipe.refresh import begin as beginning
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
+from soilpipe.refresh.new_scans import newest_scans
 from soilpipe.refresh.records import refreshes
 from soilpipe.refresh.refresh import RefreshResult, refresh
 from soilpipe.refresh.state import STEPS, alone_at_work, read_state
@@ -191,28 +193,12 @@ def test_a_corrupt_corpus_is_chosen_again(season: Season, tmp_path: Path, monkey
     assert run(season, tmp_path / "work").outcome == "candidate"
 
 
-def test_another_budget_begins_anew_and_the_same_one_is_taken_up(
-    season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
-
-    def begun(days: float, **changes: Any) -> str:
-        plan = PLAN.model_copy(update=changes)
-        now = NOW + timedelta(days=days)
-        return first_steps.begin(season.project, season.store, work, plan=plan, now=now).run_id
-
-    first = begun(0)
-    assert begun(1) == first and begun(2, day="monday", hour=5) == first
-    assert begun(3, steps=4) != first
-
-
 def test_a_state_that_cannot_be_read_begins_anew(season: Season, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     (work / "refresh.json").write_text("{")
     (work / "corpus").mkdir()
-    state = first_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW)
+    state = beginning.begin(season.project, season.store, work, plan=PLAN, now=NOW)
     assert state.done == {} and not (work / "corpus").exists()
 
 
@@ -220,7 +206,7 @@ def test_a_scan_from_the_future_does_not_make_all_later_ones_old(tmp_path: Path)
     empty = unlabelled(tmp_path / "empty", weeks=0)
     for number in (4, 4 * 365 * 10):
         empty.scan(number, size=(64, 96))
-    newest = first_steps.newest_scans(empty.project, empty.store, NOW)
+    newest = newest_scans(empty.project, empty.store, NOW)
     assert {scanner: f"{at:%Y-%m-%d}" for scanner, at in newest.items()} == {"A20": "2024-03-07"}
 
 

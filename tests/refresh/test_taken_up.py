@@ -18,9 +18,11 @@ from soilpipe.detect.labelled import LabelError
 from soilpipe.detections import DamagedDetectionsError
 from soilpipe.models import list_models
 from soilpipe.pretrain.learning_recipe import NoNumbersError
+from soilpipe.refresh import begin as beginning
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
+from soilpipe.refresh.new_scans import read_before
 from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, keep_record
 from soilpipe.refresh.refresh import refresh
 from soilpipe.refresh.state import RefreshState, read_state, write_state
@@ -57,7 +59,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def begun(season: Season, work: Path, days: float = 0) -> RefreshState:
-    return first_steps.begin(season.project, season.store, work, plan=PLAN, now=NOW + days * DAY)
+    return beginning.begin(season.project, season.store, work, plan=PLAN, now=NOW + days * DAY)
 
 
 def silent(step: str, note: str, done: int, of: int) -> None:
@@ -200,6 +202,51 @@ def test_the_next_weekly_run_takes_a_refresh_up_and_the_one_after_begins_anew(se
     assert record.run_id == first and record.read_until == {}, "its scans are read again"
 
 
+def test_another_budget_begins_anew_and_says_so_and_the_same_one_is_taken_up(season: Season, work: Path) -> None:
+    def begun_with(days: float, **changes: Any) -> RefreshState:
+        plan = PLAN.model_copy(update=changes)
+        return beginning.begin(season.project, season.store, work, plan=plan, now=NOW + days * DAY)
+
+    first = begun_with(0)
+    write_state(work, first.after("corpus", {"manifest": "0"}).after("pretrain", {"encoder": "1" * 12}))
+    (work / "corpus").mkdir()
+    (work / "training").mkdir()
+    assert begun_with(1).run_id == first.run_id == begun_with(2, day="monday", hour=5).run_id
+    assert dropped(season.store) == []
+
+    other = begun_with(3, steps=4, recompute=True)
+    reason = "it was begun with steps 3, recompute False, and this one is to have steps 4, recompute True"
+    assert other.notes == (f"The refresh before, {first.run_id}, was given up: {reason}. Its crops are taken up",)
+    assert other.run_id != first.run_id and other.begun_at > first.begun_at and other.plan.steps == 4
+    assert other.done == {"corpus": {"manifest": "0"}} and other.read_until == first.read_until
+    assert (work / "corpus").is_dir() and not (work / "training").exists(), "the training is another one"
+    (record,) = dropped(season.store)
+    assert (record.run_id, record.reason, record.encoder) == (first.run_id, reason, "1" * 12)
+    assert record.read_until == {}, "its scans are learned from"
+
+    for days, changes in ((4, {"minutes": 100.0}), (5, {"crops": 32})):  # other crops would be chosen
+        write_state(work, begun_with(3.5).after("corpus", {"manifest": "0"}))
+        (work / "corpus").mkdir(exist_ok=True)
+        state = begun_with(days, **changes)
+        assert state.done == {} and not (work / "corpus").exists()
+        assert len(state.notes) == 1 and f"this one is to have {next(iter(changes))} " in state.notes[0]
+        assert "crops are taken up" not in state.notes[0]
+
+
+def test_where_others_were_put_to_use_meanwhile_it_begins_anew_and_says_so(
+    season: Season, work: Path, tmp_path: Path
+) -> None:
+    first = begun(season, work)
+    write_state(work, first.after("corpus", {"manifest": "0"}))
+    (work / "corpus").mkdir()
+    version = encoder(season.store, tmp_path / "theirs")
+    decide(season.store, "encoder", "promote", version, "none", NOW, True, "a person's", {})
+    state = begun(season, work, 1)
+    assert state.begun_from == version and state.done == {} and not (work / "corpus").exists()
+    assert "was given up: it was begun from detector:" in state.notes[0] and version in state.notes[0]
+    assert [record.run_id for record in dropped(season.store)] == [first.run_id]
+
+
 @pytest.mark.slow
 def test_what_fails_twice_at_a_step_is_given_up_and_its_scans_are_left(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
@@ -296,4 +343,4 @@ def test_records_of_earlier_releases_say_up_to_when_all_scanners_were_read(seaso
     given_up = DroppedRefresh(
         run_id="x", begun_at=NOW, dropped_at=NOW, step="corpus", reason="", encoder=None, read_until={"A20": NOW}
     )
-    assert first_steps.read_before(season.project, [old], [given_up]) == {"A20": NOW, "B07": until}
+    assert read_before(season.project, [old], [given_up]) == {"A20": NOW, "B07": until}

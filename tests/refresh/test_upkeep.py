@@ -21,7 +21,7 @@ from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.encoder.weights import save_encoder
 from soilpipe.lineage import line_of
 from soilpipe.models import list_models, model_path, register
-from soilpipe.refresh import steps as first_steps
+from soilpipe.refresh.begin import _last_candidate
 from soilpipe.refresh.pictures import picture_key
 from soilpipe.refresh.records import DROPPED, DroppedRefresh, RefreshRecord, keep_record, refreshes
 from soilpipe.refresh.upkeep import CANDIDATES, remove_old_candidates, tidied
@@ -183,4 +183,4 @@ def test_the_last_one_that_nothing_spoke_against_stays_and_what_was_given_up_goe
     DROPPED.add(store, "x", given_up)
     remove_old_candidates(store, candidates=1)
     assert there(store, "encoder") == {bundles[0].encoder, bundles[3].encoder}, "the next one begins from the first"
-    assert first_steps._last_candidate(store, refreshes(store)) == bundles[0].encoder
+    assert _last_candidate(store, refreshes(store)) == bundles[0].encoder
