@@ -244,7 +244,7 @@ def one_refresh(
     passed = state.done["classifier"]["classifier"] is not None
     verdict = {"passed": passed, "undecided": not passed, "words": "there is no gate", "figures": {}}
     done_with(work, state_of(work), JUDGE, verdict)
-    record = decide_on_bundle(arm.project, arm.store, work, now=now, tell=silent)
+    record = decide_on_bundle(arm.project, arm.store, work, device=device, now=now, tell=silent)
     forget(work)
     return record.outcome, record.words
 

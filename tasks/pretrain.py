@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import get_run_logger, task
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from soilpipe.config import RefreshPlan
-    from soilpipe.refresh.state import RefreshState
     from soilpipe.refresh.steps import Progress
+
+T = TypeVar("T")
 
 GPU = "gpu"
 """The global concurrency limit that work on a GPU takes."""
@@ -66,10 +67,8 @@ def choose_corpus(project_file: str, tell: Progress) -> str | None:
     from soilpipe.refresh.state import forget
     from soilpipe.refresh.steps import choose_corpus as choose
 
-    project, store = opened(project_file)
     try:
-        with gpu_if_used():
-            state = choose(project, store, _work(project_file), device=None, tell=tell)
+        state = _step(project_file, choose, tell=tell)
     except NoNewScansError as error:
         forget(_work(project_file))
         get_run_logger().info("%s", error)
@@ -110,8 +109,7 @@ def decide_on_bundle(project_file: str, now: datetime, tell: Progress) -> str:
     from soilpipe.refresh.state import forget
     from soilpipe.refresh.words import in_words
 
-    project, store = opened(project_file)
-    record = decide(project, store, _work(project_file), now=now, tell=tell)
+    record = _step(project_file, decide, now=now, tell=tell)  # it judges again where labels have changed
     forget(_work(project_file))
     get_run_logger().info("%s", in_words(record))
     return in_words(record)
@@ -128,11 +126,11 @@ def leave_decision(project_file: str) -> None:
         get_run_logger().warning("decision artifact: %s: %s", type(error).__name__, error)
 
 
-def _step(project_file: str, step: Any, **more: Any) -> RefreshState:
+def _step(project_file: str, step: Callable[..., T], **more: Any) -> T:
+    """Do one step of the refresh, in its turn on the GPU."""
     project, store = opened(project_file)
     with gpu_if_used():
-        state: RefreshState = step(project, store, _work(project_file), device=None, **more)
-    return state
+        return step(project, store, _work(project_file), device=None, **more)
 
 
 def _work(project_file: str) -> Path:

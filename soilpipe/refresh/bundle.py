@@ -92,7 +92,9 @@ def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: 
 
 
 @noted(DECIDE)
-def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetime, tell: Progress) -> RefreshRecord:
+def decide_on_bundle(
+    project: Project, store: Store, work: Path, *, device: str | None, now: datetime, tell: Progress
+) -> RefreshRecord:
     """Put the bundle to use where the verdict says so; keep the memory, unless it was worse, and the record.
 
     Where labels or bundles have changed since the verdict, it is judged again first. A bundle that was put to use and
@@ -102,7 +104,7 @@ def decide_on_bundle(project: Project, store: Store, work: Path, *, now: datetim
     from soilpipe.pretrain.memory import remember
 
     seen = known(store, CLASSIFIER)
-    state = judge_bundle(project, store, work, device=None, now=now, tell=tell)
+    state = judge_bundle(project, store, work, device=device, now=now, tell=tell)
     verdict, own, notes = state.done[JUDGE], own_bundle(state), state.notes
     outcome: Outcome = "promoted" if verdict["passed"] else "candidate" if verdict["undecided"] else "refused"
     if outcome == "promoted" and own is not None and own != bundle_in_use(store):

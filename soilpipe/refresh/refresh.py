@@ -69,7 +69,7 @@ def refresh(
             pretrain_encoder(project, store, work, device=device, tell=tell)
             fit_classifier(project, store, work, device=device, tell=tell)
             judge_bundle(project, store, work, device=device, now=now, tell=tell)
-            record = decide_on_bundle(project, store, work, now=now, tell=tell)
+            record = decide_on_bundle(project, store, work, device=device, now=now, tell=tell)
             forget(work)
             return RefreshResult(record.outcome, record.words, record)
     except AtWorkError as error:

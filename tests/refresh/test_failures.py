@@ -158,7 +158,7 @@ def put_to_use(season: Season, work: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def finish(season: Season, work: Path) -> None:
-    last_steps.decide_on_bundle(season.project, season.store, work, now=NOW, tell=silent)
+    last_steps.decide_on_bundle(season.project, season.store, work, device="cpu", now=NOW, tell=silent)
 
 
 @pytest.mark.usefixtures("put_to_use")

@@ -108,6 +108,22 @@ def test_a_verdict_is_told_again_when_labels_or_the_bundle_in_use_have_changed(
     assert judged(season, work) == "third", "there are other labels"
 
 
+def test_what_is_judged_again_at_the_decision_is_judged_on_the_same_device(
+    season: Season, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_judged(season, work)
+    devices: list[object] = []
+
+    def verdict(project: object, store: object, state: object, work: object, device: object, *_: object) -> Verdict:
+        devices.append(device)
+        return Verdict(False, "worse", {})
+
+    monkeypatch.setattr(judging, "_verdict", verdict)
+    monkeypatch.setattr("soilpipe.pretrain.corpus.open_corpus", lambda _: None)
+    last_steps.decide_on_bundle(season.project, season.store, work, device="cpu", now=NOW, tell=silent)
+    assert devices == ["cpu"]
+
+
 def test_a_bundle_that_a_person_took_back_is_not_put_to_use_again(
     season: Season, work: Path, monkeypatch: pytest.MonkeyPatch, verdicts: Callable[[str], None]
 ) -> None:
@@ -121,7 +137,7 @@ def test_a_bundle_that_a_person_took_back_is_not_put_to_use_again(
     verdicts("judged again")
     monkeypatch.setattr("soilpipe.pretrain.corpus.open_corpus", lambda _: None)
     monkeypatch.setattr("soilpipe.pretrain.memory.remember", lambda *_: None)
-    record = last_steps.decide_on_bundle(season.project, season.store, work, now=NOW + DAY, tell=silent)
+    record = last_steps.decide_on_bundle(season.project, season.store, work, device="cpu", now=NOW + DAY, tell=silent)
     assert [one.action for one in decisions(season.store, "encoder")] == ["promote", "rollback"]
     assert record.words == "no worse" and "has been replaced since" in record.notes[0]
     assert "has been replaced since." in as_markdown(record)
@@ -146,7 +162,7 @@ def test_what_a_person_puts_to_use_at_the_same_moment_is_not_overruled(
     monkeypatch.setattr("soilpipe.bundles.promotion.check_bundle", lambda *_: None)
     monkeypatch.setattr("soilpipe.bundles.promotion.bundle_in_use", lambda _: None)
     with pytest.raises(ModelError, match="meanwhile another decision"):
-        last_steps.decide_on_bundle(season.project, season.store, work, now=NOW, tell=silent)
+        last_steps.decide_on_bundle(season.project, season.store, work, device="cpu", now=NOW, tell=silent)
     assert [one.version for one in decisions(season.store, "encoder")] == ["3" * 12]
     verdicts("judged against theirs")
     assert judged(season, work) == "judged against theirs"
