@@ -64,8 +64,13 @@ Look = Callable[[nn.Module, tuple[Head, ...]], Mapping[str, float]]
 """Judges a network on validation images: figures for people, and among them `score`, by which the best is kept."""
 
 
-def size_ranges(um_per_px: float, border_mm: float, tolerance: float) -> dict[Head, losses.SizeRange]:
-    """Which animals each pass owns, in px of that pass: shorter than the border, or not."""
+def size_ranges(
+    um_per_px: float, border_mm: float, tolerance: float, passes: Sequence[Head] = HEADS
+) -> dict[Head, losses.SizeRange]:
+    """Which animals each of the `passes` owns, in px of that pass: shorter than the border, or not; the fine pass all
+    of them where it is the only one."""
+    if "coarse" not in passes:
+        return {"fine": losses.SizeRange(0.0, math.inf, tolerance)}
     border = 1000 * border_mm / um_per_px
     return {
         "fine": losses.SizeRange(0.0, border, tolerance),
@@ -95,7 +100,7 @@ def fit(
     when the loss is no longer a number, and where the checkpoint to resume from is damaged or of another training.
     """
     rng = np.random.default_rng(recipe.seed)
-    sizes = size_ranges(um_per_px, border_mm, tolerance)
+    sizes = size_ranges(um_per_px, border_mm, tolerance, passes)
     tally: Counter[str] = Counter() if scenes is None else scenes.tally
     samplers: dict[Head, CropSampler] = {}
     for head in passes:
@@ -112,9 +117,9 @@ def fit(
             scenes=scenes,
             tally=tally,
         )
-    if "coarse" not in samplers or not samplers["coarse"].animals:
-        samplers.pop("coarse", None)
-        sizes["fine"] = losses.SizeRange(0.0, math.inf, tolerance)
+    if "coarse" in samplers and not samplers["coarse"].animals:
+        del samplers["coarse"]
+        sizes = size_ranges(um_per_px, border_mm, tolerance, ("fine",))
     heads = tuple(samplers)
     network = learner.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(network).eval().requires_grad_(False)

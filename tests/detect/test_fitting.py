@@ -1,0 +1,89 @@
+"""Which animals the training loop shows to a network: all of them in some pass, whatever their size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from soilpipe.detect.crops import Crops
+from soilpipe.detect.dataset import Sample
+from soilpipe.detect.fitting import Recipe, fit, size_ranges
+from soilpipe.detect.learning import Batch
+from soilpipe.detect.losses import SizeRange
+from soilpipe.detect.network import Head
+from soilpipe.detect.scenes import make_scenes
+from tests.detect.made_samples import UM, ground, sample_of, with_animal
+
+BORDER_MM = 1.52  # 72 px at 1200 dpi
+LONG = [70.0, 60.0, 170.0, 100.0]  # 100 px
+SHORT = [100.0, 100.0, 140.0, 130.0]
+
+
+class Watching:
+    """A learner that learns nothing, and keeps what it is shown."""
+
+    parts = ("all",)
+
+    def __init__(self) -> None:
+        self.network: nn.Module = nn.Linear(1, 1)
+        self.seen: list[tuple[Crops, SizeRange]] = []
+
+    def targets(self, crops: Crops, size: SizeRange) -> Any:
+        self.seen.append((crops, size))
+        return None
+
+    def losses(self, batch: Batch) -> tuple[Tensor, ...]:
+        loss = self.network(torch.ones(1, 1)).sum()
+        return loss, loss
+
+
+def one(box: list[float], seed: int) -> Sample:
+    picture = ground(seed)
+    return sample_of(with_animal(picture, box), picture, [box])
+
+
+def shown(
+    samples: Sequence[Sample], *, passes: Sequence[Head], crop: int = 64, scenes: float = 0.0
+) -> tuple[list[tuple[Crops, SizeRange]], int]:
+    """What a training of ten steps draws, and how many animals it pasted."""
+    learner = Watching()
+    recipe = Recipe(steps=10, batch=8, crop=crop, centred=1.0, scenes=scenes)
+    made = make_scenes(samples, [], ["animal"], share=scenes)
+    fit(
+        samples,
+        learner,
+        UM,
+        recipe,
+        border_mm=BORDER_MM,
+        tolerance=1.3,
+        device=torch.device("cpu"),
+        passes=passes,
+        scenes=made,
+    )
+    return learner.seen, 0 if made is None else made.tally["animal 0"]
+
+
+@pytest.mark.parametrize("box", [LONG, SHORT])
+def test_a_single_pass_is_shown_animals_of_every_length(box: list[float]) -> None:
+    """All crops are asked to be centred on an animal; of crops of 64 px anywhere in 240 px, less than half hold one."""
+    seen, _ = shown([one(box, seed) for seed in range(3)], passes=("fine",))
+    assert {(size.least, size.most) for _, size in seen} == {(0.0, math.inf)}
+    assert all(set(crops.crop.tolist()) == set(range(8)) for crops, _ in seen)
+
+
+@pytest.mark.parametrize("box", [LONG, SHORT])
+def test_a_single_pass_has_animals_of_every_length_pasted(box: list[float]) -> None:
+    _, pasted = shown([one(box, seed) for seed in range(3)], passes=("fine",), crop=192, scenes=0.5)
+    assert pasted > 10
+
+
+def test_two_passes_share_the_animals_at_the_border() -> None:
+    sizes = size_ranges(UM, BORDER_MM, 1.3)
+    border = 1000 * BORDER_MM / UM
+    assert (sizes["fine"].least, sizes["fine"].most) == (0.0, border)
+    assert (sizes["coarse"].least, sizes["coarse"].most) == (border / 4, math.inf)
