@@ -21,6 +21,7 @@ from soilpipe.config import Project
 from soilpipe.detect.ancestry import familiar, last_seen
 from soilpipe.detect.base import Detector, evens_contrast
 from soilpipe.detect.coco import only, read_labels
+from soilpipe.detect.dataset import Progress
 from soilpipe.detect.evaluate import labels_digest
 from soilpipe.detect.evaluation import Evaluation
 from soilpipe.detect.holdout import LAST_SHARE
@@ -30,6 +31,7 @@ from soilpipe.detect.split import NEIGHBOURING
 from soilpipe.errors import SoilpipeError
 from soilpipe.evaluations import ENOUGH_TILES, NEIGHBOURING_HOURS, EvaluationRecord, Sample, Sampled, keep
 from soilpipe.held_out import held_out
+from soilpipe.labels.references import add_references
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 
@@ -62,13 +64,17 @@ class JudgedOn:
         return wanted
 
 
-def own_labels(project: Project, store: Store, folder: Path, detector: Detector) -> JudgedOn:
+def own_labels(
+    project: Project, store: Store, folder: Path, detector: Detector, *, progress: Progress | None = None
+) -> JudgedOn:
     """The project's own labels, written into `folder`, with the tiles to judge this detector on.
 
     NoLabelsError when nobody has looked at a random tile yet. Where the detector is familiar with every one of them, it
-    is judged on them all the same: such figures flatter, and make nothing `local`.
+    is judged on them all the same: such figures flatter, and make nothing `local`. `progress` is told for how many of
+    the tiles the earlier scans are registered, of how many: seconds for each scan of A4.
     """
-    path = write_coco(project, store, folder, which="all", contrast=evens_contrast(detector.info.settings))
+    contrast = evens_contrast(detector.info.settings)
+    path = write_coco(project, store, folder, which="all", contrast=contrast, difference=False)
     if path is None:
         raise NoLabelsError(
             "nobody has looked at a tile of this project yet. Draw some with `soilpipe label draw`, mark the animals "
@@ -91,6 +97,8 @@ def own_labels(project: Project, store: Store, folder: Path, detector: Detector)
     sample: Sample = "hold-out" if len(fit & held) >= ENOUGH_TILES else "random"
     whole = held if sample == "hold-out" else frozenset(at_random)
     names = (whole & fit) or whole
+    if detector.info.uses_difference:
+        add_references(project, store, path, names, progress=progress)
     last = last_seen(card, {str(image.scanner_id) for image in drawn})
     sampled = Sampled(
         tiles=len(whole),

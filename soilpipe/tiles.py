@@ -37,14 +37,28 @@ class Pixels(Protocol):
 
 
 @dataclass(frozen=True)
+class CutOut:
+    """Where a window lies in the scan that it was cut from: its corner, and height and width of the scan; px."""
+
+    y0: int
+    x0: int
+    full: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class ScanImage:
-    """A scan's pyramid. ``um_per_px`` is that of level 0; ``even``, of a window that was cut out of a scan, what evens
-    the contrast of that scan, so that the window can be shown as the scan would be."""
+    """A scan's pyramid. ``um_per_px`` is that of level 0.
+
+    Of a window that was cut out of a scan: ``even`` is what evens the contrast of that scan, so that the window can be
+    shown as the scan would be; ``cut`` says where it lies, where it is compared with references that are read by the
+    coordinates of the scan (see ``background.cut_references``).
+    """
 
     levels: tuple[Pixels, ...]
     um_per_px: float
     scan_id: str | None = None
     even: EvenContrast | None = None
+    cut: CutOut | None = None
 
     @property
     def height(self) -> int:

@@ -14,6 +14,7 @@ from soilpipe.detect.scenes_store import grounds_of_store
 from soilpipe.detect.split import NEIGHBOURING, neighbours
 from soilpipe.detect.training import Grounds
 from soilpipe.held_out import held_out
+from soilpipe.labels.references import add_references
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 
@@ -32,10 +33,22 @@ class TrainingLabels:
     grounds: Grounds | None
 
 
-def own_labels(project: Project, store: Store, folder: Path, *, contrast: bool = False) -> TrainingLabels:
+def own_labels(
+    project: Project,
+    store: Store,
+    folder: Path,
+    *,
+    contrast: bool = False,
+    difference: bool = True,
+    progress: StageProgress | None = None,
+) -> TrainingLabels:
     """The project's own labels, written into `folder`, but for those of the hold-out, which judges and serves nothing
-    else. `contrast`: with what evens that of their scans. LabelError where there are none."""
-    path = write_coco(project, store, folder, which="all", contrast=contrast)
+    else. LabelError where there are none.
+
+    `contrast`: with what evens that of their scans. `difference`: with the earlier scans that they are compared with,
+    registered to whole scans, which `progress` is told of.
+    """
+    path = write_coco(project, store, folder, which="all", contrast=contrast, difference=False)
     if path is None:
         raise LabelError(
             "nobody has looked at a tile of this project yet, so there is nothing to train on. Draw some with "
@@ -43,6 +56,8 @@ def own_labels(project: Project, store: Store, folder: Path, *, contrast: bool =
             "labels of your own with --labels and --images"
         )
     taken, told = outside_hold_out(read_labels(path, path.parent), held_out(project, store).holds)
+    if difference:
+        add_references(project, store, path, taken, progress=progress)
 
     def grounds(
         labels: LabelSet, trained_on: LabelSet, um_per_px: float, even: bool, progress: StageProgress | None

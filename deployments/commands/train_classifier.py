@@ -91,7 +91,13 @@ def train_classifier(
     with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder, shown(quiet=as_json) as progress:
         out = Path(folder) / "model"
         on = (
-            own_labels(loaded, store, Path(folder) / "labels")
+            own_labels(
+                loaded,
+                store,
+                Path(folder) / "labels",
+                difference=not no_difference,
+                progress=lambda done, of: progress("tiles", done, of, {}),
+            )
             if labels is None
             else TrainingLabels(labels, images or labels.parent, None, "", None)
         )

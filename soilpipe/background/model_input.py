@@ -13,7 +13,7 @@ from soilpipe.background.contrast import EvenContrast
 from soilpipe.background.median import masked_median, median
 from soilpipe.background.registration import Registration
 from soilpipe.background.warp import Window, read_shifted, shifts_in
-from soilpipe.tiles import Pixels, ScanImage, at_scale
+from soilpipe.tiles import CutOut, Pixels, ScanImage, at_scale
 
 CHANNELS = 7
 _STRIP = 128  # rows worked on at a time: what belongs together stays in the processor's cache
@@ -35,7 +35,8 @@ class ModelInput:
 
     Parameters
     ----------
-    scan: the scan.
+    scan: the scan; or a window that was cut from one, and says where (`ScanImage.cut`). Its references are then read
+        by the coordinates of the whole scan, to which they are registered.
     references, registrations: earlier scans and where they lie under it, in the same order. Those that are not `ok`
         do not count; with fewer than two that are, the difference is nowhere valid.
     um_per_px: the scale that is wanted; the pyramid level nearest to it is taken.
@@ -62,7 +63,9 @@ class ModelInput:
             raise ValueError(f"{len(references)} references, but {len(registrations)} registrations")
         self._pixels, self.factor = at_scale(scan, um_per_px)
         self.height, self.width = self._pixels.height, self._pixels.width
-        self._full = (scan.levels[0].height, scan.levels[0].width)
+        cut = scan.cut or CutOut(0, 0, (scan.levels[0].height, scan.levels[0].width))
+        self._full = cut.full
+        self._corner = int(cut.y0 // self.factor), int(cut.x0 // self.factor)
         self._even = even
         self._um_per_px = scan.um_per_px * self.factor
         usable = [(image, found) for image, found in zip(references, registrations, strict=True) if found.ok]
@@ -115,6 +118,8 @@ class ModelInput:
     def _background(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
         """Pixel median of the references under a window inside the image, and where two or more have a pixel."""
         pictures, masks = [], []
+        y, x = self._corner
+        window = (window[0] + y, window[1] + y, window[2] + x, window[3] + x)
         for pixels, found in self._references:
             shifts = shifts_in(found.dy, found.dx, window, self.factor, *self._full)
             picture, mask = read_shifted(pixels, shifts, window)

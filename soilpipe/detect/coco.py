@@ -4,10 +4,11 @@ Beyond plain COCO an image entry may carry `scanner_id` and `date_captured` (ISO
 given), by which earlier images of the same scanner become references; `dpi`; and `labelled: false` for an image that
 nobody has looked at, which then only serves as a reference. A window of a scan carries `origin`: [x, y], its corner in
 px of the scan, since only windows of one place are compared, and may carry `contrast`: the name of a file beside the
-label file that says what evens the contrast of the whole scan (`background.contrast`); one that was drawn at random
-`inclusion_probability`, the chance that it had. An annotation may carry `scans_present`: in how many scans before this
-one the animal sat at this very place. `info.simulated: true` says that the scenes are simulated. Of COCO's `licenses`
-those are taken that images name (`license`), else all.
+label file that says what evens the contrast of the whole scan (`background.contrast`), and `registered`: that of one
+with its earlier scans as the whole scan has them (`background.cut_references`), which then takes the place of other
+images of the file. One that was drawn at random carries `inclusion_probability`, the chance that it had. An annotation
+may carry `scans_present`: in how many scans before this one the animal sat at this very place. `info.simulated: true`
+says that the scenes are simulated. Of COCO's `licenses` those are taken that images name (`license`), else all.
 """
 
 from __future__ import annotations
@@ -219,14 +220,15 @@ def _image(
         present.append(scans)
         labels.append(category_index[category])
         outlines.append(outline)
-    contrast = facts.pop("contrast")
-    if contrast is not None and not (folder / contrast).is_file():
-        problems.append(f"image {name}: its file {contrast} is not in {folder}")
-        return None
+    for key in ("contrast", "registered"):
+        beside = facts[key]
+        if beside is not None and not (folder / beside).is_file():
+            problems.append(f"image {name}: its file {beside} is not in {folder}")
+            return None
+        facts[key] = None if beside is None else folder / beside
     return LabelledImage(
         file_name=name,
         path=folder / name,
-        contrast=None if contrast is None else folder / contrast,
         **facts,
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         labels=np.array(labels, np.int64),

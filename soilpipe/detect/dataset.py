@@ -1,8 +1,9 @@
 """From labelled images to what a detector sees: scenes (a scan with its references) and training samples.
 
 An image whose entry names its scanner and time gets earlier images of that scanner in the same file as references,
-chosen, registered and subtracted exactly as in a project. Registration costs time, so samples are built in parallel
-processes; a process takes consecutive images of one scanner and keeps the last ones decoded.
+chosen, registered and subtracted exactly as in a project. A window that was cut from a scan of a project comes with its
+references, registered to the whole scan as in a run (`background.cut_references`). Registration costs time, so samples
+are built in parallel processes; a process takes consecutive images of one scanner and keeps the last ones decoded.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import cv2
 import numpy as np
 
 from soilpipe.background import ModelInput, Registration, choose_references, even_contrast, register_all
-from soilpipe.background.contrast import EvenContrast
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
+from soilpipe.detect.cut_windows import what_evens, with_its_references
 from soilpipe.detect.network import Head
 from soilpipe.detect.predict import COARSE
 from soilpipe.detect.spill import mapped, spill, spilled_file
@@ -158,7 +159,7 @@ class _Pictures:
                     f"{image.width} x {image.height}. Labels and image do not belong together"
                 )
             scan = image_from_array(picture, um_per_px_of(image, self._dpi), image.file_name)
-            self._kept[image.path] = replace(scan, even=_of_the_scan(image))
+            self._kept[image.path] = replace(scan, even=what_evens(image))
             room = max(1, CACHE_BYTES // (4 * image.width * image.height))
             while len(self._kept) > room:
                 self._kept.popitem(last=False)
@@ -166,23 +167,12 @@ class _Pictures:
         return self._kept[image.path]
 
 
-def _of_the_scan(image: LabelledImage) -> EvenContrast | None:
-    """What evens the scan that a window was cut from; None where the image says nothing of it."""
-    if image.contrast is None or image.origin is None:
-        return None
-    x, y = image.origin
-    try:
-        return EvenContrast.load(image.contrast).cut_at(y, x)
-    except (OSError, ValueError, KeyError) as error:
-        raise LabelError(f"{image.contrast}: not what evens a scan ({error}); write the labels out again") from error
-
-
 def open_scenes(labels: LabelSet, *, dpi: float | None = None, difference: bool = True) -> Iterator[Scene]:
     """The labelled images with their references, one after the other, grouped by scanner and time."""
     pictures = _Pictures(dpi)
     references = references_of(labels) if difference else {}
     for image in _in_order(labels):
-        yield _open_scene(image, references.get(image.file_name, ()), pictures)
+        yield _open_scene(image, references.get(image.file_name), pictures)
 
 
 def _in_order(labels: LabelSet) -> list[LabelledImage]:
@@ -197,9 +187,12 @@ def _in_order(labels: LabelSet) -> list[LabelledImage]:
     )
 
 
-def _open_scene(image: LabelledImage, references: Sequence[LabelledImage], pictures: _Pictures) -> Scene:
+def _open_scene(image: LabelledImage, references: Sequence[LabelledImage] | None, pictures: _Pictures) -> Scene:
+    """references: other images of the label file; None: none at all, whatever the image brings along."""
     scan = pictures.scan(image)
-    others = tuple(pictures.scan(reference) for reference in references)
+    if references is not None and image.registered is not None:
+        return Scene(image, *with_its_references(image, scan))
+    others = tuple(pictures.scan(reference) for reference in references or ())
     return Scene(image, scan, others, tuple(register_all(scan, others)))
 
 
@@ -223,7 +216,7 @@ def build_samples(
     references = references_of(labels) if difference else {}
     images = _in_order(labels)
     jobs = [
-        (chunk, [references.get(image.file_name, ()) for image in chunk], um_per_px, dpi, even, spilled)
+        (chunk, [references.get(image.file_name) for image in chunk], um_per_px, dpi, even, spilled)
         for _, group in groupby(images, key=lambda image: image.scanner_id)
         for chunk in _chunks(list(group))
     ]
@@ -244,14 +237,19 @@ def build_samples(
 
 
 def workers_that_pay(labels: LabelSet, difference: bool) -> int:
-    """How many processes pay: registering references takes about a second a Mpx, starting a process four."""
-    dated = [image for image in labels.labelled if image.scanner_id is not None and image.captured_at is not None]
+    """How many processes pay: registering references takes about a second a Mpx, starting a process four. Images that
+    bring theirs along are soon done."""
+    dated = [
+        image
+        for image in labels.labelled
+        if image.scanner_id is not None and image.captured_at is not None and image.registered is None
+    ]
     if not difference or sum(image.width * image.height for image in dated) < WORTH_PROCESSES:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...]], float, float | None, bool, Path | None]
+Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...] | None], float, float | None, bool, Path | None]
 
 
 def _chunks(images: list[LabelledImage]) -> list[list[LabelledImage]]:

@@ -141,7 +141,8 @@ def image_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
         "captured_at": None if scanner is None else _time(entry.get("date_captured")),
         "labelled": _labelled(entry.get("labelled", True)),
         "origin": _origin(entry.get("origin")),
-        "contrast": _contrast(entry.get("contrast"), entry.get("origin")),
+        "contrast": _of_the_scan("contrast", entry),
+        "registered": _of_the_scan("registered", entry),
         "inclusion_probability": _probability(entry.get("inclusion_probability")),
     }
 
@@ -174,13 +175,15 @@ def _origin(value: Any) -> tuple[int, int] | None:
     return value[0], value[1]
 
 
-def _contrast(value: Any, origin: Any) -> str | None:
+def _of_the_scan(key: str, entry: Mapping[str, Any]) -> str | None:
+    """The name of a file that says something of the whole scan that a window was cut from."""
+    value = entry.get(key)
     if value is None:
         return None
     if not is_text(value) or Path(value).name != value:
-        raise LabelValueError(f"contrast {shown(value)} is not the name of a file beside the label file")
-    if origin is None:
-        raise LabelValueError(f"contrast {value} is that of a scan, and no origin says where in it the image lies")
+        raise LabelValueError(f"{key} {shown(value)} is not the name of a file beside the label file")
+    if entry.get("origin") is None:
+        raise LabelValueError(f"{key} {value} is that of a scan, and no origin says where in it the image lies")
     return str(value)
 
 

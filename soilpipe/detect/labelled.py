@@ -33,6 +33,8 @@ class LabelledImage:
     origin         of a window of a scan: its corner, x y, px of the scan; None: a whole scan, or unknown
     contrast       of a window of a scan: the file that says what evens the contrast of the scan; None: it is told from
                    the image itself
+    registered     of a window of a scan: the file with the earlier scans that it is compared with, registered to the
+                   whole scan; None: they are other images of the label file, registered to this one
     simulated      made from nothing, by a generator
     inclusion_probability   of a tile drawn at random: the chance that it had; None for others
     """
@@ -52,6 +54,7 @@ class LabelledImage:
     outlines: tuple[Outline, ...] = ()
     origin: tuple[int, int] | None = None
     contrast: Path | None = None
+    registered: Path | None = None
     simulated: bool = False
     inclusion_probability: float | None = None
 

@@ -26,6 +26,7 @@ from soilpipe.labels.records import (
     read_draws,
     read_label_files,
 )
+from soilpipe.labels.references import add_references
 from soilpipe.store import Store
 from soilpipe.taxonomy import Taxonomy
 from soilpipe.tiles import ScanImage, open_image
@@ -78,7 +79,13 @@ def image_name(place: Place) -> str:
 
 
 def write_coco(
-    project: Project, store: Store, folder: Path, *, which: Which = "all", contrast: bool = False
+    project: Project,
+    store: Store,
+    folder: Path,
+    *,
+    which: Which = "all",
+    contrast: bool = False,
+    difference: bool = True,
 ) -> Path | None:
     """Write `folder`/labels.json and the PNGs that it names, below `folder`; the path of the labels.
 
@@ -86,12 +93,13 @@ def write_coco(
     scans at full resolution; of several labels of one place the newest counts, whoever made it. `which`: all of them,
     or only those of the random halves of the draws, the only ones that figures may be told from. `contrast`: for
     detectors that see evened contrast; what evens each labelled scan is told from the whole scan, and written beside
-    its tiles.
+    its tiles. `difference`: with the earlier scans that each tile is compared with, registered to its whole scan as
+    in a run (`labels.references.add_references`), which takes seconds a scan; False where the difference is left out,
+    or they are added afterwards for some of the tiles.
 
     An image entry has `scanner_id` and `date_captured` (UTC, by the present project file), `dpi`, `scan_id`,
     `origin` ([x0, y0]: its corner in the scan, px), `tile_id`, `how`, `inclusion_probability`, `labelled_by`,
-    `labelled_at`. The earlier scans that a tile is compared with stand beside it, cut at the same place, with
-    `labelled: false`; `soilpipe.detect.dataset` finds them by scanner, origin, size and time.
+    `labelled_at`, `references` (ids of the earlier scans that it was drawn with).
 
     Returns None where nobody has looked at a tile of that kind. Tiles whose scan has lost its pixels are named in
     `info.left_out`; LabellingError when that leaves none.
@@ -108,11 +116,10 @@ def write_coco(
             f"none of the {len(chosen)} labelled tiles can be cut from its scan: {writer.left_out[0]}. Restore the "
             f"image.zarr of the labelled scans in {store.root}"
         )
-    for tile, _ in chosen:
-        for reference in tile.references:
-            writer.add_reference(tile, reference)
     path = folder / "labels.json"
     path.write_text(json.dumps(writer.coco(which), indent=1, ensure_ascii=False), encoding="utf-8")
+    if difference:
+        add_references(project, store, path)
     return path
 
 
@@ -125,15 +132,18 @@ class _Writer:
         self.annotations: list[dict[str, Any]] = []
         self.left_out: list[str] = []
         self._categories: dict[str, int] = {}
-        self._written: set[Place] = set()
         self._times: set[tuple[Any, ...]] = set()
         self._receipts: dict[str, Receipt] = {}
         self._contrast = contrast
         self._evened: set[str] = set()
 
     def add_labelled(self, tile: Tile, label: TileLabel) -> None:
-        more = {"tile_id": tile.tile_id, "how": tile.how, "inclusion_probability": tile.inclusion_probability}
-        more |= {"labelled_by": label.by, "labelled_at": label.at.isoformat()}
+        more: dict[str, Any] = {
+            "tile_id": tile.tile_id,
+            "how": tile.how,
+            "inclusion_probability": tile.inclusion_probability,
+        }
+        more |= {"labelled_by": label.by, "labelled_at": label.at.isoformat(), "references": list(tile.references)}
         why_not = self._image(tile.place, more)
         if why_not is not None:
             self.left_out.append(f"{tile.tile_id}: {why_not}")
@@ -153,12 +163,6 @@ class _Writer:
                 }
             )
 
-    def add_reference(self, tile: Tile, scan_id: str) -> None:
-        """The same place of an earlier scan; nothing when that is labelled itself, or has no pixels any more."""
-        place = (scan_id, *tile.place[1:])
-        if place not in self._written:
-            self._image(place, {"labelled": False})
-
     def _image(self, place: Place, more: Mapping[str, Any]) -> str | None:
         """Cut a window and write it; why not, where its pixels are not to be had."""
         scan_id, x0, y0, x1, y1 = place
@@ -166,7 +170,7 @@ class _Writer:
             receipt = self._receipt(scan_id)
             image = open_image(self._store, scan_id, receipt.um_per_px or 1.0)
             pixels = image.levels[0].read(y0, y1, x0, x1)
-            if self._contrast and more.get("labelled", True):
+            if self._contrast:
                 more = {**more, "contrast": self._what_evens(scan_id, image)}
         except (FileNotFoundError, ValueError, SoilpipeError) as error:
             return str(error)
@@ -174,10 +178,9 @@ class _Writer:
         done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         assert done
         (self._folder / name).write_bytes(data.tobytes())
-        self._written.add(place)
         entry = {"id": len(self.images) + 1, "file_name": name, "width": x1 - x0, "height": y1 - y0}
         entry |= {"scan_id": scan_id, "scanner_id": receipt.scanner_id, "origin": [x0, y0], "dpi": receipt.dpi}
-        # Two scans of one scanner and time cannot be told apart as references: the second goes without a time.
+        # Two scans of one scanner and time cannot be told apart as images: the second goes without a time.
         key = (receipt.scanner_id, *place[1:], receipt.captured_at)
         if key not in self._times:
             entry["date_captured"] = receipt.captured_at.isoformat()

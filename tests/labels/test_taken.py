@@ -15,7 +15,7 @@ import pytest
 from soilpipe import layout
 from soilpipe.background import ModelInput, even_contrast
 from soilpipe.detect.coco import read_labels, taxa_with_examples
-from soilpipe.detect.dataset import build_samples, open_scenes, references_of
+from soilpipe.detect.dataset import build_samples, open_scenes
 from soilpipe.detect.labelled import LabelError, LabelSet
 from soilpipe.labels.draw import draw_tiles
 from soilpipe.labels.progress import progress_of
@@ -130,14 +130,15 @@ def test_a_tile_has_the_references_of_its_scan_at_the_same_place(
     path = write_coco(made.project, made.store, tmp_path / "out")
     assert path is not None
     labels = read_labels(path, path.parent)
-    chosen = references_of(labels)
     named = {image["file_name"]: image for image in json.loads(path.read_text())["images"]}
-    for wanted in (tile, elsewhere):
-        (own,) = [name for name, entry in named.items() if entry.get("tile_id") == wanted.tile_id]
-        found = chosen[own]
-        assert tuple(named[image.file_name]["scan_id"] for image in found) == wanted.references
-        assert {image.origin for image in found} == {(wanted.x0, wanted.y0)}
+    wanted = {one.tile_id: one.references for one in (tile, elsewhere)}
+    compared = {
+        named[scene.image.file_name]["tile_id"]: tuple(image.scan_id for image in scene.references)
+        for scene in open_scenes(labels)
+    }
+    assert compared == wanted
     assert all(registration.ok for scene in open_scenes(labels) for registration in scene.registrations)
+    assert not any(scene.references for scene in open_scenes(labels, difference=False))
 
 
 def test_the_newest_label_of_a_place_counts_and_nothing_there_is_a_label(
