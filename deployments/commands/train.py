@@ -48,7 +48,6 @@ from deployments.commands.train_options import (
 from deployments.commands.versions import version_called
 
 if TYPE_CHECKING:
-    from soilpipe.config import Project
     from soilpipe.store import Store
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
@@ -90,6 +89,7 @@ def train_detector(
     """Train a detector and put it into the registry as a new version. It is used once it is promoted.
 
     While it runs it is kept every minute in the user's cache (~/.cache/soilpipe/training); --resume goes on from there.
+    Two trainings at once need two names.
     """
     checked_device(device)
     if images is not None and labels is None:
@@ -103,12 +103,13 @@ def train_detector(
     from deployments.commands.in_use import how_to_use
     from deployments.commands.training_progress import shown
     from soilpipe import models
-    from soilpipe.detect.checkpoint import forget, work_folder
+    from soilpipe.detect.checkpoint import alone_at_work, forget, work_folder
     from soilpipe.detect.curves import keep_curves
     from soilpipe.detect.learned_taxa import LEAST_EXAMPLES
     from soilpipe.detect.recipe import Recipe
     from soilpipe.detect.starting import Start
     from soilpipe.detect.training import train_detector as train_on
+    from soilpipe.training_labels import TrainingLabels, own_labels
 
     given = backbone_of(store, backbone)
     begin = _beginning(loaded, store, begin_from, size, family, given, even_contrast)
@@ -120,9 +121,24 @@ def train_detector(
     recipe = start.recipe(steps=steps, seed=seed, scenes=scenes, patience=patience, check_every=max(1, steps // LOOKS))
     name = name or (labels.stem if labels is not None else loaded.project)
     work = work_folder(store.root, name)
-    typer.echo(_kept_told(work, resume), err=True)
-    with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder, shown(quiet=as_json) as progress:
-        on = _labels(loaded, store, labels, images, Path(folder) / "labels", even)
+    with (
+        alone_at_work(work),
+        tempfile.TemporaryDirectory(prefix="soilpipe-") as folder,
+        shown(quiet=as_json) as progress,
+    ):
+        typer.echo(_kept_told(work, resume), err=True)
+        on = (
+            TrainingLabels(labels, images or labels.parent, None, "", None)
+            if labels is not None
+            else own_labels(
+                loaded,
+                store,
+                Path(folder) / "labels",
+                contrast=even,
+                difference=not no_difference and start.family is None,
+                progress=lambda done, of: progress("tiles", done, of, {}),
+            )
+        )
         if on.told:
             typer.echo(on.told, err=True)
         card = train_on(
@@ -159,7 +175,7 @@ def train_detector(
         )
         version = models.register(store, "detector", Path(folder) / "model")
         curves = keep_curves(store, version, Path(folder) / "model")
-    forget(work)
+        forget(work)
     if as_json:
         print_json({"version": version, "card": card, "curves": curves})
         return
@@ -230,15 +246,6 @@ def _kept_told(work: Path, resume: bool) -> str:
     if steps is not None:
         return f"A training of this name was interrupted after step {steps}; this one begins anew (--resume goes on)."
     return f"While it runs it is kept in {work}: if it is interrupted, --resume goes on."
-
-
-def _labels(project: Project, store: Store, labels: Path | None, images: Path | None, folder: Path, even: bool) -> Any:
-    """The `TrainingLabels` that were asked for."""
-    from soilpipe.training_labels import TrainingLabels, own_labels
-
-    if labels is None:
-        return own_labels(project, store, folder, contrast=even)
-    return TrainingLabels(labels, labels.parent if images is None else images, None, "", None)
 
 
 Where = Callable[[Any], bool]

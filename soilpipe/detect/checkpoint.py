@@ -18,7 +18,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ from soilpipe.atomic import sync_folder
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.stopping import Stopping
+from soilpipe.locks import HeldError, only_one
 
 CHECKPOINT = "checkpoint.safetensors"
+LOCK = "training.lock"
 EVERY_S = 60.0
 FORMAT = 1
 
@@ -179,11 +181,23 @@ def work_folder(root: str, name: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "training" / digest
 
 
+@contextlib.contextmanager
+def alone_at_work(folder: Path) -> Iterator[None]:
+    """Hold a training's folder, from before it is looked into until it is forgotten. TrainingError where another
+    process does: the two would take each other's checkpoint and write over each other's samples."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(only_one(folder / LOCK))
+        except HeldError as error:
+            raise TrainingError(
+                f"a training of this name is running (process {error.process}); give another --name, or wait for it"
+            ) from None
+        yield
+
+
 def forget(folder: Path) -> None:
-    """Remove the checkpoint of a training that is done."""
+    """Remove the checkpoint of a training that is done. The lock stays: another process may hold it by then."""
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def steps_kept(folder: Path | str) -> int | None:

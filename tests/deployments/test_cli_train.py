@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,9 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands import training_progress
 from soilpipe import models
+from soilpipe.config import load_project
 from soilpipe.detect import checkpoint
+from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.sizes import make_network
 from soilpipe.detect.torchvision_here import import_torchvision
 from soilpipe.detect.weights import load_detector
@@ -125,6 +129,25 @@ def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
         "There is no interrupted training: begins anew."
         in train(project, labels, *words, "--name", "cut", "--resume")["told"]
     )
+
+
+def test_of_two_trainings_of_one_name_the_second_is_refused_and_a_killed_one_bars_nobody(
+    project: TinyProject, labels: Path
+) -> None:
+    """Each would remove the other's checkpoint, and write over the samples that it learns from."""
+    work = checkpoint.work_folder(Store(load_project(project.file).store).root, "mites")
+    script = "import sys, time; from pathlib import Path; from soilpipe.detect.checkpoint import alone_at_work\n"
+    script += "with alone_at_work(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", script, str(work)], stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout is not None and first.stdout.readline() == "held\n"
+            with pytest.raises(TrainingError, match=rf"of this name is running \(process {first.pid}\); give another"):
+                train(project, labels, *FRESH)
+            with pytest.raises(TrainingError, match="of this name is running"):
+                train(project, labels, *FRESH, "--resume")
+        finally:
+            first.kill()
+    assert train(project, labels, *FRESH)["card"]["name"] == "mites"
 
 
 @pytest.mark.slow
