@@ -40,13 +40,15 @@ def own_labels(
     *,
     contrast: bool = False,
     difference: bool = True,
+    seed: int = 0,
     progress: StageProgress | None = None,
 ) -> TrainingLabels:
     """The project's own labels, written into `folder`, but for those of the hold-out, which judges and serves nothing
     else. LabelError where there are none.
 
     `contrast`: with what evens that of their scans. `difference`: with the earlier scans that they are compared with,
-    registered to whole scans, which `progress` is told of.
+    registered to whole scans, which `progress` is told of. `seed`: draws the ground
+    to paste on.
     """
     path = write_coco(project, store, folder, which="all", contrast=contrast, difference=False)
     if path is None:
@@ -63,7 +65,7 @@ def own_labels(
         labels: LabelSet, trained_on: LabelSet, um_per_px: float, even: bool, progress: StageProgress | None
     ) -> list[Sample]:
         return grounds_of_store(
-            project, store, um_per_px, labels=labels, trained_on=trained_on, even=even, progress=progress
+            project, store, um_per_px, labels=labels, trained_on=trained_on, even=even, seed=seed, progress=progress
         )
 
     return TrainingLabels(path, path.parent, lambda image: image.file_name in taken, told, grounds)

@@ -136,6 +136,7 @@ def train_detector(
                 Path(folder) / "labels",
                 contrast=even,
                 difference=not no_difference and start.family is None,
+                seed=recipe.seed,
                 progress=lambda done, of: progress("tiles", done, of, {}),
             )
         )

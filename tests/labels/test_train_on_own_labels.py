@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from soilpipe import training_labels
 from soilpipe.detect.coco import read_labels
 from soilpipe.errors import SoilpipeError
 from soilpipe.held_out import held_out
@@ -78,6 +79,24 @@ def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_it
 def _weights(season: Any, made: Any) -> bytes:
     found: bytes = season.store.read_bytes(f"models/detector/{made['version']}/weights.safetensors")
     return found
+
+
+def test_the_ground_of_scenes_is_drawn_by_the_seed_of_the_training(
+    season: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, _ = draw_tiles(season.project, season.store, tiles=15, tile_px=450)
+    for tile in draw.tiles:
+        mark(season, tile, ("Collembola", 165 - tile.x0, 138 - tile.y0, 235 - tile.x0, 162 - tile.y0))
+    seeds: list[int] = []
+    drawn = training_labels.grounds_of_store
+
+    def watched(*given: Any, **more: Any) -> Any:
+        seeds.append(more["seed"])
+        return drawn(*given, **more)
+
+    monkeypatch.setattr(training_labels, "grounds_of_store", watched)
+    train(season, "--from", "none", "--size", "small", "--scenes", "0.5", "--least-examples", "2", "--seed", "5")
+    assert seeds == [5]
 
 
 def test_three_labels_of_three_taxa_make_a_detector_of_animals(season: Any) -> None:
