@@ -165,17 +165,33 @@ def best_threshold(matches: Matches) -> tuple[float, float]:
     thresholds whose F1 lies within `NEARLY` of the best, the one whose number of detections comes nearest to the number
     of labels is taken; of equal ones the middle one of the first run.
     """
+    f1, claims = _f1_and_claims(matches)
+    wrong_by = np.where(f1 >= f1.max() - NEARLY, np.abs(claims - matches.truths), np.inf)
+    chosen = _middle_of_first_run(wrong_by == wrong_by.min())
+    return float(THRESHOLDS[chosen]), float(f1[chosen])
+
+
+def threshold_of_best_f1(matches: Matches) -> tuple[float, float]:
+    """The threshold of the best F1, whatever it counts, and that F1; of equal ones the middle one of the first run."""
+    f1, _ = _f1_and_claims(matches)
+    chosen = _middle_of_first_run(f1 == f1.max())
+    return float(THRESHOLDS[chosen]), float(f1[chosen])
+
+
+def _f1_and_claims(matches: Matches) -> tuple[np.ndarray, np.ndarray]:
+    """At each of THRESHOLDS: F1, and how many detections there are."""
     counted = np.sort(matches.scores[~matches.ignored])
     right = np.sort(matches.scores[~matches.ignored & matches.correct])
     claims = len(counted) - np.searchsorted(counted, THRESHOLDS.astype(np.float32), side="left")
     hits = len(right) - np.searchsorted(right, THRESHOLDS.astype(np.float32), side="left")
-    f1 = 2 * hits / np.maximum(1, claims + matches.truths)
-    wrong_by = np.where(f1 >= f1.max() - NEARLY, np.abs(claims - matches.truths), np.inf)
-    first = last = int(wrong_by.argmin())
-    while last + 1 < len(wrong_by) and wrong_by[last + 1] == wrong_by[first]:
+    return 2 * hits / np.maximum(1, claims + matches.truths), claims
+
+
+def _middle_of_first_run(suits: np.ndarray) -> int:
+    first = last = int(suits.argmax())
+    while last + 1 < len(suits) and suits[last + 1]:
         last += 1
-    chosen = (first + last) // 2
-    return float(THRESHOLDS[chosen]), float(f1[chosen])
+    return (first + last) // 2
 
 
 def average_precision(matches: Matches) -> float:

@@ -114,6 +114,7 @@ def in_words(
     )
     return {
         "threshold": DEFAULT_THRESHOLD if judged is None else judged.threshold,
+        "threshold_best_f1": None if judged is None else judged.threshold_best_f1,
         "threshold_from": f"default: {told}" if judged is None else _threshold_told(told, judged),
         **({"thresholds": judged.thresholds} if judged is not None and judged.thresholds else {}),
         "validation": "simulated" if simulated and judged is not None else "none",
@@ -149,7 +150,10 @@ def _class_told(taxon: str, learned: Learned) -> str:
 
 def _threshold_told(told: str, judged: Judged) -> str:
     own = f"; of their own for taxa with {ENOUGH} validation animals or more" if judged.thresholds else ""
-    return f"best F1 on validation images to within {NEARLY}, and the count nearest to theirs ({told}){own}"
+    return (
+        f"of all thresholds with the best F1 on validation images to within {NEARLY}, the one whose count is nearest "
+        f"to theirs ({told}); F1 alone would take {judged.threshold_best_f1:.2f}{own}"
+    )
 
 
 def device_name(device: torch.device) -> str:

@@ -112,9 +112,11 @@ def train_detector(
     begun from; else 21.17 um/px (1200 dpi). `dpi` is that of images whose entry says none (default 1200).
     Images: `where` says which are taken, told on the card as `where_told`; the others serve as references, unless
     `difference` is False: then earlier images are left out of account. Validation images (`val_*`; see
-    `split.split_labels`) choose the working threshold and the weights, and are not trained on. `simulated`: folders of
-    simulated seasons that are mixed into the training part. `grounds`: what artificial scenes are made on, where the
-    recipe wants any (`scenes`); None: images of the label file that nobody labelled.
+    `split.split_labels`) choose the weights and the working threshold: of all thresholds with nearly the best F1 the
+    one whose count is nearest to that of the labels (`scoring.best_threshold`); the one of the best F1 stands on the
+    card as `threshold_best_f1`. They are not trained on. `simulated`: folders of simulated seasons that are mixed into
+    the training part. `grounds`: what artificial scenes are made on, where the recipe wants any (`scenes`); None:
+    images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
     `even`: light and contrast of all images are evened before the network sees them (`background.contrast`), here and
     wherever it detects; None: as for the detector begun from, else not.

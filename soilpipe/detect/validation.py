@@ -11,7 +11,15 @@ import numpy as np
 
 from soilpipe.detect.base import Detections
 from soilpipe.detect.dataset import Sample
-from soilpipe.detect.scoring import Matches, average_precision, best_threshold, match, pool, precision_recall_f1
+from soilpipe.detect.scoring import (
+    Matches,
+    average_precision,
+    best_threshold,
+    match,
+    pool,
+    precision_recall_f1,
+    threshold_of_best_f1,
+)
 from soilpipe.detect.thresholds import at_work
 
 LOWEST = 0.02  # score from which detections are judged
@@ -26,11 +34,12 @@ Judge = Callable[[Sample, float], Detections]
 
 @dataclass(frozen=True)
 class Judged:
-    """The threshold that `best_threshold` chooses (any taxon counts as a hit), those of taxa with enough animals, and
-    figures.
+    """The threshold that `best_threshold` chooses (any taxon counts as a hit), that of the best F1, those of taxa with
+    enough animals, and figures.
     """
 
     threshold: float
+    threshold_best_f1: float
     figures: dict[str, Any]
     thresholds: dict[str, float] = field(default_factory=dict)
 
@@ -62,6 +71,7 @@ def judge(detect: Judge, samples: Sequence[Sample]) -> Judged | None:
     animals, _ = _matches(samples, found)
     pooled = pool(animals)
     threshold, _ = best_threshold(pooled)
+    of_best_f1, _ = threshold_of_best_f1(pooled)
     thresholds = _thresholds(samples, found)
     kept = [at_work(some, threshold, thresholds) for some in found]
     animals, taxa = _matches(samples, kept)
@@ -78,7 +88,7 @@ def judge(detect: Judge, samples: Sequence[Sample]) -> Judged | None:
         "recall_by_mm": _recall_by_mm(samples, kept),
         **_false_alarms(samples, animals),
     }
-    return Judged(threshold, figures, thresholds)
+    return Judged(threshold, of_best_f1, figures, thresholds)
 
 
 def _has_animals(samples: Sequence[Sample]) -> bool:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from soilpipe.detect.base import Detections
-from soilpipe.detect.scoring import Matches, average_precision, best_threshold, match, pool, precision_recall_f1
+from soilpipe.detect.scoring import (
+    Matches,
+    average_precision,
+    best_threshold,
+    match,
+    pool,
+    precision_recall_f1,
+    threshold_of_best_f1,
+)
 
 TRUTH = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)
 NONE = np.zeros(3, bool)
@@ -70,12 +78,15 @@ def test_of_thresholds_of_nearly_the_best_f1_the_one_that_counts_right() -> None
     assert precision_recall_f1(matches, 0.9)[2] == pytest.approx(0.824, abs=1e-3)
     threshold, f1 = best_threshold(matches)
     assert 0.3 < threshold <= 0.5 and f1 == pytest.approx(0.857, abs=1e-3)
+    assert threshold_of_best_f1(matches) == (threshold, f1)
     fewer = Matches(scores, np.arange(310) < 84, matches.ignored, 100)  # 14 of the 40: F1 .80 with them, .824 without
     assert precision_recall_f1(fewer, 0.5)[2] == pytest.approx(0.8)
     assert 0.5 < best_threshold(fewer)[0] <= 0.9
     alike = Matches(scores, np.arange(310) < 86, matches.ignored, 100)  # 16 of the 40: .819 with them
     threshold, f1 = best_threshold(alike)
     assert 0.3 < threshold <= 0.5 and f1 == pytest.approx(0.819, abs=1e-3)
+    threshold, f1 = threshold_of_best_f1(alike)
+    assert 0.5 < threshold <= 0.9 and f1 == pytest.approx(0.824, abs=1e-3), "whatever it counts"
 
 
 def test_nothing_found_and_nothing_there() -> None:

@@ -35,7 +35,8 @@ def test_it_learns_bright_discs_and_bars_in_eighty_steps(labelled: Labelled) -> 
     told: list[str] = []
     card = train(path, recipe=Recipe(steps=80, batch=3, crop=96, seed=2), progress=lambda stage, *_: told.append(stage))
     assert card["figures"]["f1"] > 0.8 and card["figures"]["split"].endswith("id: C")
-    assert card["threshold_from"].startswith("best F1 on validation images")
+    assert card["threshold_from"].startswith("of all thresholds with the best F1 on validation images to within 0.02")
+    assert f"F1 alone would take {card['threshold_best_f1']:.2f}" in card["threshold_from"]
     assert {"training samples", "validation samples", "training"} <= set(told)
     assert (path.parent / "out" / "losses.png").stat().st_size > 1000
     detector = load_detector(path.parent / "out", device="cpu")
@@ -59,6 +60,7 @@ def test_the_card_tells_what_a_person_must_know_and_no_paths(labelled: Labelled)
     assert written["trained_on"]["animals"] == {"Collembola": 9, "Acari": 9}
     assert written["trained_on"]["labels"] == "labels.json" and written["steps"] == 3
     assert written["threshold"] == 0.3 and written["threshold_from"] == "default: no images held back"
+    assert written["threshold_best_f1"] is None
     assert "simulated" in written["not_good_for"] and "difference" in written["not_good_for"]
     assert written["heads"] == ["fine"]  # no animal of 4 mm or more to learn from
     assert str(path.parent) not in json.dumps(written)
