@@ -31,6 +31,10 @@ MOST_TILES = 10_000
 LEAST_USABLE = 0.5
 MOST_READ = 4_000
 """Detection files that suggestions are looked for in; of more, a random part is read."""
+ONE_SIDED = (
+    "suggested tiles come from what the detector found, so they show what it may have taken wrongly; what it missed "
+    "shows in the random half"
+)
 
 
 def draw_tiles(
@@ -79,6 +83,8 @@ def draw_tiles(
     candidates = _candidates(project, store, usable, analyses, tile_px, rng, notes)
     if not candidates:
         notes.append("no detections are stored for these scans: all tiles are random, none is suggested")
+    else:
+        notes.append(ONE_SIDED)
     strata = sampling.make_strata(len(frame), tiles - tiles // 2 if candidates else tiles)
     made = _Tiles(project, store, draw_id, tile_px, notes)
     for drawn in sampling.draw_scans(strata, rng):

@@ -3,6 +3,9 @@
 Two kinds, half and half: doubtful tiles, with many detections whose score is close to the threshold of their taxon, and
 tiles with the taxa found least often. A stone that is doubtful today is so tomorrow, so of one scanner and place one
 scan is taken before any second one.
+
+Stored detections begin at the working threshold, so doubt is one-sided: what the detector nearly found is in no file,
+and is never suggested. Only the random half of a draw shows what it misses.
 """
 
 from __future__ import annotations

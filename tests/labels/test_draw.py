@@ -63,6 +63,7 @@ def test_half_is_random_with_probabilities_and_half_is_suggested_with_reasons(ma
     }
     assert all(tile.inclusion_probability is None for tile in suggested(draw))
     assert any("only 2 of 4 tiles could be suggested" in note for note in draw.notes)
+    assert any("what it missed shows in the random half" in note for note in draw.notes)
     assert {stratum.scans for stratum in draw.strata} == {6}  # one for each scanner: both are represented
 
 
@@ -93,6 +94,7 @@ def test_without_detections_all_tiles_are_random(make_season: MakeSeason) -> Non
     draw, _ = draw_tiles(season.project, season.store, tiles=7, tile_px=128)
     assert [tile.how for tile in draw.tiles] == ["random"] * 7
     assert any("none is suggested" in note for note in draw.notes)
+    assert not any("suggested tiles come from" in note for note in draw.notes)
 
 
 def test_only_the_scanners_asked_for_are_drawn_from(make_season: MakeSeason) -> None:
