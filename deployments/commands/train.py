@@ -48,6 +48,7 @@ from deployments.commands.train_options import (
 from deployments.commands.versions import version_called
 
 if TYPE_CHECKING:
+    from soilpipe.config import Project
     from soilpipe.store import Store
 
 train = typer.Typer(no_args_is_help=True, help="Train a model on labels.")
