@@ -132,5 +132,5 @@ def test_a_checksum_file_that_cannot_be_read_is_told_and_stops_nothing(
 
     assert project.run().is_completed()
 
-    (doubt,) = (step for step in told if step.level == "warning")
+    (doubt,) = (step for step in told if (step.stage, step.level) == ("ingest", "warning"))
     assert doubt.note.startswith(f"{scan.name} taken in, but") and ".sha256" in doubt.note
