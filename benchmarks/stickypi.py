@@ -36,6 +36,7 @@ def project_file(inbox: Path) -> str:
         "filename: stickypi",
         "dpi: 1200",
         f"inbox: {inbox}",
+        "settle: 0s",
         "sites:",
         "  - {id: field}",
         "scanners:",
