@@ -92,7 +92,8 @@ def evaluate_detector(
             Progress(console=Console(stderr=True), disable=as_json) as progress,
         ):
             if labels is None or images is None:
-                on = judging.own_labels(loaded, store, Path(folder), detector)
+                bar = progress.add_task("earlier scans of the labelled tiles", total=None)
+                on = judging.own_labels(loaded, store, Path(folder), detector, progress=_shown(progress, bar))
             else:
                 on = judging.given_labels(labels, images)
             bar = progress.add_task("images" if len(wanted) == 1 else f"images, {one}", total=None)

@@ -19,6 +19,7 @@ from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.holdout import LAST_SHARE
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.held_out import held_out
+from soilpipe.labels.references import add_references
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store, canonical_json
 from soilpipe.taxonomy import Taxonomy
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
     from soilpipe.lineage_crops import LearnedCrops
 
-JUDGED_AS = 2
+JUDGED_AS = 3
 """Counts the ways in which bundles were judged: with another one, judgements of earlier releases are made again. 2:
-crops are marked by the place that was learned from, not by its scan."""
+crops are marked by the place that was learned from, not by its scan. 3: earlier scans are registered to the whole scan,
+as in a run, not to the tile."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ def hold_out_labels(project: Project, store: Store, folder: Path) -> HoldOutLabe
     from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.label_facts import image_facts
 
-    path = write_coco(project, store, folder, which="all")
+    path = write_coco(project, store, folder, which="all", difference=False)
     if path is None:
         return None
-    labels, facts = read_labels(path, path.parent), image_facts(path)
     hold_out = held_out(project, store)
-    held = only(labels, hold_out.holds)
+    held = only(read_labels(path, path.parent), hold_out.holds)
+    # Registering takes seconds a scan, so that is left for the tiles that are judged on.
+    add_references(project, store, path, {image.file_name for image in held.labelled})
+    held, facts = only(read_labels(path, path.parent), hold_out.holds), image_facts(path)
     whole = f"scanner {hold_out.scanner} whole, and " if hold_out.scanner else ""
     told = f"{len(held.labelled)} labelled tiles of the hold-out ({whole}the last {LAST_SHARE}th part in time of every "
     told += "scanner)"
