@@ -184,9 +184,10 @@ def _validated(model: Model) -> str:
 
 def _no_longer_named(store: Store, decision: Decision) -> str:
     """The taxa of the version before that a version lacks, one after the other."""
+    from soilpipe.decisions import NONE
     from soilpipe.models import card_of
 
-    if decision.role == "encoder" or decision.previous == "none":
+    if decision.role == "encoder" or decision.previous == NONE:
         return ""
     now = set(card_of(store, decision.role, decision.version)["taxa"])
     return ", ".join(one for one in card_of(store, decision.role, decision.previous)["taxa"] if one not in now)
