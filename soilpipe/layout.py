@@ -204,6 +204,16 @@ def corpus_manifest(manifest_hash: str) -> str:
     return f"{PRETRAINING}/manifests/{manifest_hash}.json.gz"
 
 
+def scans_of_refreshes() -> str:
+    """The folder of the lists of scans that refreshes had before them."""
+    return f"{PRETRAINING}/scans"
+
+
+def scans_of_refresh(run_id: str) -> str:
+    """The scans that were new to one refresh, whether it learned from them or not, compressed."""
+    return f"{scans_of_refreshes()}/{run_id}.json.gz"
+
+
 def index(scanner_id: str) -> str:
     """What ingest knows of a scanner's inbox; may be deleted, and is made again."""
     return f".index/{scanner_id}.json"

@@ -64,8 +64,8 @@ class ScanPlan:
 class Frame:
     """The scans to read, by scanner and time, and how many there were before the choice.
 
-    since: accepted scans captured since the last refresh. held_out: of them, those of the hold-out. scanner_held_out:
-    the scanner that is held out whole.
+    since: accepted scans that are new since the last refresh. held_out: of them, those of the hold-out.
+    scanner_held_out: the scanner that is held out whole.
     """
 
     plans: tuple[ScanPlan, ...]
@@ -79,10 +79,23 @@ Bound = datetime | Mapping[str, datetime] | None
 """A time, UTC, of all scanners, or of each its own; None: no bound."""
 
 
+New = Mapping[str, Collection[str]] | None
+"""By scanner the ids of scans; None: they are told by time."""
+
+
 def scans_to_read(
-    store: Store, project: Project, held: HeldOut, *, since: Bound, until: Bound = None, most: int, seed: int
+    store: Store,
+    project: Project,
+    held: HeldOut,
+    *,
+    since: Bound,
+    until: Bound = None,
+    new: New = None,
+    most: int,
+    seed: int,
 ) -> Frame:
-    """Choose at most `most` of the scans captured after `since` and up to `until`, each scanner with the same chance.
+    """Choose at most `most` of the scans captured after `since` and up to `until`, or, where `new` names scans, of
+    these, whenever they were captured; each scanner with the same chance.
 
     A scanner that `since` does not name is read from its first scan on; one that `until` does not name is not read. One
     scan is drawn of each scanner in turn, so scanners with few scans are read whole. The same store and seed give
@@ -91,7 +104,10 @@ def scans_to_read(
     free: dict[str, list[tuple[datetime, str]]] = {}
     seen = withheld = 0
     for scanner in sorted(project.scanners, key=lambda scanner: scanner.id):
-        found = _scans_of(store, scanner, _bound(since, scanner, None), _bound(until, scanner, NEVER))
+        if new is None:
+            found = _scans_of(store, scanner, _bound(since, scanner, None), _bound(until, scanner, NEVER))
+        else:
+            found = [pair for pair in _scans_of(store, scanner, None, None) if pair[1] in new.get(scanner.id, ())]
         seen += len(found)
         free[scanner.id] = [pair for pair in found if not held.holds_scan(scanner.id, pair[1])]
         withheld += len(found) - len(free[scanner.id])

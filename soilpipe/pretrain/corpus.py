@@ -18,7 +18,7 @@ import numpy as np
 from soilpipe.config import Project
 from soilpipe.held_out import held_out
 from soilpipe.pretrain.candidates import Asked, Reason, candidates
-from soilpipe.pretrain.candidates_frame import Bound, Frame, scans_to_read
+from soilpipe.pretrain.candidates_frame import Bound, Frame, New, scans_to_read
 from soilpipe.pretrain.corpus_budget import CorpusBudget
 from soilpipe.pretrain.corpus_opened import EMBEDDINGS, Corpus, open_corpus
 from soilpipe.pretrain.corpus_pixels import PixelWriter
@@ -69,6 +69,7 @@ def build_corpus(
     *,
     since: Bound,
     until: Bound = None,
+    new: New = None,
     encoder: Embeds,
     budget: CorpusBudget | None = None,
     seed: int = 0,
@@ -79,8 +80,8 @@ def build_corpus(
     """Choose what to learn from, and gather it in `folder`, a folder of its own. The store is only read.
 
     since, until: scans captured after the one and up to the other (UTC; of all scanners, or {scanner: its own}) are
-    new; None: no bound (`scans_to_read`). A scan that comes late, for a time before its scanner's `since`, is not read:
-    a corpus is a sample. workers: threads that read scans, where no Dask cluster is active.
+    new; None: no bound (`scans_to_read`). new: {scanner: scan ids} instead, whenever they were captured; since and
+    until are then for people. workers: threads that read scans, where no Dask cluster is active.
 
     The same store, encoder, budget and seed give the same manifest, however many workers there are. A corpus that lies
     there already and was made from the same is opened; what a killed run has left is made again.
@@ -91,7 +92,7 @@ def build_corpus(
     tell = progress or (lambda stage, done, of: None)
     um_per_px = float(encoder.info.um_per_px)
     held = held_out(project, store)
-    frame = scans_to_read(store, project, held, since=since, until=until, most=budget.scans, seed=seed)
+    frame = scans_to_read(store, project, held, since=since, until=until, new=new, most=budget.scans, seed=seed)
     if not frame.plans:
         raise NoNewScansError(_nothing_new(store, frame, since))
     members, left_out = members_to_replay(
@@ -108,7 +109,7 @@ def build_corpus(
     plans = [dataclasses.astuple(plan) for plan in frame.plans]
     inputs = digest(
         [
-            1,
+            2,
             str(encoder.info.version),
             um_per_px,
             seed,
@@ -116,6 +117,7 @@ def build_corpus(
             until,
             budgeted,
             plans,
+            [frame.since, frame.held_out],
             [(m.key, m.sha256) for m in members],
         ]
     )

@@ -125,7 +125,8 @@ class Manifest(FrozenModel):
 
     inputs: sha256 of what was asked for and of what it was asked of. encoder: version of the one whose embeddings told
     near-duplicates. eps: that they were told by, see `near_duplicates`. since, until: scans captured
-    after the one and up to the other, UTC, of all scanners or by scanner; None: no bound.
+    after the one and up to the other, UTC, of all scanners or by scanner; None: no bound. Of a refresh, also earlier
+    ones that came after `since`.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

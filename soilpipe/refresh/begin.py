@@ -12,7 +12,7 @@ from soilpipe.config import Project, RefreshPlan
 from soilpipe.encoders import encoder_to_begin_from
 from soilpipe.model_cache import CARD
 from soilpipe.refresh.failures import drop, why_dropped
-from soilpipe.refresh.new_scans import newest_scans, read_before
+from soilpipe.refresh.new_scans import FILE, had_before, look, note_new
 from soilpipe.refresh.records import RefreshRecord, dropped, refreshes
 from soilpipe.refresh.state import CORPUS, PRETRAIN, RefreshState, forget, new_run_id, read_state, write_state
 from soilpipe.refresh.steps import corpus_budget
@@ -40,14 +40,14 @@ def begin(
         if reason is None:
             write_state(work, before := before.again())
             return before
-        told = f"The refresh before, {before.run_id}, was given up: {drop(store, before, reason, now).reason}"
+        told = f"The refresh before, {before.run_id}, was given up: {drop(store, work, before, reason, now).reason}"
         if failed is None and _same_crops(before, plan, begun_from):
             chosen = before
             told += ". Its crops are taken up"
         notes = (told,)
-    forget(work, but=() if chosen is None else (CORPUS,))
+    forget(work, but=() if chosen is None else (CORPUS, FILE))
     if chosen is None:
-        state = _new(project, store, done, begun_from, plan, now, seed)
+        state = _new(project, store, work, done, begun_from, plan, now, seed)
     else:
         named = {"run_id": new_run_id(now, begun_from, plan), "begun_at": now, "plan": plan}
         failed_in_nothing: dict[str, Any] = {"failures": {}, "failed_now": (), "of_scans": ()}
@@ -60,24 +60,27 @@ def begin(
 def _new(
     project: Project,
     store: Store,
+    work: Path,
     done: Sequence[RefreshRecord],
     begun_from: str,
     plan: RefreshPlan,
     now: datetime,
     seed: int,
 ) -> RefreshState:
-    read_from, read_until = read_before(project, done, dropped(store)), newest_scans(project, store, now)
-    new = {scanner for scanner, at in read_until.items() if scanner not in read_from or at > read_from[scanner]}
+    had = had_before(project, store, done, dropped(store))
+    found, read_from = look(project, store, had, now), had.read_until
+    note_new(work, found.new)
+    since = [min(read_from[one], at) for one, at in found.earliest.items() if one in read_from]
     return RefreshState(
         run_id=new_run_id(now, begun_from, plan),
         begun_at=now,
-        since=min((read_from[one] for one in new), default=None) if new <= read_from.keys() else None,
-        until=max(read_until.values(), default=None),
+        since=min(since, default=None) if len(since) == len(found.new) else None,
+        until=max(found.newest.values(), default=None),
         begun_from=begun_from,
         plan=plan,
         seed=seed,
         read_from=read_from,
-        read_until=read_until,
+        read_until=found.newest,
     )
 
 

@@ -18,6 +18,7 @@ from soilpipe.decisions import Verdict, in_use, known
 from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import card_of, register
 from soilpipe.refresh.failures import noted
+from soilpipe.refresh.new_scans import keep_read
 from soilpipe.refresh.own import own_bundle, promotion_of
 from soilpipe.refresh.records import Outcome, RefreshRecord, keep_record
 from soilpipe.refresh.state import CORPUS, DECIDE, FIT, JUDGE, PRETRAIN, RefreshState
@@ -135,6 +136,7 @@ def decide_on_bundle(
         read_until=state.read_until,
         notes=notes,
     )
+    keep_read(store, work, state.run_id)
     keep_record(store, record)
     tell(DECIDE, outcome + tidied(store), 1, 1)
     return record

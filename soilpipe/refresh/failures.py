@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from soilpipe.refresh.new_scans import keep_read
 from soilpipe.refresh.own import own_bundle, promotion_of
 from soilpipe.refresh.records import DROPPED, DroppedRefresh
 from soilpipe.refresh.state import PRETRAIN, RefreshState, read_state, write_state
@@ -88,7 +89,7 @@ def why_dropped(store: Store, state: RefreshState, now: datetime) -> str | None:
     return None
 
 
-def drop(store: Store, state: RefreshState, reason: str, now: datetime) -> DroppedRefresh:
+def drop(store: Store, work: Path, state: RefreshState, reason: str, now: datetime) -> DroppedRefresh:
     """Keep that a refresh was given up, and why. Its scans are read again, but for those that it failed on, and those
     of a bundle that it had put to use."""
     failed = [step for step, errors in state.failures.items() if len(errors) >= MOST_FAILURES]
@@ -104,6 +105,8 @@ def drop(store: Store, state: RefreshState, reason: str, now: datetime) -> Dropp
         encoder=state.done.get(PRETRAIN, {}).get("encoder"),
         read_until=state.read_until if used or any(step in state.of_scans for step in failed) else {},
     )
+    if record.read_until:
+        keep_read(store, work, state.run_id)
     DROPPED.add(store, record.run_id, record)
     return record
 

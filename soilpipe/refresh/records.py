@@ -20,7 +20,7 @@ class RefreshRecord(FrozenModel):
 
     encoder, classifier: versions; None where it was not fitted, which `words` explains. corpus, training: in figures.
     since, until, read_until, notes: as in `RefreshState`; read_until is empty in records of earlier releases, which
-    read all scanners up to `until`.
+    read all scanners up to `until`. Which scans these were lies beside (`new_scans`).
     """
 
     schema_version: Literal[1] = 1

@@ -43,7 +43,8 @@ class AtWorkError(RefreshError):
 class RefreshState(FrozenModel):
     """One refresh: what it was begun with, and what its finished steps gave.
 
-    read_from, read_until: by scanner, of the scans it learns from, captured after the one and up to the other (UTC); a
+    read_from, read_until: by scanner when the newest scan was captured that a refresh before had before it, and that
+    this one has (UTC). It learns from what came in between, and from earlier scans that came late (`new_scans`). A
     scanner without the one is read from its first scan on, one without the other not at all. since, until: the
     earliest and the latest of these, for people. begun_from: the encoder whose weights it goes on with. done: {step:
     what it gave}, JSON. failures: {step: errors}, in words, one a run, of steps that have not been done since.
@@ -126,14 +127,14 @@ def write_state(work: Path, state: RefreshState) -> None:
 
 
 def forget(work: Path, but: Collection[str] = ()) -> None:
-    """Remove what refreshes left in the folder: everything but the lock, and folders that are named."""
+    """Remove what refreshes left in the folder: everything but the lock, and what is named."""
     (work / STATE).unlink(missing_ok=True)  # first: without it nothing else counts
     for path in work.iterdir() if work.is_dir() else ():
-        if path.is_dir() and path.name in but:
+        if path.name in (LOCK, *but):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -22,6 +22,7 @@ from soilpipe.encoders import encoder_at
 from soilpipe.lineage import detectors_before
 from soilpipe.models import register
 from soilpipe.refresh.failures import noted
+from soilpipe.refresh.new_scans import noted_new
 from soilpipe.refresh.pictures import PICTURE, picture_key
 from soilpipe.refresh.state import CORPUS, PRETRAIN, RefreshError, RefreshState, read_state, write_state
 from soilpipe.roles import ENCODER
@@ -57,6 +58,7 @@ def choose_corpus(project: Project, store: Store, work: Path, *, device: str | N
         project,
         since=state.read_from,
         until=state.read_until,
+        new=noted_new(work),
         encoder=encoder_at(store, state.begun_from, device),
         budget=corpus_budget(state.plan),
         seed=state.seed,

@@ -52,10 +52,10 @@ def unlabelled(folder: Path, *, scanners: Sequence[str] = SCANNERS[:2], weeks: i
 def another_week(season: Season, week: int, scanners: Sequence[str] = SCANNERS) -> list[str]:
     """Two wide scans of each scanner; week 0 comes after all labelled scans."""
     first = 60 + 28 * week
-    return [_varied_scan(season, scanner, first + 4 * number) for scanner in scanners for number in range(2)]
+    return [varied_scan(season, scanner, first + 4 * number) for scanner in scanners for number in range(2)]
 
 
-def _varied_scan(season: Season, scanner_id: str, number: int) -> str:
+def varied_scan(season: Season, scanner_id: str, number: int) -> str:
     """A scan of ground that is another one at every place: even a network that was never trained can tell its crops
     apart, so that they are no near-duplicates. Two scans of a scanner differ by an animal."""
     ground = np.random.default_rng(zlib.crc32(scanner_id.encode()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from soilpipe import layout
 from soilpipe.bundles import enough, gate
 from soilpipe.decisions import Verdict, decisions, in_use
 from soilpipe.detect import weights
+from soilpipe.ingest.clock import scan_times
 from soilpipe.lineage import line_of
 from soilpipe.lineage_crops import learned_crops
 from soilpipe.models import card_of, content_of, list_models, model_path
@@ -24,13 +25,13 @@ from soilpipe.refresh import begin as beginning
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
-from soilpipe.refresh.new_scans import newest_scans
+from soilpipe.refresh.new_scans import had_before, look
 from soilpipe.refresh.records import refreshes
 from soilpipe.refresh.refresh import RefreshResult, refresh
 from soilpipe.refresh.state import STEPS, alone_at_work, read_state
 from soilpipe.refresh.words import as_markdown, in_words
 from tests.labels.conftest import Season
-from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled
+from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled, varied_scan
 from tests.tiny_model import make_model
 
 WEEK = timedelta(days=7)
@@ -50,6 +51,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(season: Season, work: Path, week: float = 0, **more: Any) -> RefreshResult:
     return refresh(season.project, season.store, plan=PLAN, now=NOW + week * WEEK, device="cpu", work=work, **more)
+
+
+def scan_time(season: Season, scan_id: str) -> datetime:
+    scanner = season.project.scanner(layout.parse_scan_id(scan_id).scanner_id)
+    return scan_times(season.store, scanner, [scan_id])[scan_id]
 
 
 def encoder_weights(season: Season, version: str) -> dict[str, Any]:
@@ -92,8 +98,10 @@ def test_without_labels_it_stays_a_candidate_says_what_is_missing_and_the_next_b
 
     assert run(season, tmp_path / "work", 1).outcome == "nothing new"
     new = another_week(season, 1, ("A20", "B07"))
+    new += [late := varied_scan(season, "A20", 50)]  # before the first of those that were read
     second = run(season, tmp_path / "work", 2).record
-    assert second is not None and second.begun_from == first.record.encoder and second.since == first.record.until
+    assert second is not None and second.begun_from == first.record.encoder
+    assert first.record.until is not None and second.since == scan_time(season, late) < first.record.until
     assert [version for version, _ in line_of(season.store, second.encoder)] == [second.encoder, first.record.encoder]
     for record in (first.record, second):  # who begins from it knows what the detector was trained on
         (detector,) = card_of(season.store, "encoder", record.encoder)["ancestors"]
@@ -104,6 +112,7 @@ def test_without_labels_it_stays_a_candidate_says_what_is_missing_and_the_next_b
     learned = learned_crops(season.store, second.encoder, ("A20", "B07"))
     kept = [member.crop for member in read_members(season.store)]
     assert {crop.scan_id for crop in kept} & set(new), "its own corpus and that of the one before"
+    assert late in {crop.scan_id for crop in kept}
     for crop in kept:
         box = np.array(crop.box) * crop.um_per_px / crop.factor / 1000
         assert learned.meet(crop.scanner_id, crop.scan_id, crop.captured_at, box).all()
@@ -206,7 +215,7 @@ def test_a_scan_from_the_future_does_not_make_all_later_ones_old(tmp_path: Path)
     empty = unlabelled(tmp_path / "empty", weeks=0)
     for number in (4, 4 * 365 * 10):
         empty.scan(number, size=(64, 96))
-    newest = newest_scans(empty.project, empty.store, NOW)
+    newest = look(empty.project, empty.store, had_before(empty.project, empty.store, []), NOW).newest
     assert {scanner: f"{at:%Y-%m-%d}" for scanner, at in newest.items()} == {"A20": "2024-03-07"}
 
 

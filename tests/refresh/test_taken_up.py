@@ -22,7 +22,7 @@ from soilpipe.refresh import begin as beginning
 from soilpipe.refresh import bundle as last_steps
 from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
-from soilpipe.refresh.new_scans import read_before
+from soilpipe.refresh.new_scans import had_before
 from soilpipe.refresh.records import DroppedRefresh, RefreshRecord, dropped, keep_record
 from soilpipe.refresh.refresh import refresh
 from soilpipe.refresh.state import RefreshState, read_state, write_state
@@ -359,4 +359,5 @@ def test_records_of_earlier_releases_say_up_to_when_all_scanners_were_read(seaso
     given_up = DroppedRefresh(
         run_id="x", begun_at=NOW, dropped_at=NOW, step="corpus", reason="", encoder=None, read_until={"A20": NOW}
     )
-    assert read_before(season.project, [old], [given_up]) == {"A20": NOW, "B07": until}
+    had = had_before(season.project, season.store, [old], [given_up])
+    assert had.by_time == {"A20": NOW, "B07": until} == had.read_until and not had.lists
