@@ -1,77 +1,49 @@
-"""The weekly refresh: what it leaves, what it says when there is little, and that it can be killed anywhere."""
+"""The weekly refresh: what it leaves, what it says when there is little, and that it is taken up when it failed."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from soilpipe import layout
-from soilpipe.bundles import enough, gate
-from soilpipe.decisions import Verdict, decisions, in_use
-from soilpipe.detect import weights
+from soilpipe.decisions import Verdict, decide, decisions, in_use
 from soilpipe.ingest.clock import scan_times
 from soilpipe.lineage import line_of
 from soilpipe.lineage_crops import learned_crops
-from soilpipe.models import card_of, content_of, list_models, model_path
+from soilpipe.models import card_of, content_of
 from soilpipe.pretrain.memory import read_members
 from soilpipe.refresh import begin as beginning
-from soilpipe.refresh import bundle as last_steps
-from soilpipe.refresh import steps as first_steps
 from soilpipe.refresh import verdict as judging
 from soilpipe.refresh.new_scans import had_before, look
 from soilpipe.refresh.records import refreshes
-from soilpipe.refresh.refresh import RefreshResult, refresh
-from soilpipe.refresh.state import STEPS, alone_at_work, read_state
+from soilpipe.refresh.state import alone_at_work, read_state
 from soilpipe.refresh.words import as_markdown, in_words
 from tests.labels.conftest import Season
-from tests.refresh.refresh_project import NOW, PLAN, another_week, labelled, unlabelled, varied_scan
-from tests.tiny_model import make_model
+from tests.refresh.refresh_project import (
+    NOW,
+    PLAN,
+    WEEK,
+    another_week,
+    encoder_weights,
+    labelled,
+    open_gate,
+    package,
+    run,
+    same,
+    unlabelled,
+    varied_scan,
+)
+from tests.test_lineage import encoder
 
-WEEK = timedelta(days=7)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing of the program catches it."""
-
-
-@pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny detector in the place of the one that comes with the package."""
-    seasons = {"labels": "seasons.json", "simulated": True, "image_names": ["season.png"]}
-    shipped = make_model(tmp_path / "shipped", name="of the package", validation="simulated", trained_on=seasons)
-    monkeypatch.setattr(weights, "SHIPPED", shipped)
-
-
-def run(season: Season, work: Path, week: float = 0, **more: Any) -> RefreshResult:
-    return refresh(season.project, season.store, plan=PLAN, now=NOW + week * WEEK, device="cpu", work=work, **more)
+__all__ = ["open_gate", "package"]
 
 
 def scan_time(season: Season, scan_id: str) -> datetime:
     scanner = season.project.scanner(layout.parse_scan_id(scan_id).scanner_id)
     return scan_times(season.store, scanner, [scan_id])[scan_id]
-
-
-def encoder_weights(season: Season, version: str) -> dict[str, Any]:
-    return load_file(model_path(season.store, "encoder", version) / "weights.safetensors")
-
-
-@pytest.fixture
-def open_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gate that lets everything pass that can be judged at all, by a few labels: what a network of eight channels is
-    worth after three steps is chance, and not what is tested."""
-    for name, value in {"LEAST_DAYS": 2, "LEAST_ANIMALS": 5}.items():
-        monkeypatch.setattr(enough, name, value)
-    for name, value in {"LARGEST_LOSS_OF_FEW": 1.0, "LARGEST_LOSS_OF_A_CLASS": 1.0, "LEAST_RANK": 0.0}.items():
-        monkeypatch.setattr(gate, name, value)
-    # Nothing was ever detected in these projects: on the last days there is nothing to compare.
-    monkeypatch.setattr(judging, "with_week", lambda project, store, verdict, *_, **__: verdict)
 
 
 @pytest.fixture
@@ -152,12 +124,15 @@ def test_a_refresh_that_finds_another_at_work_says_so_and_ends_well(season: Seas
 def test_a_training_that_fails_changes_nothing_in_use_and_is_taken_up(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    version, both = encoder(season.store, tmp_path / "in_use"), {"classifier": "2" * 12}
+    decide(season.store, "encoder", "promote", version, "none", NOW, True, "a person's", {}, together=both)
     before = season.files()
     with monkeypatch.context() as patched:
         patched.setattr("soilpipe.pretrain.learning.learn", _fails)
         with pytest.raises(RuntimeError, match="the device went away"):
             run(season, tmp_path / "work")
     assert season.files() == before
+    assert (in_use(season.store, "encoder"), in_use(season.store, "classifier")) == (version, "2" * 12)
     state = read_state(tmp_path / "work")
     assert state is not None and list(state.done) == ["corpus"]
     assert run(season, tmp_path / "work", 1).outcome == "candidate"
@@ -188,7 +163,7 @@ def test_a_corrupt_checkpoint_costs_the_training_so_far_and_no_more(
         "WARNING"
     ]
     assert clean is not None and record is not None
-    _same(encoder_weights(season, clean.encoder), encoder_weights(other, record.encoder))
+    same(encoder_weights(season, clean.encoder), encoder_weights(other, record.encoder))
 
 
 @pytest.mark.slow
@@ -236,80 +211,3 @@ def test_one_that_is_no_worse_is_put_to_use_as_one_bundle(tmp_path: Path) -> Non
     before = season.files()
     assert run(season, tmp_path / "work", 1).outcome == "nothing new"
     assert season.files() == before
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("open_gate")
-def test_killed_at_the_end_of_every_step_and_taken_up_it_comes_to_the_same(tmp_path: Path) -> None:
-    """Each step is done and then not noted, the worst moment; and the last one is cut between its writes too."""
-    clean_season = labelled(tmp_path / "clean", days=7)
-    shutil.copytree(tmp_path / "clean", tmp_path / "killed")
-    clean = run(clean_season, tmp_path / "work-clean").record
-    killed_season = _moved(clean_season, tmp_path / "killed")
-    work = tmp_path / "work"
-    for week, (module, name, kill) in enumerate(_kills()):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(module, name, kill)
-            with pytest.raises(Killed):
-                print(module.__name__, name, run(killed_season, work, week / 100))
-        if week < 5:
-            assert in_use(killed_season.store, "encoder") is None, "nothing before the decision changes what is in use"
-    record = run(killed_season, work, 0.1).record
-    assert clean is not None and record is not None and record.run_id == refreshes(killed_season.store)[-1].run_id
-    assert record.outcome == clean.outcome == "promoted"
-    assert record.corpus == clean.corpus
-    _same(encoder_weights(clean_season, clean.encoder), encoder_weights(killed_season, record.encoder))
-    _alike(record.figures["comparison"], clean.figures["comparison"])
-    assert len(decisions(killed_season.store, "encoder")) == 1, "promoted once"
-    assert {m.key for m in read_members(killed_season.store)} == {m.key for m in read_members(clean_season.store)}
-    assert len(refreshes(killed_season.store)) == 1
-    assert in_use(killed_season.store, "encoder") in {m.version for m in list_models(killed_season.store, "encoder")}
-
-
-def _kills() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
-    """What to replace, one after the other: (module, name, what raises)."""
-    from soilpipe.pretrain import memory
-
-    def raises(*_: object, **__: object) -> None:
-        raise Killed
-
-    for step in STEPS[:4]:
-        module = {"classifier": last_steps, "judge": judging}.get(step, first_steps)
-        yield module, "done_with", _raising_at(step)
-    yield last_steps, "promote_bundle", raises
-    yield memory, "remember", raises
-    yield last_steps, "keep_record", raises
-
-
-def _raising_at(step: str) -> Callable[..., Any]:
-    noted = first_steps.done_with
-
-    def done_with(work: Path, state: Any, which: str, gave: Any) -> Any:
-        if which == step:
-            raise Killed
-        return noted(work, state, which, gave)
-
-    return done_with
-
-
-def _moved(season: Season, folder: Path) -> Season:
-    from soilpipe.config import load_project
-    from soilpipe.store import Store
-
-    project = load_project(folder / season.project.path.name)
-    return Season(project, Store(project.store))
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert (one[name] == other[name]).all(), name
-
-
-def _alike(one: Any, other: Any) -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            _alike(one[key], other[key])
-    else:
-        assert one == pytest.approx(other)
