@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from soilpipe.config import Project
 from soilpipe.counts import series_state
 from soilpipe.report.summary import local, newest_scans
-from soilpipe.report.tables import known_series, list_series, newest_counted, read_table
+from soilpipe.report.tables import known_series, list_series, read_table
 from soilpipe.report.words import banner
 from soilpipe.store import Store
 
@@ -35,9 +35,13 @@ def newest_counts(project: Project, store: Store, scanner_id: str) -> NewestCoun
     """Counts of the newest scan that has any; None while nothing is counted."""
     state = series_state.load(store, scanner_id)
     keys = known_series(state, scanner_id) if state else list_series(store)
-    slots = read_table(store, "slots", keys.slots.get(scanner_id, ())).frame
-    counts = newest_counted(store, keys.counts.get(scanner_id, ())).frame
-    newest = newest_scans(slots, counts, 1)
+    years = keys.slots.get(scanner_id, ())
+    newest: Sequence[pd.Series] = ()
+    for last in range(1, len(years) + 1):  # in January, or of past years, there may be none in the newest
+        slots = read_table(store, "slots", years[-last:]).frame
+        counts = read_table(store, "counts", keys.counts.get(scanner_id, ())[-last:]).frame
+        if newest := newest_scans(slots, counts, 1):
+            break
     if not newest:
         return None
     scan = newest[0]
