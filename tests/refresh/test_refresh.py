@@ -125,6 +125,7 @@ def test_a_training_that_fails_changes_nothing_in_use_and_is_taken_up(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, both = encoder(season.store, tmp_path / "in_use"), {"classifier": "2" * 12}
+    season.store.write_bytes(f"{layout.model_folder('classifier', '2' * 12)}/card.json", b"{}")
     decide(season.store, "encoder", "promote", version, "none", NOW, True, "a person's", {}, together=both)
     before = season.files()
     with monkeypatch.context() as patched:
