@@ -49,7 +49,7 @@ def draw_tiles(
     """Draw tiles and keep the draw; (the draw, whether it is new).
 
     The first half is a random sample, the other suggested from the detections of the analysis that each scanner shows
-    now; without any detection all tiles are random. The same store and seed give the same draw: asked again, it is
+    now; where they suggest fewer, so many more are random. The same store and seed give the same draw: asked again, it is
     the one that is there. Places of other draws are not suggested again.
 
     Raises LabellingError on numbers that make no sense and on a store without scans.
@@ -85,19 +85,20 @@ def draw_tiles(
         notes.append("no detections are stored for these scans: all tiles are random, none is suggested")
     else:
         notes.append(ONE_SIDED)
-    strata = sampling.make_strata(len(frame), tiles - tiles // 2 if candidates else tiles)
+    earlier = {tile.place for tile in all_tiles(before.values()).values()}
+    # How many can be suggested is known before anything is drawn, so the random tiles keep their chances.
+    wanted = len(list(suggest(candidates, tiles // 2, earlier)))
+    if candidates and wanted < tiles // 2:
+        notes.append(
+            f"only {wanted} of {tiles // 2} tiles could be suggested, since no other holds a doubtful or rare "
+            f"detection: {tiles - wanted} are random"
+        )
+    strata = sampling.make_strata(len(frame), tiles - wanted)
     made = _Tiles(project, store, draw_id, tile_px, notes)
     for drawn in sampling.draw_scans(strata, rng):
         made.add_random(frame[drawn.index][0], drawn, strata[drawn.stratum], rng)
-    wanted = tiles // 2 if candidates else 0
-    taken = {tile.place for tile in all_tiles(before.values()).values()} | {tile.place for tile in made.tiles}
-    for suggestion in suggest(candidates, wanted, taken):
+    for suggestion in suggest(candidates, wanted, earlier | {tile.place for tile in made.tiles}):
         made.add_suggested(suggestion.place, suggestion.reason)
-    suggested = sum(tile.how == "suggested" for tile in made.tiles)
-    if suggested < wanted:
-        notes.append(
-            f"only {suggested} of {wanted} tiles could be suggested: no other holds a doubtful or rare detection"
-        )
     if not made.tiles:
         raise LabellingError(f"no tile could be drawn: {notes[0]}")
     draw = Draw(

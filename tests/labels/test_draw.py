@@ -50,7 +50,7 @@ def test_half_is_random_with_probabilities_and_half_is_suggested_with_reasons(ma
     draw, new = draw_tiles(season.project, season.store, tiles=8, tile_px=128)
     assert new
     random = [tile for tile in draw.tiles if tile.how == "random"]
-    assert len(random) == 4
+    assert len(random) == 6, "what cannot be suggested is drawn at random"
     windows = tile_windows(WIDTH, HEIGHT, 128)
     for tile in random:
         assert (tile.x0, tile.y0, tile.x1, tile.y1) in windows
@@ -62,9 +62,10 @@ def test_half_is_random_with_probabilities_and_half_is_suggested_with_reasons(ma
         ("B07", "rare: Protura, 1 detection in all"),
     }
     assert all(tile.inclusion_probability is None for tile in suggested(draw))
-    assert any("only 2 of 4 tiles could be suggested" in note for note in draw.notes)
+    told = next(note for note in draw.notes if "only 2 of 4 tiles could be suggested" in note)
+    assert told.endswith(": 6 are random")
     assert any("what it missed shows in the random half" in note for note in draw.notes)
-    assert {stratum.scans for stratum in draw.strata} == {6}  # one for each scanner: both are represented
+    assert {layout.parse_scan_id(tile.scan_id).scanner_id for tile in random} == {"A20", "B07"}
 
 
 def test_the_same_store_and_seed_give_the_same_draw(make_season: MakeSeason) -> None:
