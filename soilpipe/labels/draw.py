@@ -49,8 +49,8 @@ def draw_tiles(
     """Draw tiles and keep the draw; (the draw, whether it is new).
 
     The first half is a random sample, the other suggested from the detections of the analysis that each scanner shows
-    now; where they suggest fewer, so many more are random. The same store and seed give the same draw: asked again, it is
-    the one that is there. Places of other draws are not suggested again.
+    now; where they suggest fewer, so many more are random. The same store and seed give the same draw: asked again, it
+    is the one that is there. Places of other draws are not suggested again.
 
     Raises LabellingError on numbers that make no sense and on a store without scans.
     """
