@@ -29,12 +29,13 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pretraining_data import UM_PER_PX, Data, ScanCrops, data_of
 
 from soilpipe.classify.evaluation import evaluate
@@ -47,7 +48,7 @@ from soilpipe.detect.evaluate import evaluate_detector
 from soilpipe.detect.labelled import LabelError, Where
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.starting import Start
-from soilpipe.detect.training import train_detector
+from soilpipe.detect.training import Progress, train_detector
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.encoder.weights import encoder_of_detector, load_encoder
@@ -78,19 +79,28 @@ class Seconds:
 
 
 def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) -> Seconds:
-    """Time some steps of both; what an earlier run measured in this folder stands."""
+    """Time some steps of both; what an earlier run measured in this folder stands.
+
+    On a CPU it is the cores' own seconds that count: other work on the machine must not decide who gets how many steps.
+    """
     kept = folder / "seconds.json"
     if kept.exists():
         return Seconds(**json.loads(kept.read_text()))
-    names = frozenset(data.training_names())
-    took = []
-    for steps in (arguments.timed, 3 * arguments.timed):
-        began = time.perf_counter()
-        _train(data, names, folder / f"timed-{steps}", steps, 0, None, arguments)
-        took.append(time.perf_counter() - began)
+    clock = time.perf_counter if arguments.device != "cpu" and torch.cuda.is_available() else time.process_time
+    told: list[tuple[int, float]] = []
+
+    def saw(stage: str, done: int, of: int, figures: Mapping[str, float]) -> None:
+        if stage == "training":
+            told.append((done, clock()))
+
+    names, steps = frozenset(data.training_names()), 3 * arguments.timed
+    _train(data, names, folder / "timed", steps, 0, None, arguments, progress=saw)
+    (first, began), (last, ended) = told[0], told[-1]
     recipe = PretrainRecipe(batch=arguments.batch, posterise=arguments.posterise)
-    rate = crops_per_second(crops, size=arguments.size, recipe=recipe, device=arguments.device, steps=arguments.timed)
-    seconds = Seconds(max(1e-3, (took[1] - took[0]) / (2 * arguments.timed)), arguments.batch / rate)
+    rate = crops_per_second(
+        crops, size=arguments.size, recipe=recipe, device=arguments.device, steps=arguments.timed, clock=clock
+    )
+    seconds = Seconds((ended - began) / (last - first), arguments.batch / rate)
     kept.write_text(json.dumps(asdict(seconds)) + "\n")
     return seconds
 
@@ -192,7 +202,14 @@ def worth(
 
 
 def _train(
-    data: Data, names: frozenset[str], out: Path, steps: int, seed: int, backbone: Path | None, arguments: Namespace
+    data: Data,
+    names: frozenset[str],
+    out: Path,
+    steps: int,
+    seed: int,
+    backbone: Path | None,
+    arguments: Namespace,
+    progress: Progress | None = None,
 ) -> None:
     start = Start(arguments.size, None, backbone)
     train_detector(
@@ -208,6 +225,7 @@ def _train(
         size=arguments.size,
         backbone=backbone,
         device=arguments.device,
+        progress=progress,
     )
 
 

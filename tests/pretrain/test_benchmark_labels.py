@@ -147,3 +147,33 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     assert list(labels.labels(given, kept))
     with pytest.raises(SystemExit, match="detector_steps 100"):
         list(labels.labels(Namespace(**{**vars(given), "detector_steps": 200}), kept))
+
+
+def test_a_steps_seconds_are_those_of_the_cores_without_what_comes_before_training(
+    parts: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the images takes long, and somebody else is at work on the machine: neither decides who gets how many."""
+    _, labels = parts
+    spent = 0.0
+
+    def train(*given: Any, progress: Any, recipe: Any, **more: Any) -> None:
+        nonlocal spent
+        spent += 30
+        progress("images", 1, 1, {})
+        for step in range(1, recipe.steps + 1):
+            spent += 0.25
+            if step in (1, recipe.steps):
+                progress("training", step, recipe.steps, {})
+        spent += 30
+
+    def rate(*given: Any, clock: Any, **more: Any) -> float:
+        return 16 if clock() == spent else 1
+
+    monkeypatch.setattr(labels.time, "process_time", lambda: spent)
+    monkeypatch.setattr(labels, "train_detector", train)
+    monkeypatch.setattr(labels, "crops_per_second", rate)
+    data = SimpleNamespace(labels=tmp_path, images=tmp_path, training_names=lambda: ["a"])
+    seconds = labels.measure(data, [0], tmp_path, Namespace(**{**vars(ARGUMENTS), "timed": 4}))
+    assert seconds == labels.Seconds(detector=0.25, pretraining=0.5)
+    monkeypatch.setattr(labels, "train_detector", None)
+    assert labels.measure(data, [0], tmp_path, ARGUMENTS) == seconds  # what was measured in a folder stands
