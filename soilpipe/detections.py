@@ -23,6 +23,9 @@ from soilpipe.store import Store
 from soilpipe.touched import touch_scan
 
 METADATA_KEY = b"soilpipe"
+NEAR_MISSES = "near_misses"
+"""In the metadata: [x, y, gap] of what was nearly found, px at full resolution, and by how much its score was too low.
+Files of earlier releases lack it."""
 REMEDY = "`soilpipe verify` names the command that detects the scan again"
 
 

@@ -12,6 +12,7 @@ from soilpipe.background import Registration
 from soilpipe.classify.classifier import Classifier
 from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.detect.base import Detections, Detector, Identities, Validation
+from soilpipe.detect.near_misses import NearMiss, detect_nearly
 from soilpipe.tiles import ScanImage
 
 if TYPE_CHECKING:
@@ -59,6 +60,19 @@ class IdentifyingDetector:
         if not self._detector.info.uses_difference:
             references, registrations = (), ()
         return self._detector.detect(scan, references, registrations, threshold=threshold)
+
+    def detect_nearly(
+        self,
+        scan: ScanImage,
+        references: Sequence[ScanImage],
+        registrations: Sequence[Registration],
+        *,
+        threshold: float | None = None,
+    ) -> tuple[Detections, list[NearMiss]]:
+        """As `detect`, and what the detector nearly found."""
+        if not self._detector.info.uses_difference:
+            references, registrations = (), ()
+        return detect_nearly(self._detector, scan, references, registrations, threshold=threshold)
 
     def identify(
         self,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from soilpipe.background import Registration
 from soilpipe.detect.base import Detections, Detector, Validation
+from soilpipe.detect.near_misses import NearMiss, detect_nearly
 from soilpipe.tiles import ScanImage
 
 
@@ -30,3 +31,14 @@ class _KnownDetector:
     ) -> Detections:
         """As the detector itself."""
         return self._detector.detect(scan, references, registrations, threshold=threshold)
+
+    def detect_nearly(
+        self,
+        scan: ScanImage,
+        references: Sequence[ScanImage],
+        registrations: Sequence[Registration],
+        *,
+        threshold: float | None = None,
+    ) -> tuple[Detections, list[NearMiss]]:
+        """As the detector itself."""
+        return detect_nearly(self._detector, scan, references, registrations, threshold=threshold)

@@ -10,6 +10,7 @@ import torch
 
 from soilpipe.detect import decode
 from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, evens_contrast
+from soilpipe.detect.near_misses import BELOW, NearMiss, nearest, reach
 from soilpipe.detect.network import CentrePointNetwork, Head
 from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.tiled import InputWindows, find_peaks
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from soilpipe.tiles import ScanImage
 
 ALGORITHM = "centre-point-2"  # what is not in the weights: scales, ownership, decoding; part of the analysis
+PARTS = ("boxes", "scores", "labels")
 COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/px
 
 
@@ -94,15 +96,45 @@ class CentrePointDetector:
         threshold: float | None = None,
     ) -> Detections:
         """Animals in one scan, best first; boxes in px of the scan at full resolution, clipped to it."""
+        passes = self._passes(scan, references, registrations)
+        return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
+
+    def detect_nearly(
+        self,
+        scan: ScanImage,
+        references: Sequence[ScanImage],
+        registrations: Sequence[Registration],
+        *,
+        threshold: float | None = None,
+    ) -> tuple[Detections, list[NearMiss]]:
+        """As `detect`, and what nearly was one."""
+        passes = self._passes(scan, references, registrations)
+        least = least_scores(self.info, threshold)
+        below = reach(float(least.min()), BELOW)
+        looks = self._look(passes, scan.height, scan.width, least, below=below)
+        found = self._settled([look.select(look.scores >= least[look.labels]) for look in looks], scan.um_per_px)
+        border = self._border(scan.um_per_px)
+        boxes, gaps = [], []
+        for head, look in zip(passes, looks, strict=True):
+            gap = least[look.labels] - look.scores
+            longest = decode.longest_side(look.boxes)
+            mine = np.ones(len(look), bool) if len(passes) == 1 else (longest < border) == (head == "fine")
+            near = (gap > 0) & (gap <= below) & mine
+            boxes.append(look.boxes[near])
+            gaps.append(gap[near])
+        return found, nearest(found.boxes, np.concatenate(boxes), np.concatenate(gaps))
+
+    def _passes(
+        self, scan: ScanImage, references: Sequence[ScanImage], registrations: Sequence[Registration]
+    ) -> dict[Head, InputWindows]:
         from soilpipe.background import ModelInput, even_contrast
 
         if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
             references, registrations = (), ()
         even = even_contrast(scan) if self._evens else None
-        passes: dict[Head, InputWindows] = {
+        return {
             head: ModelInput(scan, references, registrations, scale, even=even) for head, scale in self.scales().items()
         }
-        return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 
     def scales(self) -> dict[Head, float]:
         """The um/px at which each pass wants to see the scan."""
@@ -121,29 +153,55 @@ class CentrePointDetector:
     ) -> Detections:
         """As `detect`, from what the passes read; `height`, `width`, `um_per_px` are those of full resolution."""
         least = least_scores(self.info, threshold)
-        boxes, scores, labels = [], [], []
+        looks = self._look(passes, height, width, least, offset=offset)
+        return self._settled([look.select(look.scores >= least[look.labels]) for look in looks], um_per_px)
+
+    def _look(
+        self,
+        passes: Mapping[Head, InputWindows],
+        height: int,
+        width: int,
+        least: np.ndarray,
+        *,
+        below: float = 0.0,
+        offset: tuple[int, int] = (0, 0),
+    ) -> list[Detections]:
+        """What each pass sees from the lowest threshold on, or from `below` under it; boxes float64."""
+        looks = []
         for head, windows in passes.items():
             peaks = find_peaks(
-                self._folded, head, windows, float(least.min()), device=self.device, core=self.core, offset=offset
+                self._folded,
+                head,
+                windows,
+                float(least.min()),
+                below=below,
+                device=self.device,
+                core=self.core,
+                offset=offset,
             )
-            score, label = decode.scores_of(peaks), peaks.taxon.argmax(axis=1).astype(np.int64)
-            enough = score >= least[label]
-            boxes.append(decode.peak_boxes(peaks, windows.factor, height, width)[enough])
-            scores.append(score[enough])
-            labels.append(label[enough])
-        if len(boxes) == 2:
+            boxes = decode.peak_boxes(peaks, windows.factor, height, width)
+            labels = peaks.taxon.argmax(axis=1).astype(np.int64)
+            looks.append(Detections(boxes, decode.scores_of(peaks), labels, self.info.taxa))
+        return looks
+
+    def _border(self, um_per_px: float) -> float:
+        """The longest side, px at full resolution, from which an animal is the coarse pass's."""
+        return float(self.card["border_mm"]) * 1000.0 / um_per_px
+
+    def _settled(self, looks: list[Detections], um_per_px: float) -> Detections:
+        """What both passes found, each animal once, best first."""
+        if len(looks) == 2:
+            fine, coarse = looks
             kept = decode.settle_border(
-                boxes[0],
-                scores[0],
-                boxes[1],
-                scores[1],
-                border=float(self.card["border_mm"]) * 1000.0 / um_per_px,
+                fine.boxes,
+                fine.scores,
+                coarse.boxes,
+                coarse.scores,
+                border=self._border(um_per_px),
                 tolerance=float(self.card["border_tolerance"]),
             )
-            boxes, scores, labels = (
-                [part[keep] for part, keep in zip(parts, kept, strict=True)] for parts in (boxes, scores, labels)
-            )
-        box, score, label = np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels)
+            looks = [look.select(keep) for look, keep in zip(looks, kept, strict=True)]
+        box, score, label = (np.concatenate([getattr(look, name) for look in looks]) for name in PARTS)
         order = np.lexsort((box[:, 0], box[:, 1], -score.astype(np.float64)))
         order = order[decode.without_doubles(box[order])]
         return Detections(box[order].astype(np.float32), score[order], label[order], self.info.taxa)

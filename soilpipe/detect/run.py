@@ -16,8 +16,10 @@ from soilpipe.compared import LEAST_REFERENCES, LOOKS_ALONE, compared_with
 from soilpipe.config import Project, Scanner
 from soilpipe.detect.base import Detections, Detector, Identifies, Identities
 from soilpipe.detect.measure import measure
+from soilpipe.detect.near_misses import detect_nearly
 from soilpipe.detect.thresholds import thresholds_used
 from soilpipe.detections import (
+    NEAR_MISSES,
     DamagedDetectionsError,
     detection_table,
     read_detection_file,
@@ -74,7 +76,7 @@ def detect_scan(
     registrations = register_all(scan, references)
     # A detector may have a threshold of its own for each taxon; one number given to it would replace them all.
     threshold = None if analysis.threshold == detector.info.threshold else analysis.threshold
-    found = detector.detect(scan, references, registrations, threshold=threshold)
+    found, near = detect_nearly(detector, scan, references, registrations, threshold=threshold)
     identities = _identified(detector, scan, references, registrations, found)
     named = [_name(project, taxon) for taxon in identities.taxa]
     sizes = measure(scan, references, registrations, found.boxes, um_per_px)
@@ -94,6 +96,7 @@ def detect_scan(
         area_mm2=sizes.area_mm2,
     )
     metadata = _metadata(receipt, detector, threshold, references, registrations, scale)
+    metadata[NEAR_MISSES] = [[round(one.x), round(one.y), round(one.gap, 3)] for one in near]
     key = write_detection_file(store, analysis.id, receipt.scan_id, table, metadata)
     return DetectedScan(
         scan_id=receipt.scan_id,

@@ -91,8 +91,9 @@ def find_peaks(
     core: int | None = None,
     offset: tuple[int, int] = (0, 0),
     most: int = decode.MAX_DETECTIONS,
+    below: float = 0.0,
 ) -> decode.Peaks:
-    """The peaks of one pass over a scan, at most `most`, strongest first.
+    """The peaks of one pass over a scan from `threshold` on, or from `below` under it; at most `most`, strongest first.
 
     `network` is folded (and in bf16, where that is wanted) and lies on `device`. `core` (px, multiple of 32; with the
     network's halo on both sides its smallest input at least; None: what suits the image) and `offset` (px, multiples of
@@ -109,11 +110,11 @@ def find_peaks(
     else:
         square = core or GPU_CORE
         grid = tile_grid(tall, wide, core=square, halo=halo, stride=TOTAL_STRIDE, offset=offset)
-    search = _Search(network, head, windows, threshold, most + 1)
+    search = _Search(network, head, windows, threshold - below, most + 1)
     with full_precision():
         found = search.in_batches(grid, device) if device.type == "cuda" else search.on_cores(grid)
     joined = decode.join(found, network.taxa)
-    if len(joined) > most:
+    if len(joined) > most and np.count_nonzero(joined.heat >= decode.logit(threshold)) > most:
         warnings.warn(
             f"more than {most} detections at threshold {threshold:g} in one scan: only the {most} best are kept. "
             "A higher threshold, or a detector trained on scans like this one, gives fewer",

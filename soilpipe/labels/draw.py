@@ -32,8 +32,8 @@ LEAST_USABLE = 0.5
 MOST_READ = 4_000
 """Detection files that suggestions are looked for in; of more, a random part is read."""
 ONE_SIDED = (
-    "suggested tiles come from what the detector found, so they show what it may have taken wrongly; what it missed "
-    "shows in the random half"
+    "suggested tiles come from what the detector found or nearly found; what it passes over altogether shows in the "
+    "random half"
 )
 
 

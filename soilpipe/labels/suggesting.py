@@ -1,45 +1,52 @@
 """The suggested half of a draw: tiles from which a detector would learn most, by its own stored detections.
 
-Two kinds, half and half: doubtful tiles, with many detections whose score is close to the threshold of their taxon, and
+Two kinds, half and half: doubtful tiles, with many scores close to the threshold of their taxon, above it or below, and
 tiles with the taxa found least often. A stone that is doubtful today is so tomorrow, so of one scanner and place one
 scan is taken before any second one.
 
-Stored detections begin at the working threshold, so doubt is one-sided: what the detector nearly found is in no file,
-and is never suggested. Only the random half of a draw shows what it misses.
+What lies below the threshold is what detection files tell of near misses (`soilpipe.detect.near_misses`): what the
+detector may have missed. What it has no idea of shows in the random half of a draw alone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from soilpipe import layout
 from soilpipe.analyses import Analysis
-from soilpipe.detections import DetectionFile
+from soilpipe.detections import NEAR_MISSES, DetectionFile
 from soilpipe.labels.records import Place
 from soilpipe.labels.sampling import grid_edges
 from soilpipe.taxonomy import Taxonomy, TaxonomyError, split_stage
 
 DOUBT = 0.15
-"""How far above the threshold a score is still doubtful at all."""
+"""How far from the threshold a score is still doubtful at all."""
 
 
 @dataclass
 class Candidate:
-    """A tile with detections. `doubt`: 1 for each at the threshold of its taxon, less above it; `taxa`: how many of
-    each."""
+    """A tile with detections or near misses. `doubt`: 1 for each at the threshold of its taxon, less farther from it;
+    `doubtful`: detections close to it, `missed`: near misses; `taxa`: how many detections of each."""
 
     place: Place
     doubt: float = 0.0
     doubtful: int = 0
+    missed: int = 0
     taxa: Counter[str] = field(default_factory=Counter)
 
     @property
     def spot(self) -> tuple[str, int, int]:
         """Scanner and place, whatever the time."""
         return layout.parse_scan_id(self.place[0]).scanner_id, self.place[1], self.place[2]
+
+    @property
+    def why(self) -> str:
+        """What is doubtful in it, in words."""
+        told = [f"{_times(self.doubtful, 'detection')} close to the threshold"] if self.doubtful else []
+        return " and ".join(told + ([f"{self.missed} nearly found"] if self.missed else []))
 
 
 @dataclass(frozen=True)
@@ -53,26 +60,40 @@ class Suggestion:
 def candidates_of(
     scan_id: str, found: DetectionFile, size: tuple[int, int], analysis: Analysis, tile_px: int, taxonomy: Taxonomy
 ) -> list[Candidate]:
-    """The tiles of a scan that hold the centre of a detection; `size`: width and height, px. Where a classifier has
-    named a detection otherwise than the detector, the threshold of the detector's taxon is not known any more: that of
-    the name stands for it."""
+    """The tiles of a scan that hold the centre of a detection, or of a near miss; `size`: width and height, px. Where a
+    classifier has named a detection otherwise than the detector, the threshold of the detector's taxon is not known any
+    more: that of the name stands for it."""
     own = _own_thresholds(analysis, taxonomy)
     across, down = grid_edges(size[0], tile_px), grid_edges(size[1], tile_px)
     tiles: dict[Place, Candidate] = {}
+
+    def tile_at(x: float, y: float) -> Candidate:
+        column = min(max(bisect_right(across, x) - 1, 0), len(across) - 2)
+        row = min(max(bisect_right(down, y) - 1, 0), len(down) - 2)
+        place = (scan_id, across[column], down[row], across[column + 1], down[row + 1])
+        return tiles.setdefault(place, Candidate(place))
+
     columns = ("x_min", "y_min", "x_max", "y_max", "score", "taxon", "stage")
     for x_min, y_min, x_max, y_max, score, taxon, stage in zip(
         *(found.table[name].to_pylist() for name in columns), strict=True
     ):
-        column = min(max(bisect_right(across, (x_min + x_max) / 2) - 1, 0), len(across) - 2)
-        row = min(max(bisect_right(down, (y_min + y_max) / 2) - 1, 0), len(down) - 2)
-        place = (scan_id, across[column], down[row], across[column + 1], down[row + 1])
-        tile = tiles.setdefault(place, Candidate(place))
+        tile = tile_at((x_min + x_max) / 2, (y_min + y_max) / 2)
         doubt = min(1.0, max(0.0, 1 - (score - own.get((taxon, stage), analysis.threshold)) / DOUBT))
         tile.doubt += doubt
         tile.doubtful += doubt > 0
         if taxon is not None:
             tile.taxa[taxon] += 1
+    for x, y, gap in _near_misses(found):
+        if gap < DOUBT:
+            tile = tile_at(x, y)
+            tile.doubt += 1 - gap / DOUBT
+            tile.missed += 1
     return [tiles[place] for place in sorted(tiles)]
+
+
+def _near_misses(found: DetectionFile) -> Iterator[tuple[float, float, float]]:
+    for x, y, gap in found.metadata.get(NEAR_MISSES, ()):
+        yield float(x), float(y), float(gap)
 
 
 def _own_thresholds(analysis: Analysis, taxonomy: Taxonomy) -> dict[tuple[str, str | None], float]:
@@ -110,7 +131,7 @@ def suggest(candidates: Iterable[Candidate], wanted: int, taken: Iterable[Place]
             if len(chosen) >= wanted or tile.doubt <= 0:
                 break
             if not fresh or tile.spot not in spots:
-                take(tile, f"doubtful: {_times(tile.doubtful, 'detection')} close to the threshold")
+                take(tile, f"doubtful: {tile.why}")
     return chosen
 
 

@@ -64,7 +64,7 @@ def test_half_is_random_with_probabilities_and_half_is_suggested_with_reasons(ma
     assert all(tile.inclusion_probability is None for tile in suggested(draw))
     told = next(note for note in draw.notes if "only 2 of 4 tiles could be suggested" in note)
     assert told.endswith(": 6 are random")
-    assert any("what it missed shows in the random half" in note for note in draw.notes)
+    assert any("passes over altogether shows in the random half" in note for note in draw.notes)
     assert {layout.parse_scan_id(tile.scan_id).scanner_id for tile in random} == {"A20", "B07"}
 
 

@@ -71,3 +71,33 @@ def test_thresholds_of_stages_and_of_names_that_the_project_does_not_use_are_fou
     synonym = next(taxon for taxon in SOIL if taxon.synonyms)
     by = Analysis.model_validate({**analysis().model_dump(), "settings": {"thresholds": {synonym.synonyms[0]: 0.2}}})
     assert tiles_of((synonym.name, None, 0.5), by=by)[0].doubt == 0
+
+
+def with_near_misses(*near: tuple[float, float, float], score: float = 0.9) -> list[Candidate]:
+    """Three tiles of 100 px in a row: a detection of that score in the first, and what was nearly found."""
+    columns = {
+        "x_min": [40.0],
+        "y_min": [40.0],
+        "x_max": [60.0],
+        "y_max": [60.0],
+        "score": [score],
+        "taxon": ["Acari"],
+        "stage": [None],
+    }
+    file = DetectionFile(pa.table(columns), {"near_misses": [list(one) for one in near]})
+    return candidates_of(SCAN, file, (300, 100), analysis(), 100, SOIL)
+
+
+def test_what_was_nearly_found_is_doubtful_too_where_no_detection_is() -> None:
+    tiles = with_near_misses((150, 50, 0.0), (160, 50, DOUBT / 2), (299, 99, DOUBT), (300, 100, 0.1))
+    assert [(tile.place[1], tile.missed) for tile in tiles] == [(0, 0), (100, 2), (200, 1)]
+    assert [tile.doubt for tile in tiles] == pytest.approx([0, 1.5, 1 - 0.1 / DOUBT])
+    assert [(one.place[1], one.reason) for one in suggest(tiles, 3, ())] == [
+        (100, "doubtful: 2 nearly found"),
+        (200, "doubtful: 1 nearly found"),
+    ]
+
+
+def test_both_sides_of_the_threshold_are_told() -> None:
+    (one,) = suggest(with_near_misses((10, 10, 0.1), score=0.55), 3, ())
+    assert one.reason == "doubtful: 1 detection close to the threshold and 1 nearly found"
