@@ -95,8 +95,10 @@ def counts(
         _print_taxa(loaded, as_json)
         return
     from soilpipe.counts.query import query_counts
+    from soilpipe.counts.uncompared import uncompared_scans
 
-    frame = query_counts(loaded, store, scanner, taxon, moment(since, "--since"), moment(until, "--until"), by=by)
+    asked = moment(since, "--since"), moment(until, "--until")
+    frame = query_counts(loaded, store, scanner, taxon, *asked, by=by)
     if as_json:
         print_json(frame)
     elif format_ == "parquet" and output is not None:
@@ -110,7 +112,7 @@ def counts(
             write_whole(output, text.encode())
         typer.echo(behind(frame), err=True)
     else:
-        print_counts(frame, by, named=bool(taxon))
+        print_counts(frame, by, bool(taxon), uncompared_scans(loaded, store, scanner, *asked))
 
 
 def _print_taxa(project: Project, as_json: bool) -> None:

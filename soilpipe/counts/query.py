@@ -96,7 +96,7 @@ def query_counts(
     if by not in ("slot", "day", "week"):
         raise QueryError(f"counts can be given by slot, day or week, not by {by!r}")
     ids = [project.scanner(s).id for s in scanners] if scanners else [s.id for s in project.scanners]
-    rows = _within(_read(store, ids, since, until), since, until)
+    rows = within(_read(store, ids, since, until), since, until)
     expected = rows.drop_duplicates(["scanner_id", "slot"])[["scanner_id", "slot", "date"]]
     wanted = list(taxa or ())
     if wanted:
@@ -107,17 +107,12 @@ def query_counts(
 
 
 def _read(store: Store, scanner_ids: list[str], since: Moment, until: Moment) -> pd.DataFrame:
-    wanted = set(scanner_ids)
-    first = since.year - 1 if since else 0  # a local date may lie in the UTC year beside it
-    last = until.year + 1 if until else 9999
     found = []
-    for entry in store.list(layout.series_prefix("counts"), ".parquet"):
-        folder, name = entry.key.rsplit("/", 2)[1:]
-        if name.removesuffix(".parquet") in wanted and first <= int(folder.removeprefix("year=")) <= last:
-            try:
-                found.append(from_parquet(store.read_bytes(entry.key)).select(COUNTS.names).cast(COUNTS))
-            except (pa.ArrowException, KeyError, ValueError) as error:
-                raise QueryError(f"{entry.key} is not a whole table of counts; run `soilpipe rebuild`") from error
+    for key in partitions(store, "counts", scanner_ids, since, until):
+        try:
+            found.append(from_parquet(store.read_bytes(key)).select(COUNTS.names).cast(COUNTS))
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            raise QueryError(f"{key} is not a whole table of counts; run `soilpipe rebuild`") from error
     table = (pa.concat_tables(found) if found else COUNTS.empty_table()).replace_schema_metadata(None)
     rows = table.to_pandas().rename(columns={"date_local": "date"})
     rows = rows.astype(dict.fromkeys(_INTEGERS, "Int64"))
@@ -128,7 +123,21 @@ def _read(store: Store, scanner_ids: list[str], since: Moment, until: Moment) ->
     )
 
 
-def _within(rows: pd.DataFrame, since: Moment, until: Moment) -> pd.DataFrame:
+def partitions(store: Store, table: str, scanner_ids: Iterable[str], since: Moment, until: Moment) -> list[str]:
+    """The files of a table that hold the slots of these scanners and of this time, and maybe of a year more."""
+    wanted = set(scanner_ids)
+    first = since.year - 1 if since else 0  # a local date may lie in the UTC year beside it
+    last = until.year + 1 if until else 9999
+    keys = []
+    for entry in store.list(layout.series_prefix(table), ".parquet"):
+        folder, name = entry.key.rsplit("/", 2)[1:]
+        if name.removesuffix(".parquet") in wanted and first <= int(folder.removeprefix("year=")) <= last:
+            keys.append(entry.key)
+    return keys
+
+
+def within(rows: pd.DataFrame, since: Moment, until: Moment) -> pd.DataFrame:
+    """The rows of a time, as `query_counts` takes it; columns `slot` (UTC) and `date` (local)."""
     keep = pd.Series(True, index=rows.index)
     if isinstance(since, datetime):
         keep &= rows["slot"] >= _utc(since)

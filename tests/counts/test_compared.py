@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from soilpipe import layout
 from soilpipe.compared import LOOKS_ALONE, compared_with
+from soilpipe.config import ConfigError
+from soilpipe.counts.query import QueryError
+from soilpipe.counts.uncompared import Uncompared, uncompared_scans
+from soilpipe.parquet import from_parquet, to_parquet
 from soilpipe.report.page import write_report
 from tests.counts.built import HOUR, MITE, START, build, counts, table
 
@@ -72,3 +79,31 @@ def test_the_page_that_is_made_of_the_tables_marks_it(season: Any) -> None:
     page = season.store.read_bytes("reports/A20.html").decode()
     assert "2 of the counted scans were compared with nothing" in page
     assert page.count("<td>compared with nothing, so more animals") == 2 and "the scanner was moved" in page
+
+
+def test_how_many_scans_were_compared_with_nothing_is_told_of_the_time_that_is_asked_for(season: Any) -> None:
+    detected(season, *[told()] * 2, *[told("", "")] * 3, told(MOVED), *[told("", "")] * 3)
+
+    def asked(*when: Any, scanners: Sequence[str] | None = None) -> dict[str, Uncompared]:
+        return uncompared_scans(season.project, season.store, scanners, *when)
+
+    assert asked() == {"A20": Uncompared(9, 3)}
+    assert asked(date(2024, 3, 7), None, scanners=["A20"]) == {"A20": Uncompared(5, 1)}
+    assert asked(None, date(2024, 3, 6)) == {"A20": Uncompared(4, 2)}
+    assert asked(START + 6 * HOUR, START + 30 * HOUR) == {"A20": Uncompared(4, 1)}
+    assert asked(date(2025, 1, 1)) == {}
+    with pytest.raises(ConfigError):
+        asked(scanners=["A99"])
+    season.store.write_bytes(layout.series_file("slots", "A20", 2024), b"PAR1")
+    with pytest.raises(QueryError, match="soilpipe rebuild"):
+        asked()
+
+
+def test_nothing_is_told_of_scans_of_which_nobody_knows(season: Any) -> None:
+    assert uncompared_scans(season.project, season.store) == {}
+    detected(season, told(difference=LOOKS_ALONE))
+    assert uncompared_scans(season.project, season.store) == {}
+    key = layout.series_file("slots", "A20", 2024)
+    earlier = from_parquet(season.store.read_bytes(key)).drop_columns(["references_used"])
+    season.store.write_bytes(key, to_parquet(earlier))
+    assert uncompared_scans(season.project, season.store) == {}

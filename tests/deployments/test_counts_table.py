@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from deployments.commands.counts_table import MOST, TAIL, print_counts
+from soilpipe.counts.uncompared import Uncompared
 
 FIRST = datetime(2024, 3, 6, tzinfo=UTC)
 SLOT = timedelta(hours=6)
@@ -72,3 +73,12 @@ def test_a_long_table_shows_its_newest_rows_and_says_how_to_see_the_others(capsy
     assert f"Of {2 * MOST} rows the last {MOST} are shown." in rest
     last = FIRST + SLOT * (MOST - 1)
     assert f"{last:%Y-%m-%d}" in rows[-1]
+
+
+def test_scans_that_were_compared_with_nothing_are_told_by_scanner(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = counts("A20", 4, 0)
+    print_counts(frame, "slot", True, {"A20": Uncompared(4, 0)})
+    assert "compare" not in capsys.readouterr().out
+    print_counts(frame, "slot", True, {"A20": Uncompared(4, 0), **{f"B{n}": Uncompared(9, n) for n in range(1, 8)}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "B1 1 of 9, B2 2 of 9, B3 3 of 9, B4 4 of 9, B5 5 of 9 and 2 more scanners." in said and "A20 0" not in said
