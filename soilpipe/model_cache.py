@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from soilpipe.store import Store
+from soilpipe.user_cache import cache_folder
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 
 def cached(store: Store, key: str, role: str, version: str, is_it: Callable[[Path], bool]) -> Path:
     """A local folder with the model at `key`, copied once into the user's cache. `is_it` tells a good copy."""
-    folder = _cache() / role / version
+    folder = cache_folder("models") / role / version
 
     def whole() -> bool:
         return (folder / CARD).is_file() and (folder / WEIGHTS).is_file() and is_it(folder)
@@ -38,8 +38,3 @@ def _download(store: Store, key: str, folder: Path, whole: Callable[[], bool]) -
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "models"

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soilpipe.background.registration import Registration
-from soilpipe.background.tone import LocalTone
+from soilpipe.background.registration_file import from_parts, to_parts
 from soilpipe.tiles import ScanImage, halve
 
 LEVELS = 6
@@ -137,21 +137,12 @@ def save_references(path: Path, references: Sequence[CutReference]) -> None:
     """Write them as .npz; pixels are held as PNG."""
     kept: dict[str, Any] = {"count": np.array(len(references))}
     for number, one in enumerate(references):
-        found = one.registration
         parts: dict[str, Any] = {
             "scan_id": np.array(one.scan_id or ""),
             "place": np.array([one.y0, one.x0, *one.full]),
             "um_per_px": np.array(one.um_per_px),
-            "dy": found.dy,
-            "dx": found.dx,
-            "gain": found.gain,
-            "offset": found.offset,
-            "told": np.array([found.peak, found.alike]),
-            "ok": np.array(found.ok),
-            "reason": np.array(found.reason),
+            **to_parts(one.registration),
         }
-        if found.local is not None:
-            parts |= {"local_gain": found.local.gain, "local_offset": found.local.offset}
         if one.pixels is not None:
             parts["png"] = _png(one.pixels)
         kept |= {f"{number}_{name}": value for name, value in parts.items()}
@@ -171,11 +162,7 @@ def _loaded(kept: Any, number: str) -> CutReference:
     def of(name: str) -> Any:
         return kept[f"{number}_{name}"]
 
-    local = LocalTone(of("local_gain"), of("local_offset")) if f"{number}_local_gain" in kept else None
-    peak, alike = of("told").tolist()
-    found = Registration(
-        of("dy"), of("dx"), of("gain"), of("offset"), peak, bool(of("ok")), str(of("reason")), alike, local
-    )
+    found = from_parts(of, lambda name: f"{number}_{name}" in kept)
     y0, x0, height, width = of("place").tolist()
     pixels = _from_png(of("png")) if f"{number}_png" in kept else None
     return CutReference(str(of("scan_id")), float(of("um_per_px")), (height, width), found, pixels, y0, x0)

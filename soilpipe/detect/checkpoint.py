@@ -34,6 +34,7 @@ from soilpipe.detect.dataset import Sample
 from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.stopping import Stopping
 from soilpipe.locks import HeldError, only_one
+from soilpipe.user_cache import cache_folder
 
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "training.lock"
@@ -176,9 +177,7 @@ class Checkpoints:
 
 def work_folder(root: str, name: str) -> Path:
     """Where the training of a detector of this name for the store at `root` is kept: a folder of the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    digest = hashlib.sha256(f"{root}\n{name}".encode()).hexdigest()[:12]
-    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "training" / digest
+    return cache_folder("training") / hashlib.sha256(f"{root}\n{name}".encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

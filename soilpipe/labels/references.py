@@ -12,12 +12,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from soilpipe.background import Registration, cut_references, register_all, save_references
+from soilpipe.background import Registration, cut_references, save_references
 from soilpipe.config import Project
 from soilpipe.detect.run import suitable_references
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.labels.pictures import ASSUMED_UM_PER_PX
+from soilpipe.labels.registered_before import RegisteredBefore
 from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
 
@@ -33,14 +34,14 @@ def add_references(
     """Write what tiles of `write_coco`'s label file are compared with beside them, and name it there (`registered`).
 
     names: file names of the tiles; None: all of them. References are those that a tile was drawn with; where one of
-    them has lost its pixels, those that a run would take now. Each scan is read once for all of its tiles. `progress`
-    is told how many tiles are done, of how many.
+    them has lost its pixels, those that a run would take now. Each scan is read once for all of its tiles, and what it
+    was registered to before is not registered again. `progress` is told how many tiles are done, of how many.
     """
     data = json.loads(labels.read_text(encoding="utf-8"))
     wanted = [entry for entry in data["images"] if names is None or entry["file_name"] in names]
-    done = 0
+    done, before = 0, RegisteredBefore(store)
     for scan_id, entries in groupby(wanted, key=lambda entry: str(entry["scan_id"])):
-        whole = _Whole(project, store, scan_id)
+        whole = _Whole(project, store, scan_id, before)
         for entry in entries:
             entry["registered"] = f"{Path(entry['file_name']).stem}-registered.npz"
             (x0, y0), height, width = entry["origin"], entry["height"], entry["width"]
@@ -48,14 +49,15 @@ def add_references(
             done += 1
             if progress:
                 progress(done, len(wanted))
+    before.tidy()
     labels.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 class _Whole:
     """A labelled scan, and its references as far as they have been registered: tiles of several draws may differ."""
 
-    def __init__(self, project: Project, store: Store, scan_id: str) -> None:
-        self._project, self._store = project, store
+    def __init__(self, project: Project, store: Store, scan_id: str, before: RegisteredBefore) -> None:
+        self._project, self._store, self._before = project, store, before
         self._receipt = read_receipt(store, scan_id)
         self._um_per_px = self._receipt.um_per_px or ASSUMED_UM_PER_PX
         self._scan = open_image(store, scan_id, self._um_per_px)
@@ -65,7 +67,7 @@ class _Whole:
         """Write what a window, y0, y1, x0, x1, needs of the references that are named for it."""
         images = self._opened(named)
         new = {scan_id: image for scan_id, image in images.items() if scan_id not in self._found}
-        registered = register_all(self._scan, list(new.values()))
+        registered = self._before.register(self._scan, list(new.values()))
         self._found |= dict(zip(new, zip(new.values(), registered, strict=True), strict=True))
         references = [self._found[scan_id] for scan_id in images]
         images_, registrations = [image for image, _ in references], [found for _, found in references]

@@ -10,7 +10,6 @@ it does, and the replay memory is that of the later one. Let one machine serve a
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from soilpipe.config.frozen import UtcTime
 from soilpipe.errors import SoilpipeError
 from soilpipe.locks import HeldError, only_one
 from soilpipe.store import canonical_json
+from soilpipe.user_cache import cache_folder
 
 STATE = "refresh.json"
 LOCK = "lock"
@@ -94,9 +94,7 @@ class RefreshState(FrozenModel):
 
 def refresh_folder(root: str) -> Path:
     """Where the refreshes of the store at `root` work: a folder of the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    digest = hashlib.sha256(root.encode()).hexdigest()[:12]
-    return (Path(base) if base else Path.home() / ".cache") / "soilpipe" / "refresh" / digest
+    return cache_folder("refresh") / hashlib.sha256(root.encode()).hexdigest()[:12]
 
 
 @contextmanager

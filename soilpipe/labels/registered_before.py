@@ -1,0 +1,93 @@
+"""Registrations of labelled scans, kept from one training or judgement to the next.
+
+Two scans that are stored never change, and to register one under the other takes seconds: every labelled scan would
+cost them again for each training, each judgement and each weekly refresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from soilpipe.analyses import ALGORITHM_VERSION
+from soilpipe.atomic import write_atomically
+from soilpipe.background import Registration, register_all
+from soilpipe.background.registration_file import from_bytes, to_bytes
+from soilpipe.store import Store, canonical_json
+from soilpipe.tiles import ScanImage
+from soilpipe.user_cache import cache_folder
+
+MOST_BYTES = 2_000_000_000
+"""Of kept registrations; beyond it those that were not used for longest go. One of an A4 scan at 1200 dpi takes half a
+megabyte."""
+log = logging.getLogger(__name__)
+
+
+class RegisteredBefore:
+    """The registrations of a store's scans that this machine keeps."""
+
+    def __init__(self, store: Store, folder: Path | None = None) -> None:
+        self._root = store.root
+        self._folder = folder or cache_folder("registrations")
+
+    def register(self, scan: ScanImage, references: Sequence[ScanImage]) -> list[Registration]:
+        """As `register_all`, of scans of the store alone; what was found before is taken from where it is kept."""
+        paths = [self._path(scan, reference) for reference in references]
+        known = [_read(path) for path in paths]
+        new = [reference for reference, found in zip(references, known, strict=True) if found is None]
+        registered = iter(register_all(scan, new) if new else ())
+        told = []
+        for path, found in zip(paths, known, strict=True):
+            if found is None:
+                found = next(registered)
+                _write(path, found)
+            told.append(found)
+        return told
+
+    def tidy(self, most: int = MOST_BYTES) -> None:
+        """Let go of what was not used for longest, until what is kept has no more bytes than that."""
+        kept = []
+        for path in self._folder.glob("*/*.npz"):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue  # another process was faster
+            kept.append((facts.st_mtime_ns, facts.st_size, path))
+        size = sum(bytes_ for _, bytes_, _ in kept)
+        for _, bytes_, path in sorted(kept):
+            if size <= most:
+                break
+            path.unlink(missing_ok=True)
+            size -= bytes_
+
+    def _path(self, scan: ScanImage, reference: ScanImage) -> Path:
+        """By what decides what is found; the ids of scans tell their content."""
+        by = [ALGORITHM_VERSION, cv2.__version__]
+        request = [*by, self._root, scan.scan_id, reference.scan_id, scan.um_per_px, reference.um_per_px]
+        digest = hashlib.sha256(canonical_json(request)).hexdigest()
+        return self._folder / digest[:2] / f"{digest[2:34]}.npz"
+
+
+def _read(path: Path) -> Registration | None:
+    try:
+        found = from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("a registration that was kept cannot be read (%s: %s); it is made again", path, error)
+        return None
+    with contextlib.suppress(OSError):  # read only: what is used is then not told from what is not
+        path.touch()
+    return found
+
+
+def _write(path: Path, found: Registration) -> None:
+    try:
+        write_atomically(path, path.parent, iter((to_bytes(found),)))
+    except OSError as error:  # no room, read only: it is made again the next time
+        log.warning("the registration %s cannot be kept: %s", path, error)
