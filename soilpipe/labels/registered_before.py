@@ -22,9 +22,9 @@ from soilpipe.store import Store, canonical_json
 from soilpipe.tiles import ScanImage
 from soilpipe.user_cache import cache_folder
 
-MOST_BYTES = 2_000_000_000
-"""Of kept registrations; beyond it those that were not used for longest go. One of an A4 scan at 1200 dpi takes half a
-megabyte."""
+MOST_BYTES = 10_000_000_000
+"""Of kept registrations; beyond it those that were not used for longest go. Those of an A4 scan at 1200 dpi with four
+references take under 3 MB, so it is reached with some 3,500 labelled scans."""
 log = logging.getLogger(__name__)
 
 
