@@ -33,8 +33,7 @@ TINY = {
     "season_side": 768,
     "crops_a_scan": 4,
     "timed": 2,
-    "size": "small",
-    "weeks": 1,
+    "weeks": 2,
     "scanners": 3,
     "scans": 6,
     "labelled": 2,
@@ -71,7 +70,7 @@ def of_labels(arguments: argparse.Namespace) -> Any:
     from pretraining_labels import labels, report
 
     with tempfile.TemporaryDirectory() as passing:
-        figures = told(labels(arguments, arguments.folder or Path(passing) / "labels"))
+        figures = told(labels(arguments, arguments.folder or Path(passing) / "labels"), "labels", arguments)
     report(figures)
     return figures
 
@@ -80,7 +79,7 @@ def of_weeks(arguments: argparse.Namespace) -> Any:
     """Refreshes week after week, with the gate and without it."""
     from pretraining_weeks import report, weeks
 
-    figures = told(weeks(arguments))
+    figures = told(weeks(arguments), "weeks", arguments)
     report(figures)
     return figures
 
@@ -88,12 +87,15 @@ def of_weeks(arguments: argparse.Namespace) -> Any:
 PARTS = {"speed": of_speed, "labels": of_labels, "weeks": of_weeks}
 
 
-def told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, each printed as soon as it is there: a run takes hours."""
+def told(rows: Iterable[dict[str, Any]], part: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows, each printed and kept beside --json as soon as it is there: a run takes hours."""
     kept = []
     for row in rows:
         print("  ".join(f"{name} {_short(value)}" for name, value in row.items()), flush=True)
         kept.append(row)
+        if arguments.json:
+            so_far = arguments.json.with_name(f"{arguments.json.stem}-{part}-so-far.json")
+            so_far.write_text(json.dumps(kept, indent=1) + "\n")
     return kept
 
 

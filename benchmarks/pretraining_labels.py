@@ -11,9 +11,11 @@ supervised+pretrained  what a project's refresh does: pretraining goes on from t
                        seconds, and the detector begins from what comes of it
 
 All of it at the µm/px of the detector that comes with the package: an encoder is worth little at a scale it never saw.
-AP50 of any taxon. A classifier is fitted on the same labels with the encoder of each: of the scratch detector once it
-is trained, of the package, or the pretrained one as it is; macro-F1 over the classes that are there (of Sticky-Pi they
-are two: insects and what is none).
+AP50 of any taxon. A classifier is fitted on the same labels, twice. Once with the encoder of each arm's detector as it
+is trained, for which all arms have had the same seconds; and once with the encoder that the detector began from, as a
+refresh does: the pretrained one, which has had half of them and no label, or the package's, which has had none here.
+Macro-F1 over the classes that are there (of Sticky-Pi they are two: insects and what is none). Taxa with too few
+examples count as those above them, so fewer labels make fewer and easier classes: arms compare, shares do not.
 
 Seasons and scanners are others for each seed, so the spread over seeds is that of training and of what was drawn. Two
 scanners test (of Sticky-Pi's seven devices too), two others (one of Sticky-Pi) validate, and nobody learns from either
@@ -26,7 +28,9 @@ seeds.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -37,6 +41,7 @@ from typing import Any
 import numpy as np
 import torch
 from pretraining_data import UM_PER_PX, Data, ScanCrops, data_of
+from pretraining_labels_report import ARMS, OF_DETECTOR, OF_START, report
 
 from soilpipe.classify.evaluation import evaluate
 from soilpipe.classify.examples import ClassifierError
@@ -56,7 +61,7 @@ from soilpipe.pretrain.learning import crops_per_second, pretrain
 from soilpipe.pretrain.learning_recipe import PretrainRecipe
 from soilpipe.taxonomy import SOIL
 
-ARMS = ("scratch", "pretrained", "supervised", "supervised+pretrained")
+__all__ = ["labels", "report"]
 PRETRAINED = ("pretrained", "supervised+pretrained")
 SHARE = 0.5
 """Of the seconds, what goes into pretraining."""
@@ -66,8 +71,11 @@ THAT_MATTER = (
     "posterise",
 )
 """What all rows of a folder must have in common."""
-BEFORE: dict[str, Any] = {"posterise": 0.0}
+BEFORE: dict[str, Any] = {"posterise": 0.0, "clock": "wall"}
 """Settings that the folders of earlier releases do not tell."""
+
+
+CLOCKS = {"wall": time.perf_counter, "cores": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) ->
     kept = folder / "seconds.json"
     if kept.exists():
         return Seconds(**json.loads(kept.read_text()))
-    clock = time.perf_counter if arguments.device != "cpu" and torch.cuda.is_available() else time.process_time
+    clock = CLOCKS[clock_of(arguments)]
     told: list[tuple[int, float]] = []
 
     def saw(stage: str, done: int, of: int, figures: Mapping[str, float]) -> None:
@@ -94,15 +102,22 @@ def measure(data: Data, crops: ScanCrops, folder: Path, arguments: Namespace) ->
             told.append((done, clock()))
 
     names, steps = frozenset(data.training_names()), 3 * arguments.timed
-    _train(data, names, folder / "timed", steps, 0, None, arguments, progress=saw)
+    with tempfile.TemporaryDirectory(dir=folder) as passing:
+        _train(data, names, Path(passing) / "timed", steps, 0, None, arguments, progress=saw)
     (first, began), (last, ended) = told[0], told[-1]
     recipe = PretrainRecipe(batch=arguments.batch, posterise=arguments.posterise)
     rate = crops_per_second(
         crops, size=arguments.size, recipe=recipe, device=arguments.device, steps=arguments.timed, clock=clock
     )
     seconds = Seconds((ended - began) / (last - first), arguments.batch / rate)
-    kept.write_text(json.dumps(asdict(seconds)) + "\n")
-    return seconds
+    with contextlib.suppress(FileExistsError), kept.open("x") as file:  # whoever shares the seeds may have been first
+        file.write(json.dumps(asdict(seconds)) + "\n")
+    return Seconds(**json.loads(kept.read_text()))
+
+
+def clock_of(arguments: Namespace) -> str:
+    """By which a step's seconds are measured."""
+    return "wall" if arguments.device != "cpu" and torch.cuda.is_available() else "cores"
 
 
 def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -132,8 +147,10 @@ def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             chosen = frozenset(names[row] for row in order[:count])
             for arm in arms:
                 row = folder / f"{arm}-{seed}-{share:g}-{arguments.judge_on}.json"
-                if not row.exists():
-                    figures = worth(arm, seed, share, data, chosen, folder, arguments)
+                if not row.exists() or OF_DETECTOR not in json.loads(row.read_text()):  # figures of an earlier release
+                    figures = worth(arm, seed, share, data, chosen, folder, arguments) | {
+                        "pretraining_steps": pre_steps
+                    }
                     row.write_text(json.dumps(figures) + "\n")
                 yield json.loads(row.read_text())
 
@@ -141,7 +158,7 @@ def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
 def check_settings(folder: Path, arguments: Namespace) -> None:
     """Rows made with other settings, or at another scale, are not mixed with these."""
     settings = {name: getattr(arguments, name) for name in THAT_MATTER}
-    settings |= {"um_per_px": UM_PER_PX, "stickypi": arguments.stickypi is not None}
+    settings |= {"um_per_px": UM_PER_PX, "stickypi": arguments.stickypi is not None, "clock": clock_of(arguments)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS
     if not path.exists():
@@ -186,8 +203,9 @@ def worth(
         _train(data, chosen, out, detector_steps(arm, arguments), seed, backbone_of(arm, seed, folder), arguments)
     where = data.judges(arguments.judge_on)
     found = evaluate_detector(load_detector(out, device=arguments.device), data.labels, data.images, where=where)
-    encoder = _encoder(arm, seed, out, folder, arguments)
-    of_classifier = folder / f"classifier-{arm}-{seed}-{share:g}"
+    trained = encoder_of_detector(out, arguments.device)
+    of_start = _classifiers_worth(data, chosen, where, _start_of(arm, seed, folder, arguments), folder)
+    of_detector = _classifiers_worth(data, chosen, where, trained, folder)
     return {
         "seed": seed,
         "share": share,
@@ -197,7 +215,11 @@ def worth(
         "posterise": arguments.posterise,
         "detector_steps": detector_steps(arm, arguments),
         "ap50": found.any_taxon.ap50,
-        "macro_f1": _classifiers_worth(data, chosen, where, encoder, of_classifier),
+        OF_DETECTOR: of_detector.macro_f1,
+        OF_START: of_start.macro_f1,
+        "classes": of_detector.classes,
+        "crops_judged": of_detector.crops,
+        "crops_left_out": of_detector.left_out,
     }
 
 
@@ -229,46 +251,44 @@ def _train(
     )
 
 
-def _encoder(arm: str, seed: int, detector: Path, folder: Path, arguments: Namespace) -> Encoder:
-    if arm in PRETRAINED:
-        return load_encoder(folder / f"{arm}-{seed}", arguments.device)
-    return encoder_of_detector(detector if arm == "scratch" else SHIPPED, arguments.device)
-
-
-def _classifiers_worth(data: Data, names: frozenset[str], where: Where, encoder: Encoder, out: Path) -> float | None:
-    """Macro-F1 on the judging scanners; None where the labels are too few for a classifier, or of no known taxon."""
-    try:
-        train_classifier(
-            data.labels,
-            data.images,
-            out,
-            encoder=encoder,
-            taxonomy=SOIL,
-            where=lambda image: image.file_name in names,
-        )
-        judging = only(read_labels(data.labels, data.images), where)
-        figures = evaluate(load_classifier(out), labelled_crops(judging, encoder, taxonomy=SOIL), SOIL)
-    except (ClassifierError, LabelError) as error:
-        print(f"no classifier: {error}", flush=True)
+def _start_of(arm: str, seed: int, folder: Path, arguments: Namespace) -> Encoder | None:
+    """The encoder that the detector of an arm began from, before it saw a label here."""
+    backbone = backbone_of(arm, seed, folder)
+    if backbone is None:
         return None
-    return figures.macro_f1
+    load = load_encoder if arm in PRETRAINED else encoder_of_detector
+    return load(backbone, arguments.device)
 
 
-def report(rows: list[dict[str, Any]]) -> None:
-    """Means over seeds with their standard deviation."""
-    for figure, head in (("ap50", "AP50 of the detector, any taxon"), ("macro_f1", "macro-F1 of the classifier")):
-        on = ", ".join(sorted({row["judged_on"] for row in rows}))
-        print(f"{head}, on {on} scanners, mean (sd) of {len({row['seed'] for row in rows})} seeds")
-        shares = sorted({row["share"] for row in rows})
-        print(f"{'':22s}" + "".join(f"{f'{share:.0%} of the labels':>24s}" for share in shares))
-        for arm in ARMS:
-            cells = [_cell([r[figure] for r in rows if r["arm"] == arm and r["share"] == share]) for share in shares]
-            print(f"{arm:22s}" + "".join(f"{cell:>24s}" for cell in cells))
+@dataclass(frozen=True)
+class Worth:
+    """Of a classifier on `crops` of its `classes`; `left_out`: crops of other taxa. macro_f1: None without one."""
+
+    macro_f1: float | None = None
+    classes: int = 0
+    crops: int = 0
+    left_out: int = 0
 
 
-def _cell(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    spread = f" ({np.std(known, ddof=1):.3f})" if len(known) > 1 else ""
-    return f"{np.mean(known):.3f}{spread}"
+def _classifiers_worth(data: Data, names: frozenset[str], where: Where, encoder: Encoder | None, folder: Path) -> Worth:
+    """On the judging scanners; nothing without an encoder, and where the labels are too few, or of no known taxon."""
+    if encoder is None:
+        return Worth()
+    with tempfile.TemporaryDirectory(dir=folder) as passing:
+        out = Path(passing) / "classifier"
+        try:
+            train_classifier(
+                data.labels,
+                data.images,
+                out,
+                encoder=encoder,
+                taxonomy=SOIL,
+                where=lambda image: image.file_name in names,
+            )
+            judging = only(read_labels(data.labels, data.images), where)
+            classifier = load_classifier(out)
+            figures = evaluate(classifier, labelled_crops(judging, encoder, taxonomy=SOIL), SOIL)
+        except (ClassifierError, LabelError) as error:
+            print(f"no classifier: {error}", flush=True)
+            return Worth()
+    return Worth(figures.macro_f1, len(classifier.classes), figures.crops, figures.left_out)

@@ -114,12 +114,32 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     monkeypatch.setattr(labels, "load_detector", lambda *given, **more: None)
     found = SimpleNamespace(any_taxon=SimpleNamespace(ap50=0.5))
     monkeypatch.setattr(labels, "evaluate_detector", lambda *given, where: found if where("test") else None)
-    monkeypatch.setattr(labels, "load_encoder", lambda folder, device: folder.name)
-    monkeypatch.setattr(labels, "_classifiers_worth", lambda *given: 0.25)
+    monkeypatch.setattr(labels, "load_encoder", lambda folder, device: f"{folder.name} alone")
+    of_package = labels.encoder_of_detector(SHIPPED, "cpu")
+    monkeypatch.setattr(
+        labels, "encoder_of_detector", lambda source, device: of_package if source == SHIPPED else source.name
+    )
+    embedded: dict[str, list[Any]] = {}
+
+    def worth(data: Any, names: Any, where: Any, encoder: Any, folder: Path) -> Any:
+        embedded.setdefault(str(sorted(names)), []).append(encoder)
+        return labels.Worth(None if encoder is None else 0.25, 3, 40, 2)
+
+    monkeypatch.setattr(labels, "_classifiers_worth", worth)
     given = Namespace(**{**vars(ARGUMENTS), "only_seeds": [4]})
-    monkeypatch.setattr(labels, "_encoder", lambda *given: None)
     rows = list(labels.labels(given, tmp_path / "kept"))
     assert [row["arm"] for row in rows] == ["scratch", "pretrained", "supervised", "supervised+pretrained"]
+    ((_, used),) = embedded.items()
+    assert used == [
+        *(None, "scratch-4-0.5"),
+        *("pretrained-4 alone", "pretrained-4-0.5"),
+        *(of_package, "supervised-4-0.5"),
+        *("supervised+pretrained-4 alone", "supervised+pretrained-4-0.5"),
+    ]
+    assert [(row["macro_f1_of_start"], row["macro_f1_of_detector"]) for row in rows] == [(None, 0.25)] + 3 * [
+        (0.25, 0.25)
+    ]
+    assert {(row["classes"], row["crops_judged"], row["crops_left_out"]) for row in rows} == {(3, 40, 2)}
     warm = load_detector(SHIPPED, device="cpu").info.version
     steps = 150  # of 0.1 s, for 50 of 0.3 s
     assert begun == {
@@ -133,8 +153,12 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
         "supervised-4-0.5": (SHIPPED, 100, shipped),
         "supervised+pretrained-4-0.5": (kept / "supervised+pretrained-4", 50, shipped),
     }
-    trained.clear(), begun.clear()
+    assert {row["pretraining_steps"] for row in rows} == {steps}
+    trained.clear(), begun.clear(), embedded.clear()
     assert list(labels.labels(given, kept)) == rows and not trained and not begun  # it goes on, and does nothing twice
+    earlier = kept / "pretrained-4-0.5-test.json"
+    earlier.write_text(json.dumps({"macro_f1": 0.9}))  # of another encoder, as an earlier release judged it
+    assert list(labels.labels(given, kept)) == rows and not trained and sum(map(len, embedded.values())) == 2
     assert posterised == [0.0, 0.0]
     share = Namespace(**{**vars(given), "posterise": 0.25})
     with pytest.raises(SystemExit, match=r"posterise 0.0 \(now 0.25\)"):
@@ -142,9 +166,14 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     rows = list(labels.labels(share, tmp_path / "posterised"))
     assert posterised[2:] == [0.25, 0.25] and {row["posterise"] for row in rows} == {0.25}
     settings = json.loads((kept / "settings.json").read_text())
-    del settings["posterise"]  # as an earlier release wrote them
-    (kept / "settings.json").write_text(json.dumps(settings))
+    without = {name: value for name, value in settings.items() if name != "posterise"}
+    (kept / "settings.json").write_text(json.dumps(without))  # as an earlier release wrote them
     assert list(labels.labels(given, kept))
+    del without["clock"]
+    (kept / "settings.json").write_text(json.dumps(without))
+    with pytest.raises(SystemExit, match=r"clock wall \(now cores\)"):  # steps that the wall clock had dealt
+        list(labels.labels(given, kept))
+    (kept / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(SystemExit, match="detector_steps 100"):
         list(labels.labels(Namespace(**{**vars(given), "detector_steps": 200}), kept))
 
@@ -169,7 +198,7 @@ def test_a_steps_seconds_are_those_of_the_cores_without_what_comes_before_traini
     def rate(*given: Any, clock: Any, **more: Any) -> float:
         return 16 if clock() == spent else 1
 
-    monkeypatch.setattr(labels.time, "process_time", lambda: spent)
+    monkeypatch.setitem(labels.CLOCKS, "cores", lambda: spent)
     monkeypatch.setattr(labels, "train_detector", train)
     monkeypatch.setattr(labels, "crops_per_second", rate)
     data = SimpleNamespace(labels=tmp_path, images=tmp_path, training_names=lambda: ["a"])
@@ -177,3 +206,39 @@ def test_a_steps_seconds_are_those_of_the_cores_without_what_comes_before_traini
     assert seconds == labels.Seconds(detector=0.25, pretraining=0.5)
     monkeypatch.setattr(labels, "train_detector", None)
     assert labels.measure(data, [0], tmp_path, ARGUMENTS) == seconds  # what was measured in a folder stands
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seconds.json"]
+
+
+def test_two_that_measure_at_once_go_by_the_same_seconds(
+    parts: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, labels = parts
+
+    def train(*given: Any, progress: Any, recipe: Any, **more: Any) -> None:
+        progress("training", 1, recipe.steps, {})
+        progress("training", recipe.steps, recipe.steps, {})
+        (tmp_path / "seconds.json").write_text(json.dumps({"detector": 7.0, "pretraining": 5.0}))  # the other was first
+
+    monkeypatch.setattr(labels, "train_detector", train)
+    monkeypatch.setattr(labels, "crops_per_second", lambda *given, **more: 1.0)
+    data = SimpleNamespace(labels=tmp_path, images=tmp_path, training_names=lambda: ["a"])
+    assert labels.measure(data, [0], tmp_path, ARGUMENTS) == labels.Seconds(7.0, 5.0)
+
+
+def test_the_report_says_how_many_images_and_classes_stand_behind_a_share(
+    parts: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sticky-Pi's ten per cent are two images of six or of eleven, and few labels make few classes."""
+    row = {"judged_on": "test", "ap50": 0.5, "macro_f1_of_detector": 0.4, "macro_f1_of_start": None}
+    rows = [
+        {**row, "seed": seed, "share": share, "arm": "scratch", "images": images, "classes": classes}
+        for seed, share, images, classes in ((0, 0.1, 2, 9), (1, 0.1, 2, 13), (0, 1.0, 6, 22), (1, 1.0, 11, 22))
+    ]
+    parts[1].report(rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["of", "the", "labels", "10%:", "2", "images", "100%:", "6", "to", "11", "images"]
+    assert [line.split() for line in lines if line.startswith("classes")] == [["classes", "9", "to", "13", "22"]] * 2
+    assert sum(line.startswith("scratch") for line in lines) == 3 and lines[2].split() == [
+        "scratch",
+        *2 * ["0.500", "(0.000)"],
+    ]

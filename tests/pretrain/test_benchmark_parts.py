@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,17 @@ def test_one_part_runs_alone_and_posterising_is_off_unless_it_is_asked_for(
     assert json.loads(file.read_text())[0]["posterise"] == 0.2
     with pytest.raises(SystemExit):
         run("another")
+
+
+def test_what_is_finished_is_kept_while_the_rest_is_under_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "benchmarks"), *sys.path])
+    import pretraining
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"week": 1}
+        yield {"week": 2}
+        raise RuntimeError("the power fails")
+
+    with pytest.raises(RuntimeError):
+        pretraining.told(rows(), "weeks", Namespace(json=tmp_path / "figures.json"))
+    assert json.loads((tmp_path / "figures-weeks-so-far.json").read_text()) == [{"week": 1}, {"week": 2}]
