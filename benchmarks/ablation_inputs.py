@@ -144,13 +144,15 @@ def under(scan: ScanImage, other: ScanImage, found: Registration) -> np.ndarray 
 
 def prepare(plan: Plan, folder: Path, variants: Sequence[str], workers: int) -> None:
     """Simulate what is not there yet, and write what each variant sees of it. Several processes share the work."""
-    variants = [variant for variant in WRITTEN if variant in {_written(name) for name in variants}]
-    jobs = [
-        (plan, part, spec, folder, tuple(variants))
-        for part in PARTS
-        for spec in plan.specs(part)
-        if not all(_told_file(folder, spec.scanner_id, variant).exists() for variant in variants)
-    ]
+    jobs = []
+    for part in PARTS:
+        seen = {*variants, "difference"} if part == "train" else set(variants)  # it tells all which crops to draw
+        written = tuple(variant for variant in WRITTEN if variant in {_written(name) for name in seen})
+        jobs += [
+            (plan, part, spec, folder, written)
+            for spec in plan.specs(part)
+            if not all(_told_file(folder, spec.scanner_id, variant).exists() for variant in written)
+        ]
     if jobs:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:

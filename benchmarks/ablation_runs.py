@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ablation_crops import drawn_alike, lighting_of
 from ablation_inputs import Plan, labels_of, samples_of
 
 from soilpipe.background import Registration, choose_references
@@ -72,7 +73,11 @@ def train(run: Run, plan: Plan, root: Path) -> None:
         return
     began = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    samples = samples_of(plan, root, "train", run.variant, half=run.half)
+    samples, differences = (
+        samples_of(plan, root, "train", variant, half=run.half) for variant in (run.variant, "difference")
+    )
+    samples = drawn_alike(samples, differences)
+    del differences
     animals = sum(len(sample.image.boxes) for sample in samples)
     print(f"{run.variant}, seed {run.seed}: {len(samples)} scans, {animals} animals to learn from", flush=True)
     recipe = Start().recipe(steps=run.steps, batch=run.batch, light=run.light, seed=run.seed, coarse_share=COARSE_SHARE)
@@ -91,6 +96,7 @@ def train(run: Run, plan: Plan, root: Path) -> None:
         border_mm=border_mm(run.um_per_px),
         tolerance=BORDER_TOLERANCE,
         device=device,
+        lighting=lighting_of(run.variant),
         checkpoints=Checkpoints(out / "work", {"run": asdict(run), "on": [plan.train_on, plan.seasons]}),
         resume=True,
         progress=told,

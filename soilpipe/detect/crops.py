@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from soilpipe.detect.dataset import OUTSIDE, Sample
-from soilpipe.detect.light import change_light
+from soilpipe.detect.light import Lighting, change_light
 from soilpipe.detect.network import Head
 from soilpipe.detect.scenes import Scenes
 
@@ -57,8 +57,8 @@ class CropSampler:
 
     `length_range`: px at the pass's scale; the animals that this pass is to learn, on which crops are centred.
     `centred`: share of crops with such an animal in them; rarer taxa are taken more often (by 1/sqrt of their number),
-    and so are animals that hardly show in the difference (`FAINT_MORE`).
-    `light`: how far the light is changed, as the `strength` of `change_light`. `scenes`: of which its share of the
+    and so are animals that hardly show in the difference (`FAINT_MORE`; `Sample.faint`).
+    `light`: how far the light is changed, the `strength` that `lighting` gets. `scenes`: of which its share of the
     crops is made; None, or none of this pass: all crops are of the samples. `tally`: counts what the crops are of
     (`CROPS`), as they are drawn.
     """
@@ -74,11 +74,12 @@ class CropSampler:
         device: torch.device,
         rng: np.random.Generator,
         light: float = 1.0,
+        lighting: Lighting = change_light,
         scenes: Scenes | None = None,
         tally: Counter[str] | None = None,
     ) -> None:
         self._crop = crop
-        self._light = light
+        self._light, self._lighting = light, lighting
         self._centred = centred
         self._device = device
         self._rng = rng
@@ -93,6 +94,7 @@ class CropSampler:
                 sample.image.labels,
                 sample.image.crowd,
                 SIMULATED if sample.image.simulated else REAL,
+                None if sample.faint is None else sample.faint[head],
             )
             for sample in samples
         ]
@@ -110,7 +112,8 @@ class CropSampler:
             wanted = (length >= length_range[0]) & (length < length_range[1]) & ~source.crowd
             found += [(index, int(row)) for row in np.flatnonzero(wanted)]
             labels += source.labels[wanted].tolist()
-            faint += _faint(source.pixels, source.boxes[wanted]).tolist()
+            told = source.faint
+            faint += (faint_of(source.pixels, source.boxes[wanted]) if told is None else told[wanted]).tolist()
         if not found:
             return np.zeros((0, 2), np.int64), np.zeros(0)
         counts = np.bincount(labels)
@@ -127,7 +130,7 @@ class CropSampler:
         places = [self._place() for _ in range(count)]
         self._tally.update(place.source.kind for place in places)
         pixels = self._cut(places)
-        change_light(pixels, self._rng, self._light)
+        self._lighting(pixels, self._rng, self._light)
         parts = [self._animals_in(index, place) for index, place in enumerate(places)]
         return Crops(
             pixels.round_().to(torch.uint8),
@@ -230,14 +233,15 @@ class CropSampler:
 
 @dataclass(frozen=True)
 class _Source:
-    """What crops are cut from: pixels (7, h, w) uint8 of a pass, its animals, boxes in px of the pass, and which of
-    `CROPS` it makes."""
+    """What crops are cut from: pixels (7, h, w) uint8 of a pass, its animals, boxes in px of the pass, which of `CROPS`
+    it makes, and which animals are faint, (n,) bool (None: the pixels tell)."""
 
     pixels: torch.Tensor
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     kind: str
+    faint: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -267,7 +271,7 @@ _TURNS = [
 ]
 
 
-def _faint(pixels: torch.Tensor, boxes: np.ndarray) -> np.ndarray:
+def faint_of(pixels: torch.Tensor, boxes: np.ndarray) -> np.ndarray:
     """(n,) bool: which of (n, 4) boxes on (7, h, w) hold an animal that the difference does not give away.
 
     Animals that have rested since the references were taken, and all of them where there are no references.

@@ -82,12 +82,17 @@ OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, ready for training: both passes in memory, and its labels in px of full resolution."""
+    """One image, ready for training: both passes in memory, and its labels in px of full resolution.
+
+    faint: by pass, which animals hardly show in the difference, (n,) bool; None: its pixels tell. Samples that show one
+    image in several ways are given the same, so that the same crops are drawn of them.
+    """
 
     image: LabelledImage
     passes: dict[Head, SamplePass]
     um_per_px: float
     references: int  # how many counted in the difference; 0: it is nowhere valid
+    faint: dict[Head, np.ndarray] | None = None
 
 
 def read_picture(path: Path) -> np.ndarray:

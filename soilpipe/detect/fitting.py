@@ -27,6 +27,7 @@ from soilpipe.detect.checkpoint import Checkpoints, Curves, Drawing
 from soilpipe.detect.crops import CROPS, CropSampler
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.learning import Batch, Learner
+from soilpipe.detect.light import Lighting, change_light
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.optimiser import MuonAdamW
 from soilpipe.detect.predict import COARSE
@@ -89,6 +90,7 @@ def fit(
     device: torch.device,
     passes: Sequence[Head] = HEADS,
     scenes: Scenes | None = None,
+    lighting: Lighting = change_light,
     look: Look | None = None,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
@@ -96,8 +98,9 @@ def fit(
 ) -> Fitted:
     """Train a learner's network on samples. Without a coarse pass, or any animal for it, the fine one owns all sizes.
 
-    `scenes`: of which their share of the crops is made. `look`: None where there is nothing to look at. TrainingError
-    when the loss is no longer a number, and where the checkpoint to resume from is damaged or of another training.
+    `scenes`: of which their share of the crops is made. `lighting`: what changes the light of the crops. `look`: None
+    where there is nothing to look at. TrainingError when the loss is no longer a number, and where the checkpoint to
+    resume from is damaged or of another training.
     """
     rng = np.random.default_rng(recipe.seed)
     sizes = size_ranges(um_per_px, border_mm, tolerance, passes)
@@ -114,6 +117,7 @@ def fit(
             device=device,
             rng=rng,
             light=recipe.light,
+            lighting=lighting,
             scenes=scenes,
             tally=tally,
         )

@@ -8,6 +8,8 @@ difference is taken again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ REFOCUSED = 0.4  # share of batches that are blurred or sharpened
 FOGGED = 0.2  # share of batches in which the scan or its background alone is blurred
 OWN_GAMMA, OWN_GAIN, OWN_OFFSET = 0.02, 0.015, 1.4  # sd of what a scan and its background each have of their own
 GREY = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601)
+
+Lighting = Callable[[Tensor, np.random.Generator, float], None]
+"""Changes the light of crops in place, as `change_light` does: crops, what to draw from, strength."""
 
 
 def change_light(pixels: Tensor, rng: np.random.Generator, strength: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The ablation's own parts: the enhanced picture, and which animals count as there for long."""
+"""The ablation's own parts: the enhanced picture, the crops, and which animals count as there for long."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from soilpipe.background import register
-from soilpipe.detect.dataset import Sample
+from soilpipe.detect.crops import CropSampler
+from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.labelled import LabelledImage
 from soilpipe.tiles import image_from_array
+from tests.detect.made_samples import ground, sample_of, with_animal
 
 FIRST = datetime(2025, 5, 1, tzinfo=UTC)
 
@@ -71,8 +74,6 @@ def test_references_that_show_an_animal_are_those_within_its_stay(parts: tuple[A
 
 
 def test_a_pass_at_half_scale_is_the_mean_of_four_and_valid_where_all_are(parts: tuple[Any, Any]) -> None:
-    from soilpipe.detect.dataset import SamplePass
-
     pixels = np.random.default_rng(1).integers(0, 256, (7, 8, 12)).astype(np.uint8)
     pixels[6] = 255
     pixels[6, 2, 4] = 0
@@ -82,3 +83,83 @@ def test_a_pass_at_half_scale_is_the_mean_of_four_and_valid_where_all_are(parts:
     assert np.abs(half.pixels[:3] - means[:3]).max() <= 0.5
     assert half.pixels[6, 1, 2] == 0 and (half.pixels[3:6, 1, 2] == 128).all()
     assert (half.pixels[6] == 255).sum() == 23 and np.abs(half.pixels[3:6, 0] - means[3:6, 0]).max() <= 0.5
+
+
+def seen_by(variant: str) -> list[Sample]:
+    """Two scans as a variant sees them: each with an animal that has just come, and one that its references show."""
+    samples = []
+    for number in range(2):
+        soil, new, resting = ground(number), [40.0, 60.0, 70.0, 85.0], [150.0, 140.0, 180.0, 165.0]
+        before = with_animal(soil, new if variant == "nearest" else resting)  # they may show another
+        picture = with_animal(with_animal(soil, resting), new)
+        whole = sample_of(picture, before, [new, resting])
+        pixels = whole.passes["fine"].pixels
+        if variant in ("rgb", "mie"):
+            motion = 2 * np.abs(pixels[3].astype(int) - 128).clip(0, 127) if variant == "mie" else pixels[0]
+            pixels[0], pixels[3:6], pixels[6] = motion, 128, 0
+        passes: dict[Any, Any] = {head: SamplePass(pixels, 1.0) for head in ("fine", "coarse")}
+        samples.append(replace(whole, image=replace(whole.image, file_name=f"{number}.jpg"), passes=passes))
+    return samples
+
+
+class CaughtError(Exception):
+    """Ends a training where it would begin."""
+
+
+@pytest.fixture
+def given(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What the training of a variant gets: its samples, and what changes their light."""
+
+    def caught(samples: Any, *_: Any, **named: Any) -> None:
+        raise CaughtError(samples, named["lighting"])
+
+    monkeypatch.setattr(parts[1], "samples_of", lambda _plan, _root, _part, variant, **_named: seen_by(variant))
+    monkeypatch.setattr(parts[1], "fit", caught)
+
+    def of(variant: str) -> Any:
+        plan = parts[0].Plan("peat", 1, 1, 1, 1, 9, 64, 64, 1.0, 1.0, 1.0)
+        with pytest.raises(CaughtError) as told:
+            parts[1].train(parts[1].Run(variant, 0, 10, 2, 0.5), plan, tmp_path)
+        return told.value.args
+
+    return of
+
+
+def test_all_variants_learn_from_the_very_same_crops(parts: tuple[Any, Any], given: Any) -> None:
+    """Which animals are drawn more often is told by the difference alone, whatever stands in a variant's channels."""
+    drawn, chances = {}, {}
+    for variant in parts[0].VARIANTS:
+        samples, lighting = given(variant)
+        drawer = CropSampler(
+            samples, "fine", crop=64, length_range=(0, 1e9), centred=0.9, device=torch.device("cpu"),
+            rng=np.random.default_rng(3), light=0.5, lighting=lighting,
+        )  # fmt: skip
+        crops = [drawer.draw(8) for _ in range(6)]
+        drawn[variant] = np.concatenate([crop.boxes for crop in crops])
+        chances[variant] = drawer._by_rarity
+    assert len(drawn["rgb"]) > 30
+    for variant in parts[0].VARIANTS:
+        np.testing.assert_allclose(chances[variant], [1 / 6, 3 / 6, 4 / 6, 1])  # resting ones twice as often
+        np.testing.assert_array_equal(drawn[variant], drawn["difference"])
+
+
+def test_the_light_of_motion_stays_dark_where_nothing_moved_and_it_is_empty_as_often_as_a_difference(
+    given: Any,
+) -> None:
+    _, lighting = given("mie")
+    crops = torch.zeros(200, 7, 12, 12)
+    crops[:, 1:3] = 100.0 + torch.arange(12.0)
+    crops[:, 0, 3:6, 3:6], crops[:, 3:6] = 80.0, 128.0
+    same = crops.clone()
+    same[:, 0], same[:, 6] = same[:, 2], 255.0
+    mine, other = np.random.default_rng(4), np.random.default_rng(4)
+    lighting(crops, mine, 1.0)
+    given("difference")[1](same, other, 1.0)
+    motion = crops[:, 0]
+    dropped = (same[:, 6] == 0).all(dim=2).all(dim=1)
+    assert 0.08 < float(dropped.float().mean()) < 0.25
+    assert not motion[:, 8:].any() and not motion[dropped].any()
+    assert (motion[~dropped][:, 4, 4] > 20).all() and float(motion[~dropped][:, 4, 4].std()) > 5
+    assert (crops[:, 3:6] == 128).all() and not crops[:, 6].any()
+    torch.testing.assert_close(crops[:, 1:3], same[:, 1:3])  # green and blue change as in a picture
+    assert mine.bit_generator.state == other.bit_generator.state

@@ -120,9 +120,9 @@ def test_what_shows_in_the_difference_is_told_by_each_box(monkeypatch: pytest.Mo
     boxes = np.concatenate([corner, corner + rng.uniform(2, 60, (200, 2))], axis=1)
     change = np.abs(pixels[3:6].numpy().astype(float) - 128).sum(axis=0)
     monkeypatch.setattr(crops, "FAINT", 1.0)
-    whole = crops._faint(pixels, boxes)
+    whole = crops.faint_of(pixels, boxes)
     monkeypatch.setattr(crops, "_ENOUGH", 10_000)  # of large images some pixels tell
-    assert (crops._faint(pixels, boxes) == whole).mean() > 0.9
+    assert (crops.faint_of(pixels, boxes) == whole).mean() > 0.9
     by_hand = [
         change[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].mean() < np.median(change)
         for x0, y0, x1, y1 in boxes
