@@ -3,6 +3,7 @@
     python benchmarks/ablation.py --folder build/ablation                            # everything, then the table
     python benchmarks/ablation.py --folder build/ablation --variants rgb --seeds 0   # one training: share them out
     python benchmarks/ablation.py --folder build/ablation --only-table --json build/ablation.json
+    python benchmarks/ablation.py --folder build/ablation --judge-on validation      # to try something out
 
 Variants: `rgb`, `difference` (references at 6, 24, 48, 72 hours, as the detector works), `nearest` (the four nearest
 earlier scans instead) and `mie` (motion-informed enhancement, Bjerge et al. 2023; `ablation_inputs.enhanced` has the
@@ -13,9 +14,13 @@ takes everything at half the scale, where an animal is learned from a quarter of
 
 Training, validation (which chooses the working threshold), test and rich test seasons are simulated from different
 seeds, so no ground, animal or walk is shared; `--train-on loam` takes the other generator for all but the test seasons,
-which asks in addition for ground never seen. What is simulated, prepared or trained already is taken as it lies, so a
-run that was stopped goes on; several at once share a folder. The table is of whatever is finished: mean and, from two
-seeds on, standard deviation over seeds.
+which asks in addition for ground never seen. What is tried out is judged with `--judge-on validation`, so that the test
+seasons are some that no setting was chosen on. (There the working threshold is chosen on the scans that it is judged
+on, which flatters precision and F1.) The figures of both are kept, side by side, and never share a table.
+
+What is simulated, prepared, trained or judged already is taken as it lies, so a run that was stopped goes on; several
+at once share a folder. With another number of seasons to judge on, or to validate on, runs are judged again. The table
+is of whatever is finished: mean and, from two seeds on, standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -29,8 +34,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation_inputs import VARIANTS, Plan, prepare
-from ablation_runs import Run, figures_of, judge_run, train
+from ablation_inputs import JUDGED, SEEDS, VARIANTS, Plan, prepare
+from ablation_judging import figures_of, judge_run
+from ablation_runs import Run, train
 
 ROWS = (
     ("AP50", "ap50"),
@@ -55,12 +61,14 @@ ROWS = (
 
 
 def settled(plan: Plan, folder: Path) -> None:
-    """Refuse a folder whose seasons are of another kind; how many there are may grow."""
-    told = {key: value for key, value in asdict(plan).items() if not key.endswith("seasons") and key != "train_on"}
+    """Refuse a folder whose seasons are of another kind or of other seeds; how many there are may grow."""
+    kind = {key: value for key, value in asdict(plan).items() if not key.endswith("seasons") and key != "train_on"}
+    told = {**kind, "seeds": SEEDS}
     path = folder / "plan.json"
     if path.exists() and json.loads(path.read_text()) != told:
         raise SystemExit(
-            f"{path}: the seasons there are {path.read_text().strip()}; give the same, or another --folder"
+            f"{path}: the seasons there are {path.read_text().strip()}, not {json.dumps(told)}; give the same, or "
+            "another --folder (always where the seeds differ, or there are none: those are no longer judged on)"
         )
     path.write_text(json.dumps(told) + "\n")
 
@@ -73,9 +81,10 @@ def table(finished: list[dict[str, Any]]) -> str:
         return "nothing is finished yet"
     first = next(iter(shown.values()))[0]
     lines = [
-        f"{first['scans']} test scans of peat, {first['animals']} animals, and {first['rich_scans']} rich ones, "
-        f"{first['rich_animals']} animals. Recall of some is of both: {first['animals_often']} animals in 3 references "
-        f"or more, {first['animals_small']} of 0.3 to 0.45 mm, {first['animals_large']} of 5 to 30 mm",
+        f"{first['scans']} {first['judged_with']['judge_on']} scans of {first['ground']}, {first['animals']} animals, "
+        f"and {first['rich_scans']} rich ones, {first['rich_animals']} animals. Recall of some is of both: "
+        f"{first['animals_often']} animals in 3 references or more, {first['animals_small']} of 0.3 to 0.45 mm, "
+        f"{first['animals_large']} of 5 to 30 mm",
         f"{'':34s}" + "".join(f"{f'{name} ({len(runs)})':>18s}" for name, runs in shown.items()),
     ]
     for title, key in ROWS:
@@ -98,9 +107,10 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="all at half the scale, for short trainings")
     parser.add_argument("--train-on", choices=("peat", "loam"), default="peat", help="generator of training seasons")
     parser.add_argument("--seasons", type=int, default=32, help="training seasons, each a scanner of its own")
+    parser.add_argument("--judge-on", choices=tuple(JUDGED), default="test", help="validation: to try something out")
     parser.add_argument("--validation-seasons", type=int, default=4)
     parser.add_argument("--test-seasons", type=int, default=5)
-    parser.add_argument("--rich-seasons", type=int, default=3, help="test seasons with more small and resting animals")
+    parser.add_argument("--rich-seasons", type=int, default=3, help="judged on too: more small and resting animals")
     parser.add_argument("--scans", type=int, default=20, help="scans a season, six hours apart")
     parser.add_argument("--size", type=int, default=1024, help="height and width of a training scan, px at 1200 dpi")
     parser.add_argument("--test-size", type=int, default=1280, help="the same of a test scan")
@@ -134,20 +144,20 @@ def main() -> None:
         with (folder / "lock").open("w") as lock:  # one prepares, the others wait and find it done
             fcntl.flock(lock, fcntl.LOCK_EX)
             settled(plan, folder)
-            prepare(plan, folder, arguments.variants, arguments.workers)
+            prepare(plan, folder, arguments.variants, arguments.workers, arguments.judge_on)
     if not (arguments.only_table or arguments.only_prepare):
         for seed in arguments.seeds:
             for variant in arguments.variants:
                 run = Run(variant, seed, arguments.steps, arguments.batch, light, arguments.half)
-                if figures_of(run, plan, folder) is None:
+                if figures_of(run, plan, folder, arguments.judge_on) is None:
                     train(run, plan, folder)
-                    judge_run(run, plan, folder)
+                    judge_run(run, plan, folder, arguments.judge_on)
     every = [
         Run(variant, seed, arguments.steps, arguments.batch, light, arguments.half)
         for variant in VARIANTS
         for seed in arguments.seeds
     ]
-    finished = [figures for run in every if (figures := figures_of(run, plan, folder)) is not None]
+    finished = [figures for run in every if (figures := figures_of(run, plan, folder, arguments.judge_on)) is not None]
     print(table(finished))
     if arguments.json:
         arguments.json.write_text(json.dumps(finished, indent=1) + "\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,24 +16,29 @@ import torch
 
 from soilpipe.background import register
 from soilpipe.detect.crops import CropSampler
-from soilpipe.detect.dataset import Sample, SamplePass
+from soilpipe.detect.dataset import Sample, SamplePass, true_detections
 from soilpipe.detect.labelled import LabelledImage
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.weights import load_detector, save_detector
 from soilpipe.tiles import image_from_array
 from tests.detect.made_samples import ground, sample_of, with_animal
+from tests.detect.test_predict import CARD
 
 FIRST = datetime(2025, 5, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any, Any]:
     monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "benchmarks"), *sys.path])
+    import ablation
     import ablation_inputs
+    import ablation_judging
     import ablation_runs
 
-    return ablation_inputs, ablation_runs
+    return ablation_inputs, ablation_runs, ablation_judging, ablation
 
 
-def test_red_tells_what_moves_before_and_after_blue_is_the_mean_green_stays(parts: tuple[Any, Any]) -> None:
+def test_red_tells_what_moves_before_and_after_blue_is_the_mean_green_stays(parts: tuple[Any, Any, Any, Any]) -> None:
     enhanced = parts[0].enhanced
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[:] = (100, 80, 50)
@@ -45,7 +52,7 @@ def test_red_tells_what_moves_before_and_after_blue_is_the_mean_green_stays(part
     assert enhanced(bright, picture * 0, picture * 0)[0, 0, 0] == 255
 
 
-def test_a_neighbour_is_laid_under_the_scan(parts: tuple[Any, Any]) -> None:
+def test_a_neighbour_is_laid_under_the_scan(parts: tuple[Any, Any, Any, Any]) -> None:
     rng = np.random.default_rng(0)
     ground = np.kron(rng.integers(40, 200, (64, 64, 1)), np.ones((6, 6, 3))).astype(np.uint8)
     scan = image_from_array(ground[:, :-4], 21.17)
@@ -56,7 +63,7 @@ def test_a_neighbour_is_laid_under_the_scan(parts: tuple[Any, Any]) -> None:
     assert np.median(apart) <= 2 < np.median(np.abs(ground[:, 4:][inner].astype(int) - ground[:, :-4][inner]))
 
 
-def test_references_that_show_an_animal_are_those_within_its_stay(parts: tuple[Any, Any]) -> None:
+def test_references_that_show_an_animal_are_those_within_its_stay(parts: tuple[Any, Any, Any, Any]) -> None:
     def sample(number: int, present: list[int]) -> Sample:
         count = len(present)
         image = LabelledImage(
@@ -68,12 +75,12 @@ def test_references_that_show_an_animal_are_those_within_its_stay(parts: tuple[A
     samples = [sample(number, []) for number in range(13)]
     samples[12] = sample(12, [0, 1, 3, 4, 8, 12])  # references 1, 4, 8 and 12 scans before
     other = replace(samples[12], image=replace(samples[12].image, scanner_id="B"))
-    told = parts[1].references_showing([*samples, other])
+    told = parts[2].references_showing([*samples, other], [one.image for one in (*samples, other)])
     assert told[12].tolist() == [0, 1, 1, 2, 3, 4]
     assert told[13].tolist() == [0] * 6  # the first scan of its scanner
 
 
-def test_a_pass_at_half_scale_is_the_mean_of_four_and_valid_where_all_are(parts: tuple[Any, Any]) -> None:
+def test_a_pass_at_half_scale_is_the_mean_of_four_and_valid_where_all_are(parts: tuple[Any, Any, Any, Any]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (7, 8, 12)).astype(np.uint8)
     pixels[6] = 255
     pixels[6, 2, 4] = 0
@@ -107,7 +114,7 @@ class CaughtError(Exception):
 
 
 @pytest.fixture
-def given(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def given(parts: tuple[Any, Any, Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """What the training of a variant gets: its samples, and what changes their light."""
 
     def caught(samples: Any, *_: Any, **named: Any) -> None:
@@ -125,7 +132,7 @@ def given(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     return of
 
 
-def test_all_variants_learn_from_the_very_same_crops(parts: tuple[Any, Any], given: Any) -> None:
+def test_all_variants_learn_from_the_very_same_crops(parts: tuple[Any, Any, Any, Any], given: Any) -> None:
     """Which animals are drawn more often is told by the difference alone, whatever stands in a variant's channels."""
     drawn, chances = {}, {}
     for variant in parts[0].VARIANTS:
@@ -163,3 +170,60 @@ def test_the_light_of_motion_stays_dark_where_nothing_moved_and_it_is_empty_as_o
     assert (crops[:, 3:6] == 128).all() and not crops[:, 6].any()
     torch.testing.assert_close(crops[:, 1:3], same[:, 1:3])  # green and blue change as in a picture
     assert mine.bit_generator.state == other.bit_generator.state
+
+
+def test_settings_are_judged_on_validation_and_the_test_seasons_are_of_seeds_that_are_not_spent(
+    parts: tuple[Any, Any, Any, Any], tmp_path: Path
+) -> None:
+    inputs, _, _, ablation = parts
+    plan = inputs.Plan("loam", 3, 2, 2, 1, 12, 64, 64, 1.0, 1.0, 1.0)
+    judged_on = {name: [spec for part in both for spec in plan.specs(part)] for name, both in inputs.JUDGED.items()}
+    assert [spec.generator for spec in judged_on["test"]] == ["peat"] * 3  # ground that was not trained on
+    assert [spec.generator for spec in judged_on["validation"]] == ["loam"] * 3
+    every = [spec.seed for part in inputs.SEEDS for spec in plan.specs(part)]
+    assert len(set(every)) == len(every)
+    assert not {seed // 1000 for seed in every} & {751, 761}
+    told = {"scans": 12, "size": 64, "test_size": 64, "crowd": 1.0, "test_crowd": 1.0, "rich_crowd": 1.0}
+    (tmp_path / "plan.json").write_text(json.dumps({**told, "every": 2, "first": 8}))  # of seasons that are spent
+    with pytest.raises(SystemExit, match="another --folder"):
+        ablation.settled(plan, tmp_path)
+    (tmp_path / "plan.json").unlink()
+    ablation.settled(plan, tmp_path)
+    ablation.settled(replace(plan, test_seasons=5), tmp_path)
+
+
+def test_figures_hold_for_the_seasons_they_were_judged_on(
+    parts: tuple[Any, Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, runs, judging, ablation = parts
+    monkeypatch.setattr(inputs, "ProcessPoolExecutor", lambda _workers, **_named: ThreadPoolExecutor(1))
+    monkeypatch.setattr(judging, "of_sample", lambda used, seen, _least: true_detections(seen.image, used.info.taxa))
+    plan = inputs.Plan("peat", 1, 1, 1, 1, 10, 128, 128, 900.0, 900.0, 900.0)
+    run = runs.Run("rgb", 0, 10, 2, 0.5)
+    network = CentrePointNetwork(1, stem=8, widths=(8, 8, 8, 8), pyramid=8).eval()
+    card = {**CARD, "taxa": ["Animalia"], "um_per_px": run.um_per_px, "threshold": 0.25, "seconds": 1.0}
+    save_detector(run.folder(plan, tmp_path), network, card)
+
+    def judged(plan: Any, judge_on: str) -> dict[str, Any]:
+        inputs.prepare(plan, tmp_path, ["rgb"], 1, judge_on)
+        assert judging.figures_of(run, plan, tmp_path, judge_on) is None
+        judging.judge_run(run, plan, tmp_path, judge_on)
+        figures: dict[str, Any] = judging.figures_of(run, plan, tmp_path, judge_on)
+        return figures
+
+    tried = judged(plan, "validation")
+    assert not list((tmp_path / "seasons").glob("test-*"))  # nobody has looked at them
+    assert tried["scans"] == tried["rich_scans"] == 2 and "validation scans of peat" in ablation.table([tried])
+    assert judging.figures_of(run, plan, tmp_path, "test") is None
+    tested = judged(plan, "test")
+    assert tested["scans"] == tested["rich_scans"] == 10 and "10 test scans of peat" in ablation.table([tested])
+    assert judging.figures_of(run, plan, tmp_path, "validation") == tried
+    chosen = load_detector(run.folder(plan, tmp_path)).card
+    assert chosen["validated_on"]["seasons"] == 1 and chosen["figures"]["images"] == 2
+
+    for other in ("test", "rich", "validation"):
+        assert judging.figures_of(run, replace(plan, **{f"{other}_seasons": 2}), tmp_path, "test") is None
+    assert judged(replace(plan, test_seasons=2, validation_seasons=2), "test")["scans"] == 20
+    assert judging.figures_of(run, plan, tmp_path, "test") is None
+    chosen = load_detector(run.folder(plan, tmp_path)).card
+    assert chosen["validated_on"]["seasons"] == 2 and chosen["figures"]["images"] == 4
