@@ -5,7 +5,8 @@
 
 The image is a mosaic of Sticky-Pi's photographs (`FOLDER/stickypi/images`), taken in by the real ingest. Measured:
 
-- the bare network: both its passes over as many pixels, from tensors in memory, in tiles of 1024 px without a halo;
+- the bare network: both its passes over as many pixels, from tensors in memory, in windows of some 1024 px without a
+  halo;
 - end to end: a stored scan to its detection file (opening, reading from Zarr, network, peaks, sizes, Parquet), alone;
   with four earlier scans of the same ground (registering them, the difference); and at half scale, as a detector does
   that was trained there: it reads the next pyramid level. All in float32 and, where it is native, in bf16;
@@ -44,7 +45,7 @@ from detection_gpu import on_gpu
 from detection_judge import TARGET_BARE, judge, variant
 from detection_rivals import StandIns, rivals
 from detection_store import mosaic, stored_mosaic, stored_photographs
-from prediction_speed import bare, read_all, timed
+from prediction_speed import FULL_SCALE, bare, read_all, timed
 
 from soilpipe.analyses import analysis_of
 from soilpipe.background import Registration, register_all
@@ -62,7 +63,6 @@ from soilpipe.tiles import ScanImage, open_image
 Works = dict[str, Callable[[], object]]
 TARGET_DIFFERENCE, TARGET_IMAGES_S = 0.4, 60.0
 TARGET_SAHI = {"": 30.0, ", bf16": 60.0}
-FULL_SCALE = 25_400 / 1200  # um/px of the mosaic and the photographs
 LABELLED_PER_IMAGE = 47  # animals on an annotated photograph of Sticky-Pi: 655 on 14
 
 

@@ -71,7 +71,7 @@ def _works(project: Project, store: Store, used: CentrePointDetector, side: int)
     analysis = analysis_of(used.info)
     scans = {name: list_receipts(store, name)[-1] for name in ("alone", "series")}
     return {
-        "bare network": lambda: bare(used, side, min(GPU_CORE, side // 32 * 32), GPU_BATCH),
+        "bare network": lambda: bare(used, side, GPU_CORE, GPU_BATCH),
         "end to end": lambda: detect_scan(project, store, scans["alone"], used, analysis),
         "end to end, 4 references": lambda: detect_scan(project, store, scans["series"], used, analysis),
     }

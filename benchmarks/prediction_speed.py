@@ -4,7 +4,8 @@
 
 A simulated scanner's five scans go through the real ingest; the last is detected again and again: opening, registering
 its references, reading tiles and the difference from Zarr, the network, peaks, sizes, the Parquet file. The bare
-network gets the same pixels as tensors in memory, whole tiles without a halo. Medians, and the ratio run by run.
+network gets as many pixels as its detector looks at, as tensors in memory, windows without a halo. Medians, and the
+ratio run by run.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from soilpipe.background import ModelInput, Registration, even_contrast, registe
 from soilpipe.config import Project, load_project
 from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.float32 import full_precision
-from soilpipe.detect.network import Head
-from soilpipe.detect.predict import COARSE, CentrePointDetector
+from soilpipe.detect.network import TOTAL_STRIDE
+from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.run import detect_scan
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.detections import read_detection_file
@@ -38,6 +39,7 @@ from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
 
 TILE = 1024
+FULL_SCALE = 25_400 / 1200  # um/px of the scans
 PROJECT = """
 project: speed
 store: ./store
@@ -74,17 +76,25 @@ def stored_season(folder: Path, size: int) -> tuple[Project, Store]:
 
 
 def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int = 1) -> None:
-    """Both passes of the network over as many pixels as the scan has, `batch` tiles at once, from its device's memory;
-    waits until they are done."""
+    """The network over as many pixels as each of its passes sees of a scan, `batch` windows at once, from its device's
+    memory; waits until they are done. size: height and width of the scan, px of the detector's scale."""
     network, device = detector._folded, detector.device
-    passes: dict[Head, int] = {"fine": size, "coarse": max(round(size / COARSE), tile)}
     with torch.inference_mode(), full_precision():
-        pixels = torch.full((batch, 7, tile, tile), 120, dtype=torch.uint8, device=device)
-        for head, side in passes.items():
-            for _ in range(max(1, round((side / tile) ** 2 / batch))):
-                network(pixels, head)
+        for head, scale in detector.scales().items():
+            side = round(size * detector.info.um_per_px / scale)
+            count, window = windows_of(side, tile, network.smallest_input)
+            pixels = torch.full((min(batch, count), 7, window, window), 120, dtype=torch.uint8, device=device)
+            for done in range(0, count, batch):
+                network(pixels[: count - done], head)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+
+
+def windows_of(side: int, tile: int, smallest: int) -> tuple[int, int]:
+    """How many equal square windows of at most `tile` px have as many pixels as `side` x `side`, within 2 % or so, and
+    their side: a multiple of the network's stride, `smallest` or more. All px."""
+    along = -(-side // tile)
+    return along**2, max(round(side / along / TOTAL_STRIDE) * TOTAL_STRIDE, smallest)
 
 
 def read_all(
@@ -128,6 +138,7 @@ def main() -> None:
         receipt = list_receipts(store, "bench_1")[-1]
         found = detect_scan(project, store, receipt, detector, analysis)  # warm up, and names the references
         scale = detector.info.um_per_px
+        looked_at = round(arguments.size * FULL_SCALE / scale)  # px a side: the detector's may be a coarser scale
 
         def opened() -> tuple[list[ScanImage], list[ScanImage]]:
             scan = open_image(store, receipt.scan_id, scale)
@@ -149,7 +160,7 @@ def main() -> None:
 
         works: dict[str, Callable[[], object]] = {
             "end to end": lambda: detect_scan(project, store, receipt, detector, analysis),
-            "network alone": lambda: bare(detector, arguments.size),
+            "network alone": lambda: bare(detector, looked_at),
             "registering references": registering,
             "reading with difference": reading,
         }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import CentrePointDetector
@@ -15,17 +17,18 @@ from tests.detect.test_predict import CARD
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any]:
+def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any, Any]:
     monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[2] / "benchmarks"), *sys.path])
     import detection
     import detection_gpu
     import detection_store
+    import prediction_speed
 
-    return detection, detection_gpu, detection_store
+    return detection, detection_gpu, detection_store, prediction_speed
 
 
 def test_a_difference_costs_registering_and_reading_with_it_less_reading_without(
-    parts: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parts: tuple[Any, Any, Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Network 10 s; registering and reading 6 s of which 3 s would be read anyway: 0.3."""
     monkeypatch.setattr(parts[0], "precisions", lambda: {"": "float32"})
@@ -43,14 +46,58 @@ def test_a_difference_costs_registering_and_reading_with_it_less_reading_without
     assert "end to end over bare: 0.80, at least 0.8: met" in told
 
 
+class Counting:
+    """A detector whose network notes what it is given."""
+
+    device = torch.device("cpu")
+    smallest_input = 160
+
+    def __init__(self, um_per_px: float = 20.0) -> None:
+        self.info, self._folded = SimpleNamespace(um_per_px=um_per_px), self
+        self.given: list[tuple[str, tuple[int, ...]]] = []
+
+    def scales(self) -> dict[str, float]:
+        return {"fine": self.info.um_per_px, "coarse": 4 * self.info.um_per_px}
+
+    def __call__(self, pixels: torch.Tensor, head: str) -> None:
+        self.given.append((head, tuple(pixels.shape)))
+
+    def pixels(self, head: str) -> int:
+        return sum(count * high * wide for name, (count, _, high, wide) in self.given if name == head)
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "batch"), [(10_000, 2560, 4), (4096, 2560, 4), (10_000, 1024, 1), (4096, 1024, 1)]
+)
+def test_the_bare_network_gets_as_many_pixels_as_its_passes_look_at(
+    parts: tuple[Any, Any, Any, Any], size: int, tile: int, batch: int
+) -> None:
+    detector = Counting()
+    parts[3].bare(detector, size, tile, batch)
+    assert detector.pixels("fine") == pytest.approx(size**2, rel=0.02)
+    assert detector.pixels("coarse") == pytest.approx((size // 4) ** 2, rel=0.02)
+    assert all(shape[0] <= batch and shape[2] <= tile for _, shape in detector.given)
+
+
+def test_a_last_batch_is_of_what_is_left(parts: tuple[Any, Any, Any, Any]) -> None:
+    detector = Counting()
+    parts[3].bare(detector, 900, 320, 4)  # 3 x 3 windows, and one of the coarse pass
+    assert [(head, shape[0]) for head, shape in detector.given] == [
+        ("fine", 4),
+        ("fine", 4),
+        ("fine", 1),
+        ("coarse", 1),
+    ]
+
+
 @pytest.mark.slow
 def test_the_part_for_a_gpu_tells_speed_memory_and_agreement(
-    parts: tuple[Any, Any, Any],
+    parts: tuple[Any, Any, Any, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _, gpu, store = parts
+    _, gpu, store, _ = parts
     seen: list[int] = []
 
     def peak(work: Any) -> int:
