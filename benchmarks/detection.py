@@ -1,12 +1,11 @@
 """How fast animals are found, beside other ways of finding them: one image, the same threads, one run.
 
     python benchmarks/detection.py --data FOLDER [--size 10000] [--threads 2] [--runs 3] [--part 2048] [--images 200]
-        [--device cuda]
+        [--device cuda] [--json FILE]
 
 The image is a mosaic of Sticky-Pi's photographs (`FOLDER/stickypi/images`), taken in by the real ingest. Measured:
 
-- the bare network: both its passes over as many pixels, from tensors in memory, in windows of some 1024 px without a
-  halo;
+- the bare network: both its passes over as many pixels, from tensors in memory, in windows of some 1024 px, no halo;
 - end to end: a stored scan to its detection file (opening, reading from Zarr, network, peaks, sizes, Parquet), alone;
   with four earlier scans of the same ground (registering them, the difference); and at half scale, as a detector does
   that was trained there: it reads the next pyramid level. All in float32 and, where it is native, in bf16;
@@ -15,6 +14,8 @@ The image is a mosaic of Sticky-Pi's photographs (`FOLDER/stickypi/images`), tak
   whole. All with fresh weights; how many animals they claim says nothing, and the time hardly depends on it. What of
   their time goes into operators that this torchvision lacks in compiled form is told, and they are judged without it
   as well;
+- the bare network and the rivals in two ways, with threads that share a window and with a window (an image) a core in
+  one thread each, as ours goes; what is faster counts, and the table and `--json` tell which it was;
 - what the difference costs: registering four references and reading all that the network looks at with them, less
   reading it without them, over the bare network;
 - ``--images`` stored photographs one after the other (those there are, again and again) at half scale: detected, as
@@ -31,21 +32,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from cores import APART, Work, faster, way_told
 from detection_gpu import on_gpu
 from detection_judge import TARGET_BARE, judge, variant
 from detection_rivals import StandIns, rivals
 from detection_store import mosaic, stored_mosaic, stored_photographs
-from prediction_speed import FULL_SCALE, bare, read_all, timed
+from prediction_speed import FULL_SCALE, bare_works, read_all, timed
 
 from soilpipe.analyses import analysis_of
 from soilpipe.background import Registration, register_all
@@ -60,7 +64,7 @@ from soilpipe.ingest.receipts import Receipt, list_receipts
 from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
 
-Works = dict[str, Callable[[], object]]
+Works = dict[str, Work]
 TARGET_DIFFERENCE, TARGET_IMAGES_S = 0.4, 60.0
 TARGET_SAHI = {"": 30.0, ", bf16": 60.0}
 LABELLED_PER_IMAGE = 47  # animals on an annotated photograph of Sticky-Pi: 655 on 14
@@ -85,7 +89,7 @@ def ours(project: Project, store: Store, detector: CentrePointDetector, size: in
     for added, precision in precisions().items():
         full = variant(detector, precision=precision)
         half = variant(detector, precision=precision, um_per_px=2 * detector.info.um_per_px)
-        works[f"bare network{added}"] = lambda full=full: bare(full, size)
+        works |= bare_works(full, size, f"bare network{added}")
         whole(f"end to end{added}", "alone", full)
         whole(f"end to end, half scale{added}", "alone", half)
         whole(f"end to end, 4 references{added}", "series", full)
@@ -140,6 +144,46 @@ def photographs(project: Project, store: Store, detector: CentrePointDetector, c
         judge(f"seconds for 200 such images, half scale{added}", seconds * 200 / count, TARGET_IMAGES_S, most=True)
 
 
+def table(
+    pixels: Mapping[str, float], seconds: Mapping[str, list[float]], rivals: Sequence[str], cores: int
+) -> tuple[list[dict[str, Any]], dict[str, float], dict[str, float]]:
+    """A row for each work; the rate of each in its faster way; that of rivals if operators that stand in cost nothing.
+
+    pixels: MPix of a work. seconds: of its runs, and under its name and `*` what of them such operators took in all
+    threads. Rates in MPix/s, from medians.
+    """
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    rates = {name: pixels[name] / middle[name] for name in pixels}
+    stand_ins = {name: middle[f"{name}*"] / (cores if name.endswith(APART) else 1) for name in pixels}
+    without = {name: pixels[name] / (middle[name] - stand_ins[name]) for name in rivals}
+    taken = faster(rates)
+    rows = [
+        {
+            "name": name,
+            "megapixels": pixels[name],
+            "seconds": seconds[name],
+            "rate": rates[name],
+            "stand_ins": stand_ins[name] / middle[name],
+            **({"way": way_told(name), "faster": name in taken.values()} if f"{_plain(name)}{APART}" in rates else {}),
+        }
+        for name in pixels
+    ]
+    best = {name: rates[way] for name, way in taken.items()}
+    return rows, best, {name: without[way] for name, way in faster(without).items()}
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(APART)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row in words."""
+    spread = f"{min(row['seconds']):.2f} to {max(row['seconds']):.2f} s"
+    note = f"; {row['stand_ins']:.0%} in operators that are not compiled here" if row["stand_ins"] else ""
+    way = f"; {row['way']}{', the faster: it counts' if row['faster'] else ''}" if "way" in row else ""
+    return f"  {row['name']:50s} {row['megapixels']:7.1f} MPix {row['rate']:8.2f} MPix/s   ({spread}{note}{way})"
+
+
 def judge_all(rates: dict[str, float], without: dict[str, float]) -> None:
     """Every target on the mosaic. rates: MPix/s; without: those of rivals if operators that stand in cost nothing."""
     for added in precisions():
@@ -178,6 +222,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--detector", type=Path, default=SHIPPED)
+    parser.add_argument("--json", type=Path, default=None, help="write the table of a CPU here as well")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     images = sorted((arguments.data / "stickypi" / "images").glob("*.jpg"))
@@ -202,20 +247,18 @@ def main() -> None:
         part = picture[: arguments.part, : arguments.part].copy()
         works = ours(*stored, detector, arguments.size)
         pixels = dict.fromkeys(works, arguments.size**2 / 1e6)
-        others = rivals(part, told) if arguments.part else {}
+        others = rivals(part, told, arguments.threads) if arguments.part else {}
         del picture
-        pixels |= dict.fromkeys(others, arguments.part**2 / 1e6)
+        one = arguments.part**2 / 1e6
+        pixels |= {name: one * (arguments.threads if name.endswith(APART) else 1) for name in others}
         works |= others
         measured(works, list(works), arguments.runs, seconds, told)
-        middle = {name: statistics.median(values) for name, values in seconds.items()}
-        rates = {name: pixels[name] / middle[name] for name in works}
-        without = {name: pixels[name] / (middle[name] - middle[f"{name}*"]) for name in others}
+        rows, rates, without = table(pixels, seconds, list(others), arguments.threads)
         print(f"mosaic of {arguments.size} px a side, {arguments.threads} threads, medians of {arguments.runs} runs")
-        for name in works:
-            spread = f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f} s"
-            stand_ins = middle[f"{name}*"] / middle[name]
-            note = f"; {stand_ins:.0%} in operators that are not compiled here" if stand_ins else ""
-            print(f"  {name:42s} {pixels[name]:7.1f} MPix {rates[name]:8.2f} MPix/s   ({spread}{note})")
+        print("\n".join(line(row) for row in rows))
+        if arguments.json:
+            told_of = {"size": arguments.size, "threads": arguments.threads, "runs": arguments.runs}
+            arguments.json.write_text(json.dumps({**told_of, "works": rows}, indent=1) + "\n")
         judge_all(rates, without)
         if arguments.images:
             photographs(*stored_photographs(images, Path(scratch) / "photos"), detector, arguments.images)

@@ -4,29 +4,32 @@
 
 A simulated scanner's five scans go through the real ingest; the last is detected again and again: opening, registering
 its references, reading tiles and the difference from Zarr, the network, peaks, sizes, the Parquet file. The bare
-network gets as many pixels as its detector looks at, as tensors in memory, windows without a halo. Medians, and the
-ratio run by run.
+network gets as many pixels as its detector looks at, as tensors in memory, windows without a halo: with its
+threads in one window, and a window a core, of which the faster counts. Medians, and the ratio run by run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import cv2
 import torch
+from cores import APART, Work, faster, one_a_core, way_told
 
 from soilpipe.analyses import analysis_of
 from soilpipe.background import ModelInput, Registration, even_contrast, register_all
 from soilpipe.config import Project, load_project
 from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.float32 import full_precision
-from soilpipe.detect.network import TOTAL_STRIDE
+from soilpipe.detect.network import TOTAL_STRIDE, CentrePointNetwork, Head
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.run import detect_scan
 from soilpipe.detect.weights import SHIPPED, load_detector
@@ -75,19 +78,42 @@ def stored_season(folder: Path, size: int) -> tuple[Project, Store]:
     return project, store
 
 
-def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int = 1) -> None:
+def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int = 1, *, cores: int = 1) -> None:
     """The network over as many pixels as each of its passes sees of a scan, `batch` windows at once, from its device's
-    memory; waits until they are done. size: height and width of the scan, px of the detector's scale."""
+    memory; waits until they are done. size: height and width of the scan, px of the detector's scale. `cores`: above 1,
+    so many batches at a time in one thread each, on a CPU."""
     network, device = detector._folded, detector.device
-    with torch.inference_mode(), full_precision():
-        for head, scale in detector.scales().items():
-            side = round(size * detector.info.um_per_px / scale)
-            count, window = windows_of(side, tile, network.smallest_input)
-            pixels = torch.full((min(batch, count), 7, window, window), 120, dtype=torch.uint8, device=device)
-            for done in range(0, count, batch):
-                network(pixels[: count - done], head)
+    works = []
+    for head, scale in detector.scales().items():
+        side = round(size * detector.info.um_per_px / scale)
+        count, window = windows_of(side, tile, network.smallest_input)
+        pixels = torch.full((min(batch, count), 7, window, window), 120, dtype=torch.uint8, device=device)
+        works += [partial(_answered, network, pixels[: count - done], head) for done in range(0, count, batch)]
+    with full_precision():
+        if cores > 1:
+            one_a_core(works, cores)
+        else:
+            for work in works:
+                work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def _answered(network: CentrePointNetwork, pixels: torch.Tensor, head: Head) -> None:
+    network(pixels, head)
+
+
+def bare_works(detector: CentrePointDetector, size: int, name: str) -> dict[str, Work]:
+    """The bare network on a CPU under its name, its threads in one window, and with more than one thread also `APART`;
+    warmed up."""
+    threads = torch.get_num_threads()
+    works: dict[str, Work] = {name: lambda: bare(detector, size)}
+    if threads > 1:
+        works[name + APART] = lambda: bare(detector, size, cores=threads)
+    for work in works.values():
+        work()
+    return works
 
 
 def windows_of(side: int, tile: int, smallest: int) -> tuple[int, int]:
@@ -126,6 +152,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--detector", type=Path, default=SHIPPED, help="a folder with weights and card")
+    parser.add_argument("--json", type=Path, default=None, help="write the seconds and the ratio here as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
@@ -158,9 +185,9 @@ def main() -> None:
             scales, evened = detector.scales().values(), evens_contrast(detector.card)
             read_all(fresh, others, registrations, scales, evened=evened)
 
-        works: dict[str, Callable[[], object]] = {
+        works: dict[str, Work] = {
             "end to end": lambda: detect_scan(project, store, receipt, detector, analysis),
-            "network alone": lambda: bare(detector, looked_at),
+            **bare_works(detector, looked_at, "network alone"),
             "registering references": registering,
             "reading with difference": reading,
         }
@@ -173,12 +200,17 @@ def main() -> None:
         f"{arguments.size} x {arguments.size} px ({megapixels:.1f} MPix), {len(found.references)} references, "
         f"{found.n} detections, {arguments.threads} threads, {arguments.runs} runs"
     )
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    network = faster({name: megapixels / value for name, value in middle.items()})["network alone"]
     for name, values in seconds.items():
-        middle = statistics.median(values)
         spread = f"({min(values):.2f} to {max(values):.2f})"
-        print(f"{name:26s} median {middle:6.2f} s  {spread:18s} {megapixels / middle:6.1f} MPix/s")
-    ratios = [b / a for a, b in zip(seconds["end to end"], seconds["network alone"], strict=True)]
-    print(f"end to end runs at {statistics.median(ratios):.2f} of the bare network's rate (median of runs)")
+        print(f"{name:26s} median {middle[name]:6.2f} s  {spread:18s} {megapixels / middle[name]:6.1f} MPix/s")
+    ratio = statistics.median(b / a for a, b in zip(seconds["end to end"], seconds[network], strict=True))
+    print(f"end to end runs at {ratio:.2f} of the bare network's rate (median of runs; of it, {way_told(network)})")
+    if arguments.json:
+        told = {"seconds": seconds, "megapixels": megapixels, "threads": arguments.threads}
+        ways = {"network alone": way_told(network)}
+        arguments.json.write_text(json.dumps({**told, "faster": ways, "end_to_end_over_bare": ratio}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +89,61 @@ def test_a_last_batch_is_of_what_is_left(parts: tuple[Any, Any, Any, Any]) -> No
         ("fine", 1),
         ("coarse", 1),
     ]
+
+
+def test_the_bare_network_is_run_with_a_window_a_core_too(parts: tuple[Any, Any, Any, Any]) -> None:
+    class Threaded(Counting):
+        def __call__(self, pixels: torch.Tensor, head: str) -> None:
+            assert torch.is_inference_mode_enabled()
+            threads.append((threading.current_thread().name, torch.get_num_threads()))
+            super().__call__(pixels, head)
+            meeting.wait()  # for another window that is looked at meanwhile
+
+    threads: list[tuple[str, int]] = []
+    before, meeting = torch.get_num_threads(), threading.Barrier(2, timeout=60)
+    torch.set_num_threads(2)
+    try:
+        detector = Threaded()
+        parts[3].bare(detector, 1400, 640, cores=2)  # 3 x 3 windows, and one of the coarse pass
+        assert torch.get_num_threads() == 2
+        assert sorted(parts[3].bare_works(Counting(), 640, "bare")) == ["bare", "bare, one a core"]
+    finally:
+        torch.set_num_threads(before)
+    assert {count for _, count in threads} == {1} and len({name for name, _ in threads}) == 2
+    assert len(detector.given) == 10
+
+
+def test_the_faster_way_of_the_bare_network_and_of_rivals_counts_and_is_told(parts: tuple[Any, Any, Any, Any]) -> None:
+    """Of a rival's two images at a time, 8 s, operators that stand in took 2 s in either thread."""
+    seconds = {
+        "end to end": [10.0, 11.0, 12.0],
+        "bare network": [30.0, 20.0, 40.0],
+        "bare network, one a core": [8.0, 10.0, 9.0],
+        "rival": [5.0],
+        "rival, one a core": [8.0],
+    }
+    spent = {"rival*": [1.0], "rival, one a core*": [4.0]}
+    pixels = {"rival": 4.0, "rival, one a core": 8.0}
+    given = {**{f"{name}*": [0.0] for name in seconds}, **seconds, **spent}
+    pixels = {**dict.fromkeys(seconds, 100.0), **pixels}
+    rows, rates, without = parts[0].table(pixels, given, ["rival", "rival, one a core"], 2)
+    assert rates == {"end to end": 100 / 11, "bare network": 100 / 9, "rival": 1.0}
+    assert without == {"rival": pytest.approx(8 / 6)}
+    assert [row.get("faster") for row in rows] == [None, False, True, False, True]
+    assert "threads share a window)" in parts[0].line(rows[1])
+    assert "a window a core, the faster: it counts)" in parts[0].line(rows[2])
+    assert "a window" not in parts[0].line(rows[0])
+
+
+def test_a_rival_looks_at_as_many_images_at_a_time_as_there_are_cores(
+    parts: tuple[Any, Any, Any, Any],
+) -> None:
+    import detection_rivals
+
+    meeting = threading.Barrier(2, timeout=60)
+    works = detection_rivals.both_ways("rival", [meeting.wait, meeting.wait], precisely=True)
+    works["rival, one a core"]()
+    assert list(detection_rivals.both_ways("rival", [meeting.wait])) == ["rival"]
 
 
 @pytest.mark.slow
