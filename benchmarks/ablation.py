@@ -6,9 +6,10 @@
     python benchmarks/ablation.py --folder build/ablation --judge-on validation      # to try something out
 
 Variants: `rgb`, `difference` (references at 6, 24, 48, 72 hours, as the detector works), `nearest` (the four nearest
-earlier scans instead) and `mie` (motion-informed enhancement, Bjerge et al. 2023; `ablation_inputs.enhanced` has the
+earlier scans instead) and `mie` (motion-informed enhancement, Bjerge et al. 2023; `ablation_enhanced` has the
 equation). All are one network (medium, one class) with one recipe, learn from the same crops in the same order for a
-seed, and differ in nothing but what stands in their channels. 15 % of the crops come without a difference, as ever.
+seed, and differ in nothing but what stands in their channels. 15 % of the crops come without a difference, as ever
+(`mie`: without motion; see `ablation_crops`).
 Trained from scratch, 1200 steps of 8 crops were too few at full scale (AP50 .03 for rgb, .13 for difference); `--half`
 takes everything at half the scale, where an animal is learned from a quarter of the pixels and the smallest have few.
 
