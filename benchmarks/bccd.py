@@ -4,7 +4,8 @@
 
 FOLDER is the real data's folder (the one that holds `bccd/`): 364 photographs of 640 x 480 px, three classes, 4,886
 boxes. For each seed 72 random photographs are for the test, 36 others choose the thresholds (and the weights, by looks
-on the way), the rest are trained on. Trained detectors are kept in the folder and not trained again.
+on the way), the rest are trained on. Trained detectors are kept in the folder and not trained again; one that was
+trained with other settings than are asked for stops the run.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from kept_settings import kept_card, um_per_px_at
 
+from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.evaluate import evaluate_detector
+from soilpipe.detect.labelled import LabelledImage
+from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import load_detector
@@ -29,29 +33,35 @@ AP50_TARGET, BIAS_TARGET = 0.91, 0.10
 
 
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train and judge on one draw of the test images."""
+    """Train, unless that was done before, and judge on one draw of the test images. `seconds` are the training's."""
     source = arguments.data / "bccd"
     names = sorted(image["file_name"] for image in json.loads((source / "annotations.json").read_text())["images"])
     order = np.random.default_rng(seed).permutation(len(names))
     test = {names[index] for index in order[:TEST]}
     validation = [names[index] for index in order[TEST : TEST + VALIDATION]]
     out = arguments.folder / f"seed{seed}"
-    began = time.monotonic()
-    if not (out / "card.json").exists():
-        train_detector(
+    recipe = Start().recipe(steps=arguments.steps, batch=arguments.batch, seed=seed, check_every=arguments.steps // 8)
+    taken = f"all but {TEST} random ones, seed {seed}"
+
+    def learned_from(image: LabelledImage) -> bool:
+        return image.file_name not in test
+
+    given = only(read_labels(source / "annotations.json", source / "images"), learned_from)
+    um_per_px = um_per_px_at(given, arguments.scale)
+    card = kept_card(out, recipe, labels_taken=taken, um_per_px=um_per_px, size=MEDIUM)
+    trained_before = card is not None
+    if card is None:
+        card = train_detector(
             source / "annotations.json",
             source / "images",
             out,
             scale=arguments.scale,
             difference=False,
-            where=lambda image: image.file_name not in test,
-            where_told=f"all but {TEST} random ones, seed {seed}",
+            where=learned_from,
+            where_told=taken,
             val_images=validation,
-            recipe=Start().recipe(
-                steps=arguments.steps, batch=arguments.batch, seed=seed, check_every=arguments.steps // 8
-            ),
+            recipe=recipe,
         )
-    seconds = time.monotonic() - began
     judged = evaluate_detector(
         load_detector(out),
         source / "annotations.json",
@@ -70,7 +80,8 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "seed": seed,
-        "seconds": seconds,
+        "seconds": card["seconds"],
+        "trained_before": trained_before,
         "ap50": judged.mean_of_taxa.ap50,
         "ap": judged.mean_of_taxa.ap,
         "classes": classes,
@@ -98,7 +109,7 @@ def main() -> None:
         )
         print(
             f"seed {seed}: mAP50 {rows[-1]['ap50']:.3f}  AP {rows[-1]['ap']:.3f}  {told}",
-            f" [{rows[-1]['seconds']:.0f} s]",
+            f" [trained in {rows[-1]['seconds']:.0f} s{', before' if rows[-1]['trained_before'] else ''}]",
             flush=True,
         )
         if arguments.json:

@@ -1,6 +1,7 @@
 """Real photographs, one device left out after the other: what a detector finds on a device that it has never seen.
 
-    python benchmarks/stickypi_folds.py --data FOLDER [--steps 2500] [--folder build/stickypi_folds] [--json FILE]
+    python benchmarks/stickypi_folds.py --data FOLDER [--seeds 0 1 2] [--steps 2500] [--folder build/stickypi_folds]
+                                        [--json FILE]
 
 FOLDER is the real data's folder (the one that holds `stickypi/`): 14 annotated photographs of 7 fixed devices, one
 class, 655 boxes. For every device one detector is trained on the six others, for as many steps as are given and with
@@ -12,97 +13,103 @@ leaves them as they are.
 The threshold of a device is that which counts best among those of nearly the best F1 on the photographs of the six
 others (`best_threshold`), each answered by the detector that had not seen that photograph's own device. (Those
 detectors have seen this device; its labels have no part in the choice otherwise. The best threshold for all photographs
-at once is told beside it, as what could have been had.)
-Trained detectors are kept in the folder and not trained again.
+at once is told beside it, as what could have been had.) With a single device there is nothing to choose it by: then
+only the figures that need no threshold are told.
+
+All of it is done once a seed; told are means with their spread. Trained detectors are kept in the folder and not
+trained again; one that was trained with other settings than are asked for stops the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from kept_settings import kept_card, um_per_px_at
 from stickypi import labels_with_scanners
+from stickypi_folds_judge import is_of, judged, report
 
-from soilpipe.background import Registration
-from soilpipe.detect.base import Detections, Detector, DetectorInfo
+from soilpipe.detect.base import Detections, Detector
 from soilpipe.detect.coco import LabelledImage, LabelSet, only, read_labels
 from soilpipe.detect.dataset import open_scenes
-from soilpipe.detect.evaluate import LOWEST, evaluate_detector
+from soilpipe.detect.evaluate import LOWEST
 from soilpipe.detect.recipe import Recipe
-from soilpipe.detect.scoring import Matches, best_threshold, match, pool
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.weights import load_detector
-from soilpipe.tiles import ScanImage
-
-AP50_TARGET, CENTRE_F1_TARGET, COUNT_TARGET = 0.78, 0.85, 0.15
 
 
-class Answered:
-    """Detections that are known already, as a detector: those of each image at or above its own threshold."""
+@dataclass(frozen=True)
+class Fold:
+    """The training that leaves one device out, with one seed."""
 
-    def __init__(self, info: DetectorInfo, found: dict[str, Detections], least: dict[str, float]) -> None:
-        self.info = replace(info, threshold=LOWEST)
-        self._found, self._least = found, least
+    device: str
+    out: Path
+    recipe: Recipe
+    scale: float
+    size: str
+    even: bool
 
-    def detect(
-        self,
-        scan: ScanImage,
-        references: Sequence[ScanImage],
-        registrations: Sequence[Registration],
-        *,
-        threshold: float | None = None,
-    ) -> Detections:
-        """As `soilpipe.detect.base.Detector`."""
-        name = scan.scan_id or ""
-        found = self._found[name]
-        return found.select(found.scores >= self._least.get(name, 0.0))
+    @classmethod
+    def of(cls, device: str, seed: int, arguments: argparse.Namespace) -> Fold:
+        """By the command line. Seed 0 has a folder without its name, as it had when there was one seed a folder."""
+        even = not arguments.as_scanned
+        name = f"without_{device}{'-even' if even else ''}{f'-seed{seed}' if seed else ''}"
+        recipe = Start(arguments.size).recipe(
+            steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=seed
+        )
+        return cls(device, arguments.folder / name, recipe, arguments.scale, arguments.size, even)
+
+    @property
+    def taken(self) -> str:
+        """What is trained on, in words."""
+        return f"all devices but {self.device}"
+
+    def learns_from(self, image: LabelledImage) -> bool:
+        """Whether an image is of another device."""
+        return image.scanner_id != self.device
+
+    def kept(self, given: LabelSet) -> dict[str, Any] | None:
+        """The card of an earlier run, None where it has not been trained; stops where it was trained otherwise."""
+        um_per_px = um_per_px_at(only(given, self.learns_from), self.scale)
+        return kept_card(
+            self.out, self.recipe, labels_taken=self.taken, um_per_px=um_per_px, size=self.size, even=self.even
+        )
 
 
-def trained(device: str, labels: Path, images: Path, folder: Path, recipe: Recipe, more: dict[str, Any]) -> Detector:
-    """The detector that has not seen a device."""
-    out = folder / f"without_{device}{'-even' if more['even'] else ''}"
-    if not (out / "card.json").exists():
+def trained(fold: Fold, given: LabelSet, labels: Path, images: Path) -> tuple[Detector, float]:
+    """The detector that has not seen a device, and the seconds of its training, now or in an earlier run."""
+    card = fold.kept(given)
+    which, when = f"without {fold.device}, seed {fold.recipe.seed}", "before"
+    if card is None:
 
         def progress(stage: str, done: int, of: int, figures: Any) -> None:
             told = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
             print(f"\r{stage} {done}/{of}  {told}   ", end="", flush=True)
 
-        began = time.monotonic()
-        train_detector(
+        card = train_detector(
             labels,
             images,
-            out,
+            fold.out,
             single_class=True,
-            scale=more["scale"],
+            scale=fold.scale,
             difference=False,
-            even=more["even"],
-            where=lambda image: image.scanner_id != device,
-            where_told=f"all devices but {device}",
+            even=fold.even,
+            where=fold.learns_from,
+            where_told=fold.taken,
             val_scanners=(),
-            recipe=recipe,
-            size=more["size"],
+            recipe=fold.recipe,
+            size=fold.size,
             progress=progress,
         )
-        print(f"\rwithout {device}: trained in {time.monotonic() - began:.0f} s" + " " * 60, flush=True)
-    return load_detector(out)
-
-
-def matches_of(given: LabelSet, found: dict[str, Detections]) -> dict[str, Matches]:
-    """Each image's detections beside its labels, at IoU 0.5."""
-    return {image.file_name: match(found[image.file_name], image.boxes, None, image.crowd) for image in given.labelled}
-
-
-def _is_of(device: str, image: LabelledImage) -> bool:
-    return image.labelled and image.scanner_id == device
+        when = "now"
+    print(f"\r{which}: trained {when}, in {card['seconds']:.0f} s" + " " * 60, flush=True)
+    return load_detector(fold.out), float(card["seconds"])
 
 
 def main() -> None:
@@ -115,90 +122,39 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--light", type=float, default=0.5)
     parser.add_argument("--as-scanned", action="store_true", help="do not even the photographs' contrast")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--devices", default="", help="only these, with commas between them")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     images = arguments.data / "stickypi" / "images"
-    folder = arguments.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    labels = folder / "labels.json"
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    labels = arguments.folder / "labels.json"
     labels.write_text(json.dumps(labels_with_scanners(arguments.data / "stickypi" / "annotations.json")))
     given = read_labels(labels, images)
-    recipe = Start(arguments.size).recipe(
-        steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=arguments.seed
-    )
-    more = {"scale": arguments.scale, "size": arguments.size, "even": not arguments.as_scanned}
-    devices = sorted({image.scanner_id or "" for image in given.labelled})
-    devices = [device for device in devices if device in (arguments.devices or device)]
-    found: dict[str, Detections] = {}
-    device_of = {image.file_name: image.scanner_id for image in given.labelled}
-    info: DetectorInfo | None = None
-    for device in devices:
-        detector = trained(device, labels, images, folder, recipe, more)
-        info = detector.info
-        for scene in open_scenes(given, difference=False):
-            if scene.image.scanner_id == device:
+    there = sorted({image.scanner_id or "" for image in given.labelled})
+    devices = sorted(set(arguments.devices.split(","))) if arguments.devices else there
+    if unknown := sorted(set(devices) - set(there)):
+        parser.error(f"no photographs of {', '.join(unknown)}; there are {', '.join(there)}")
+    folds = {seed: [Fold.of(device, seed, arguments) for device in devices] for seed in arguments.seeds}
+    for fold in (fold for of_seed in folds.values() for fold in of_seed):
+        fold.kept(given)  # one that was trained otherwise is told of before hours go into the rest
+    rows: list[dict[str, Any]] = []
+    for seed, of_seed in folds.items():
+        found: dict[str, Detections] = {}
+        seconds: dict[str, float] = {}
+        for fold in of_seed:
+            detector, seconds[fold.device] = trained(fold, given, labels, images)
+            for scene in open_scenes(only(given, partial(is_of, [fold.device])), difference=False):
                 found[scene.image.file_name] = detector.detect(scene.scan, (), (), threshold=LOWEST)
-    assert info is not None
-    judged_on = only(given, lambda image: image.labelled and image.scanner_id in devices)
-    matches = matches_of(judged_on, found)
-    thresholds = {
-        device: best_threshold(
-            pool([matches[name] for name in matches if device_of[name] != device] or [*matches.values()])
-        )[0]
-        for device in devices
-    }
-    where = lambda image: image.scanner_id in devices  # noqa: E731
-    ranked = evaluate_detector(Answered(info, found, {}), labels, images, where=where, difference=False)
-    least = {name: thresholds[device_of[name] or ""] for name in found}
-    at_work = evaluate_detector(Answered(info, found, least), labels, images, where=where, difference=False)
-    truths = np.array([len(image.boxes) for image in judged_on.labelled])
-    claimed = np.array(
-        [int((found[image.file_name].scores >= least[image.file_name]).sum()) for image in judged_on.labelled]
-    )
-    error = float(np.abs(claimed - truths).sum() / truths.sum())
-    print(f"\n{'device':10s} {'images':>6s} {'labels':>6s} {'AP50':>6s} {'found':>6s} {'thr.':>5s}")
-    for device in devices:
-        names = [name for name in found if device_of[name] == device]
-        one = evaluate_detector(
-            Answered(info, found, {}), labels, images, where=partial(_is_of, device), difference=False
-        )
-        claims = sum(int((found[name].scores >= thresholds[device]).sum()) for name in names)
-        count = sum(len(image.boxes) for image in judged_on.labelled if image.file_name in names)
-        ap50, threshold = one.any_taxon.ap50 or 0.0, thresholds[device]
-        print(f"{device:10s} {len(names):6d} {count:6d} {ap50:6.3f} {claims:6d} {threshold:5.2f}")
-    best, best_f1 = best_threshold(pool([*matches.values()]))
-    figures = {
-        "ap50": ranked.any_taxon.ap50,
-        "ap75": ranked.any_taxon.ap75,
-        "ap": ranked.any_taxon.ap,
-        "intervals": {key: ranked.intervals.get(key) for key in ("ap50", "ap75", "ap")},
-        "precision": at_work.precision,
-        "recall": at_work.recall,
-        "f1": at_work.f1,
-        "centre_f1": at_work.centre_f1,
-        "count_error": error,
-        "count_bias": float(claimed.sum() / truths.sum() - 1),
-        "f1_of_one_threshold": best_f1,
-        "best_threshold": best,
-        "thresholds": thresholds,
-        "recipe": vars(recipe),
-        **more,
-    }
-    for key in ("ap50", "ap75", "ap", "precision", "recall", "f1", "centre_f1", "count_error", "count_bias"):
-        print(f"{key:14s} {figures[key]:.3f}")
-    print(f"F1 of the best one threshold {best_f1:.3f} at {best:.2f}; 95 % of AP50: {figures['intervals']['ap50']}")
-    for what, value, met in (
-        ("AP50", figures["ap50"], figures["ap50"] >= AP50_TARGET),
-        ("centre F1", figures["centre_f1"], figures["centre_f1"] >= CENTRE_F1_TARGET),
-        ("count error", error, error <= COUNT_TARGET),
-    ):
-        print(f"{what}: {value:.3f}, {'met' if met else 'MISSED'}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1, default=str) + "\n")
+        judged_on = only(given, partial(is_of, devices))
+        figures = judged(judged_on, found, detector.info, labels, images)
+        made_with = {"recipe": vars(fold.recipe), "scale": fold.scale, "size": fold.size, "even": fold.even}
+        rows.append({"seed": seed, "seconds": seconds, **figures, **made_with})
+        if arguments.json:
+            arguments.json.write_text(json.dumps(rows, indent=1, default=str) + "\n")
+    report(rows, len(devices), len(there))
 
 
 if __name__ == "__main__":
