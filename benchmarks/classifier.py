@@ -19,7 +19,8 @@ distance to the known classes is to tell their crops from those of the known ani
 
 Crops are those of the true boxes, and of what the shipped detector takes for animals and is none: background as the
 field brings it. How well animals are found is for `benchmarks/detection.py`. On two quiet cores one seed takes about 8
-minutes, most of it registering references.
+minutes, most of it registering references. Seasons are kept in the folder, beside the settings that made them: other
+settings want another folder.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from kept_settings import check_seasons
 
 from soilpipe.classify.classifier import Answers
 from soilpipe.classify.evaluation import auroc, evaluate, expected_calibration_error, true_classes
@@ -97,6 +101,21 @@ def season_specs(kind: str, seed: int, arguments: argparse.Namespace) -> list[Se
         )
         for number in range(count)
     ]
+
+
+def check_all_seasons(arguments: argparse.Namespace) -> None:
+    """Stop where seasons of other settings lie, before any is made."""
+    defaults = arguments_of([])
+    for seed in arguments.seeds:
+        for kind in KINDS:
+            folder = arguments.folder / f"seed-{seed}" / kind
+            check_seasons(folder, settings_of(kind, arguments), settings_of(kind, defaults))
+
+
+def settings_of(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the seasons of a kind have in common; their generator and number are in their names."""
+    crowd = arguments.crowd if kind == "learn" else arguments.field_crowd
+    return {"scans": arguments.scans, "size": arguments.size, "crowd": crowd}
 
 
 def _write(job: tuple[SeasonSpec, Path]) -> None:
@@ -227,7 +246,8 @@ def table(rows: Sequence[dict[str, float]], alpha: float) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's arguments, or those of the words given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("build/classifier"), help="where the seasons lie")
     parser.add_argument("--encoder", type=Path, default=None, help="an encoder's folder; the shipped detector's trunk")
@@ -246,7 +266,12 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--rounds", type=int, default=4, help="of leaving taxa out")
     parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    arguments = arguments_of()
+    check_all_seasons(arguments)
     rows: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for seed in arguments.seeds:
         crops = crops_of_seed(seed, arguments)

@@ -32,14 +32,10 @@ def check_seasons(folder: Path, settings: Mapping[str, Any], defaults: Mapping[s
     seasons there are is no setting: more may be added.
     """
     path = folder / SETTINGS
-    kept = settings
-    if path.exists():
-        kept = json.loads(path.read_text())
-    elif any(folder.glob("*/truth.json")):
-        kept = defaults
-    told = differing(kept, settings)
-    if told:
-        raise SystemExit(f"The seasons in {folder} were simulated with {told}. Give the same, or another --folder")
+    if any(folder.glob("*/truth.json")):
+        kept = json.loads(path.read_text()) if path.exists() else defaults
+        if told := differing(kept, settings):
+            raise SystemExit(f"The seasons in {folder} were simulated with {told}. Give the same, or another --folder")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(settings), indent=1) + "\n")
 

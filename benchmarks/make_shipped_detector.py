@@ -24,7 +24,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,8 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from kept_settings import check_seasons
 
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import train_detector
@@ -50,6 +52,8 @@ TAXA = (
     "Gastropoda",
 )  # fmt: skip
 VALIDATION = "V"  # first letter of the ids of validation scanners
+OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed")
+"""The arguments that all seasons of a folder must have in common; how many there are may grow."""
 
 
 def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
@@ -87,7 +91,10 @@ def _write(job: tuple[SeasonSpec, Path]) -> str:
 
 
 def simulate(arguments: argparse.Namespace) -> None:
-    """Write all seasons and one COCO file over them."""
+    """Write all seasons and one COCO file over them; those that are there must be of the same settings."""
+    defaults = arguments_of(["simulate"])
+    asked, before = ({name: getattr(given, name) for name in OF_SEASONS} for given in (arguments, defaults))
+    check_seasons(arguments.folder, asked, before)
     specs = season_specs(arguments)
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")
@@ -134,7 +141,8 @@ def train(arguments: argparse.Namespace) -> None:
     print(json.dumps({key: card[key] for key in ("threshold", "figures", "trained_on", "seconds")}, indent=1))
 
 
-def main() -> None:
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's arguments, or those of the words given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("phase", choices=("simulate", "train", "all"))
     parser.add_argument("--folder", type=Path, default=Path("build/seasons"), help="where the seasons lie")
@@ -157,9 +165,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
     parser.add_argument("--seed", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.even_contrast and arguments.out == SHIPPED:
         parser.error("the detector that ships gives projects their first encoder, and crops are not evened: name --out")
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
     if arguments.phase in ("simulate", "all"):
         simulate(arguments)
     if arguments.phase in ("train", "all"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,3 +64,42 @@ def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmar
     for image in given.images:
         assert invented.tolist() in found[image.file_name].tolist()
         assert image.boxes[0].tolist() not in found[image.file_name].tolist()
+
+
+def test_a_folder_of_seasons_is_for_one_crowd_size_and_number_of_scans(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BegunError(Exception):
+        """The seasons may be used, or made."""
+
+    def begin(*_: object) -> None:
+        raise BegunError
+
+    monkeypatch.setattr(benchmark, "crops_of_seed", begin)
+
+    def check(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["classifier.py", "--folder", str(tmp_path), *words])
+        with contextlib.suppress(BegunError):
+            benchmark.main()
+
+    def make(folder: str) -> None:
+        (tmp_path / folder / "peat-learn-000").mkdir(parents=True)
+        (tmp_path / folder / "peat-learn-000" / "truth.json").write_text("{}")
+
+    check("--seeds", "0", "--scans", "4")
+    for kind in benchmark.KINDS:
+        make(f"seed-0/{kind}")
+    check("--seeds", "0", "--scans", "4", "--seasons", "3", "--learn-from", "loam")  # others beside those
+    for words, told in (
+        (("--scans", "5"), "scans 4 (now 5)"),
+        (("--scans", "4", "--size", "640"), "size 800 (now 640)"),
+        (("--scans", "4", "--crowd", "50"), "crowd 200.0 (now 50.0)"),
+        (("--scans", "4", "--field-crowd", "50"), "crowd 120.0 (now 50.0)"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            check("--seeds", "1", "0", *words)
+        assert told in str(stopped.value) and "another --folder" in str(stopped.value)
+    make("seed-2/judge")  # of a release that kept no settings
+    check("--seeds", "2")
+    with pytest.raises(SystemExit, match=r"scans 8 \(now 4\)"):
+        check("--seeds", "2", "--scans", "4")

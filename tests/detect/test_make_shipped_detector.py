@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +38,69 @@ def test_two_phases_make_a_detector_that_loads(tmp_path: Path) -> None:
         "Formicidae", "Coleoptera", "Diptera", "Symphyla", "Pauropoda", "Diplopoda", "Chilopoda", "Isopoda",
         "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda", "Gastropoda"}  # fmt: skip
     assert json.loads((tmp_path / "out" / "card.json").read_text())["licence"] == "Apache-2.0"
+
+
+class Here:
+    """A pool that does the work in this process."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, work: Any, jobs: Iterable[Any]) -> Iterable[Any]:
+        return map(work, jobs)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "path", [str(SCRIPT.parent), *sys.path])
+    import make_shipped_detector
+
+    monkeypatch.setattr(make_shipped_detector, "ProcessPoolExecutor", Here)
+    return make_shipped_detector
+
+
+def asked(script: Any, folder: Path, *words: str) -> Namespace:
+    small = ["--seasons", "1", "--val-seasons", "0", "--scans", "1", "--size", "128"]
+    return script.arguments_of(["simulate", "--folder", str(folder), *small, *words])  # type: ignore[no-any-return]
+
+
+def test_seasons_of_other_settings_are_not_taken_for_those_asked_for(script: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "seasons"
+    script.simulate(asked(script, folder))
+    truth = folder / "T0000" / "truth.json"
+    made = truth.stat().st_mtime_ns
+    for words, told in (
+        (("--crowd", "900"), "crowd 200.0 (now 900.0)"),
+        (("--val-crowd", "9"), "val_crowd 40.0 (now 9.0)"),
+        (("--size", "192"), "size 128 (now 192)"),
+        (("--scans", "2"), "scans 1 (now 2)"),
+        (("--seed", "7"), "seed 2 (now 7)"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            script.simulate(asked(script, folder, *words))
+        assert told in str(stopped.value) and str(folder) in str(stopped.value)
+        assert "another --folder" in str(stopped.value)
+    script.simulate(asked(script, folder, "--seasons", "2"))  # how many there are may grow
+    assert truth.stat().st_mtime_ns == made and (folder / "T0001" / "truth.json").exists()
+
+
+def test_seasons_without_settings_are_of_the_defaults_and_none_at_all_may_be_begun_anew(
+    script: Any, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    (before / "T0000").mkdir(parents=True)
+    (before / "T0000" / "truth.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"scans 12 \(now 1\), size 1024 \(now 128\)"):
+        script.simulate(asked(script, before))
+    defaults = script.arguments_of(["simulate"])
+    settings = {name: getattr(defaults, name) for name in script.OF_SEASONS}
+    script.check_seasons(before, settings, settings)
+    assert json.loads((before / "settings.json").read_text()) == settings
+    empty = tmp_path / "empty"
+    script.check_seasons(empty, settings, settings)
+    script.check_seasons(empty, settings | {"scans": 3}, settings)  # nothing was made before it was stopped
+    assert json.loads((empty / "settings.json").read_text())["scans"] == 3
