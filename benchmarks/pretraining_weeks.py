@@ -11,6 +11,7 @@ background, in plain light.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from unittest.mock import patch
 import numpy as np
 import yaml
 from pretraining_scenes import DPI, EARLY_TAXA, TAXA, Light, Marked, Shown, Window, write_labels
+from pretraining_weeks_report import report
 
 from soilpipe import layout
 from soilpipe.bundles.promotion import bundle_in_use
@@ -54,11 +56,12 @@ from soilpipe.refresh.state import JUDGE, forget
 from soilpipe.refresh.steps import choose_corpus, done_with, pretrain_encoder, state_of
 from soilpipe.store import Store
 
+__all__ = ["report", "weeks"]
+
 FIRST = datetime(2025, 3, 3, tzinfo=UTC)
 WEEK, SLOT = timedelta(days=7), timedelta(hours=12)
 NEW_FROM, GARBAGE, DARK_FROM, FOG = 4, 5, 6, 7
 WEEKS = 8
-ALLOWED = 0.01
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,12 @@ def drift(week: int, scanner: int) -> tuple[tuple[str, ...], Light]:
     return taxa, Light(gain, 0.6 if week == FOG and scanner == 0 else 0.0, week == GARBAGE)
 
 
+def spread(scans: int, labelled: int) -> frozenset[int]:
+    """Which of a week's scans are labelled: as many as are asked for, or all, at even distances from the first on."""
+    count = min(labelled, scans)
+    return frozenset(number * scans // count for number in range(count))
+
+
 class SimulatedProject:
     """A project in a folder, to which weeks are added."""
 
@@ -113,11 +122,12 @@ class SimulatedProject:
         tiles: list[tuple[Tile, tuple[Marked, ...]]] = []
         for place, window in enumerate(self.windows):
             taxa, light = drift(week, place)
+            labelled = spread(self._plan.scans, self._plan.labelled)
             for number in range(self._plan.scans):
                 at = FIRST + (week - 1) * WEEK + number * SLOT
                 image, marked = window.scan(100 * week + number, taxa, self._plan.animals, light)
                 scan_id = self._take_in(window.scanner_id, at, image)
-                if number % max(1, self._plan.scans // self._plan.labelled) == 0 and not light.garbage:
+                if number in labelled and not light.garbage:
                     tile = _tile(scan_id, image, week)
                     tiles.append((tile, tuple(one for one in marked if (one.box[0] + one.box[2]) / 2 < tile.x1)))
         if tiles:
@@ -199,7 +209,19 @@ def _tile(scan_id: str, image: np.ndarray, week: int) -> Tile:
 
 
 def weeks(arguments: Namespace) -> Iterator[dict[str, Any]]:
-    """One row a seed, week and arm."""
+    """One row a seed, week and arm; with a --folder each is written there as soon as it is there, a file a run."""
+    if arguments.folder is None:
+        yield from _weeks(arguments)
+        return
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    with (arguments.folder / f"weeks-{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl").open("x") as file:
+        for row in _weeks(arguments):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            yield row
+
+
+def _weeks(arguments: Namespace) -> Iterator[dict[str, Any]]:
     plan = Plan.of(arguments)
     for seed in arguments.only_seeds or range(arguments.seeds):
         with tempfile.TemporaryDirectory() as scratch:
@@ -276,42 +298,3 @@ def champions_worth(arm: SimulatedProject, test: Path, device: str | None) -> fl
     true, found = (np.array([names.index(one) for one in told]) for told in (examples.taxa, answers.best_taxon))
     there = np.isin(np.arange(len(names)), true)
     return float(f1_by_class(true, found, len(names))[there].mean())
-
-
-def report(rows: list[dict[str, Any]]) -> None:
-    """The table, and whether what is in use ever fell by more than a point under the best so far."""
-    seeds = sorted({row["seed"] for row in rows})
-    print("macro-F1 of what is in use, mean over seeds (range)")
-    print(f"{'week':>4s}  {'with the gate':>24s}  {'without':>24s}   outcomes with the gate")
-    for week in sorted({row["week"] for row in rows}):
-        of_week = [row for row in rows if row["week"] == week]
-        outcomes = ", ".join(row["outcome"] for row in of_week if row["gated"])
-        told = [_spread([r["macro_f1"] for r in of_week if r["gated"] is gated]) for gated in (True, False)]
-        print(f"{week:4d}  {told[0]:>24s}  {told[1]:>24s}   {outcomes}")
-    for gated in (True, False):
-        arm_rows = [row for row in rows if row["gated"] is gated]
-        falls = [_deepest_fall([row["macro_f1"] for row in arm_rows if row["seed"] == seed]) for seed in seeds]
-        arm = "with the gate" if gated else "without"
-        known = [fall for fall in falls if fall is not None]
-        if not known:
-            print(f"deepest fall under the best so far, {arm}: nothing was ever in use")
-            continue
-        held = (
-            f" (asked for: at most {ALLOWED:.3f}; {'held' if max(known) <= ALLOWED else 'not held'})" if gated else ""
-        )
-        print(f"deepest fall under the best so far, {arm}: {max(known):.3f}{held}")
-
-
-def _spread(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f} ({min(known):.3f}-{max(known):.3f})" if known else "nothing in use"
-
-
-def _deepest_fall(values: list[float | None]) -> float | None:
-    """None where nothing was ever in use."""
-    best, fall = None, None
-    for value in values:
-        if value is not None:
-            best = value if best is None else max(best, value)
-            fall = max(fall or 0.0, best - value)
-    return fall
