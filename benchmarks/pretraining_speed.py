@@ -2,16 +2,27 @@
 
 Lightly's loop is that of its documentation for DenseCL in plain PyTorch, at its default settings but for batch, view
 side and optimiser's device: ResNet, two projection heads, slow copies, a memory bank a loss, PIL images through
-`DenseCLTransform` in as many loader processes as there are cores. Ours is the loop of `soilpipe.pretrain`, with its
-own transform, on seven channels instead of three. Both count an image once, however many views are made of it.
+`DenseCLTransform`. Ours is the loop of `soilpipe.pretrain`, with its own transform, on seven channels instead of three.
+Both count an image once, however many views are made of it, and compute with the same threads.
+
+Lightly's images are made in as many loader processes as there are cores, as its examples do, and in none: with few
+cores the processes take from the training what they save it. The way with the better median is the one compared with.
+
+Everything is timed several times in turn, in an order that is turned round each time, since a machine is not equally
+quick all the while; told are medians, and the median of the rounds' ratios, with the smallest and the largest. The
+clock starts when workers and device are warm and no batch is drawn yet, and stops when the last of exactly so many
+batches is learned: neither loop is given batches that were made before, or makes any that it does not learn from.
 """
 
 from __future__ import annotations
 
 import copy
 import os
+import statistics
 import time
 from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +36,9 @@ from soilpipe.pretrain.learning_recipe import PretrainRecipe
 from soilpipe.pretrain.source import draw_batch
 
 torchvision = import_torchvision()
-BATCHES = 200  # of an epoch of lightly's loop, at least
-WARM_UP = 3  # steps that are not counted
+WARM_UP = 3  # steps that are not counted, at least
+ROUNDS = 3
+STEPS_A_WORKER = 4  # at least, of what is timed: the first batch of each is waited for
 
 
 class MadeCrops:
@@ -90,48 +102,60 @@ class LightlyDenseCL(nn.Module):
 
 
 class Pictures(torch.utils.data.Dataset[Any]):
-    """The same crops as PIL images through lightly's transform, each as often as it takes to make an epoch of `length`:
-    between epochs the loader waits for its first batches, which no real data set lets it do every few steps."""
+    """The same crops as PIL images through lightly's transform."""
 
-    def __init__(self, crops: MadeCrops, side: int, length: int) -> None:
+    def __init__(self, crops: MadeCrops, side: int) -> None:
         from lightly.transforms import DenseCLTransform
 
-        self._crops, self._length, self._transform = crops, length, DenseCLTransform(input_size=side)
+        self._crops, self._transform = crops, DenseCLTransform(input_size=side)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._crops)
 
     def __getitem__(self, row: int) -> Any:
         from PIL import Image
 
-        pixels = self._crops.pixels(np.array([row % len(self._crops)]))[0, :3]
+        pixels = self._crops.pixels(np.array([row]))[0, :3]
         return self._transform(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
 
 
-def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int, device: str, steps: int) -> float:
-    """Images a second of lightly's loop, over `steps` steps after some that are not counted."""
+class Epoch(torch.utils.data.Sampler[int]):
+    """`images` rows in random order, each of `rows` about as often; how many may be changed between two epochs."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self.images = rows, 0
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (torch.randperm(self.images) % self._rows).tolist()
+
+
+def lightly_images_per_second(
+    crops: MadeCrops, size: str, batch: int, side: int, device: str, steps: int, workers: int
+) -> float:
+    """Images a second of lightly's loop over `steps` steps, after some that are not counted.
+
+    workers: loader processes; each has made a batch before the clock starts, and none holds one then.
+    """
     from lightly.loss import NTXentLoss
     from lightly.models.utils import select_most_similar
 
     model = LightlyDenseCL(size).to(device)
     losses = [NTXentLoss(memory_bank_size=(4096, 128)).to(device) for _ in range(2)]
     optimiser = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.06)
-    workers = os.cpu_count() or 1
+    epoch = Epoch(len(crops))
+    processes = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
     loader = torch.utils.data.DataLoader(
-        Pictures(crops, side, max(BATCHES, steps + WARM_UP) * batch),
-        batch_size=batch,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        multiprocessing_context="spawn",
-        persistent_workers=True,
+        Pictures(crops, side), batch_size=batch, sampler=epoch, drop_last=True, num_workers=workers, **processes
     )
-    began, done, images = 0.0, 0, 0
-    while done < steps + WARM_UP:
+    began, images = 0.0, 0
+    for count in (max(WARM_UP, workers), steps):
+        epoch.images, images = count * batch, 0
+        _finish(device)
+        began = time.perf_counter()
         for query, key in loader:
-            if done == WARM_UP:
-                _finish(device)
-                began = time.perf_counter()
             model.follow(0.996)
             query, key = query.to(device), key.to(device)
             with torch.no_grad():
@@ -143,10 +167,7 @@ def lightly_images_per_second(crops: MadeCrops, size: str, batch: int, side: int
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-            images += len(query) if done >= WARM_UP else 0
-            done += 1
-            if done == steps + WARM_UP:
-                break
+            images += len(query)
     _finish(device)
     return images / (time.perf_counter() - began)
 
@@ -157,23 +178,48 @@ def _finish(device: str) -> None:
 
 
 def speed(arguments: Namespace) -> dict[str, Any]:
-    """The table, printed; its figures."""
+    """The table, printed; its figures. Images a second are medians of the rounds, which stand beside them."""
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     crops = MadeCrops(max(4 * arguments.batch, 64), arguments.crop_side, 0)
     recipe = PretrainRecipe(batch=arguments.batch, steps=arguments.speed_steps)
-    side = recipe.view_side(arguments.crop_side)
-    threads = torch.get_num_threads()
-    print(f"batch {arguments.batch}, views of {side} px, {device}, {threads} threads, torch {torch.__version__}")
-    figures: dict[str, Any] = {"device": device, "batch": arguments.batch, "side": side, "threads": threads}
+    batch, side = arguments.batch, recipe.view_side(arguments.crop_side)
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    steps = max(arguments.speed_steps, STEPS_A_WORKER * cores)
+    print(
+        f"batch {batch}, views of {side} px, {device}, {threads} threads in both, torch {torch.__version__}; "
+        f"medians of {ROUNDS} rounds in turn of {steps} steps each (smallest-largest)"
+    )
+    figures: dict[str, Any] = {"device": device, "batch": batch, "side": side, "threads": threads, "steps": steps}
     for size in arguments.sizes:
+        loops: dict[str, Callable[[], float]] = {}
         if size.startswith("resnet"):
-            figures[f"lightly {size}"] = lightly_images_per_second(
-                crops, size, arguments.batch, side, device, arguments.speed_steps
-            )
-            print(f"lightly's example, {size:9s} {figures[f'lightly {size}']:8.1f} images/s", flush=True)
-        ours = crops_per_second(crops, size=size, recipe=recipe, device=device, steps=arguments.speed_steps)
-        figures[f"ours {size}"] = ours
-        beside = figures.get(f"lightly {size}")
-        ratio = f"   {ours / beside:.2f} of lightly's" if beside else ""
-        print(f"soilpipe,          {size:9s} {ours:8.1f} images/s{ratio}", flush=True)
+            for workers in (0, cores):
+                loops[f"lightly {size}, {workers} loader processes"] = partial(
+                    lightly_images_per_second, crops, size, batch, side, device, steps, workers
+                )
+        ours = f"ours {size}"
+        loops[ours] = partial(crops_per_second, crops, size=size, recipe=recipe, device=device, steps=steps)
+        told = in_turn(loops)
+        for name, rates in told.items():
+            print(f"{name:38s} {_median_and_range(rates, '.1f')} images/s", flush=True)
+        figures |= {name: statistics.median(rates) for name, rates in told.items()}
+        figures[f"rounds {size}"] = told
+        beside = max((name for name in told if name != ours), key=lambda name: figures[name], default=None)
+        if beside is not None:
+            ratios = [mine / other for mine, other in zip(told[ours], told[beside], strict=True)]
+            figures |= {f"lightly {size}": figures[beside], f"ratio {size}": statistics.median(ratios)}
+            print(f"{ours} over {beside}: {_median_and_range(ratios, '.2f')}", flush=True)
     return figures
+
+
+def in_turn(loops: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """What each loop gives, once a round; every other round begins with the last one."""
+    told: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(rounds):
+        for name in list(loops)[:: -1 if number % 2 else 1]:
+            told[name].append(loops[name]())
+    return told
+
+
+def _median_and_range(values: Sequence[float], digits: str) -> str:
+    return f"{statistics.median(values):{digits}} ({min(values):{digits}}-{max(values):{digits}})"
