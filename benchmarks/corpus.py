@@ -1,6 +1,6 @@
 """What choosing a corpus costs, and whether what it drops is rightly dropped.
 
-    python benchmarks/corpus.py [--scanners 2] [--scans 12] [--size 1536] [--eps 0.003,0.01,0.03] [--large 20000]
+    python benchmarks/corpus.py [--scanners 2] [--scans 12] [--size 4096] [--eps 0.003,0.01,0.03] [--large 20000]
 
 Simulated scanners (generator peat, 1200 dpi) go through the real ingest and are detected; the corpus is built with the
 trunk of the detector as the encoder. Printed: time by stage, and per million places looked at; memory; the share of
@@ -8,92 +8,35 @@ candidates that show an animal, by why they were taken; and for each eps the sha
 animals (each once, by its track in the simulation) that a candidate shows and no kept crop does, and dropped crops that
 show an animal while the crop that stands for them shows none. Last, near-duplicates and the replay memory alone on
 --large random vectors.
+
+As set, it is about places enough for three clusters, and takes some ten minutes on two cores, most of them for the
+store. One scan is gone through before the clock starts: what is paid once has no part in a million places.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from corpus_store import Animals, make_store, true_animals
+from kept_settings import check_seasons
 
-FIRST = datetime(2024, 3, 6, tzinfo=UTC)
 VISIBLE = 0.5
 """Share of an animal's box that must lie in a crop for the crop to show it."""
-PROJECT = "project: corpus\nstore: ./store\ntimezone: UTC\nsettle: 0s\nsites: [{id: bench}]\nscanners:\n"
 
-Animals = Mapping[str, list[tuple[str, tuple[float, float, float, float]]]]
-"""By scan id: the animals that it shows, as (track, box in px at full resolution)."""
-
-
-def make_store(folder: Path, scanners: int, scans: int, size: int, detect: bool, threads: int) -> None:
-    """Simulate, ingest and detect; runs in a process of its own, so that its memory is not counted."""
-    import torch
-
-    from soilpipe.analyses import analysis_of, publish, write_analysis
-    from soilpipe.config import load_project
-    from soilpipe.detect.run import detect_scan
-    from soilpipe.detect.weights import SHIPPED, load_detector
-    from soilpipe.ingest.arrivals import find_arrivals
-    from soilpipe.ingest.receipts import list_receipts
-    from soilpipe.ingest.scan import ingest_file
-    from soilpipe.simulate import SeasonSpec, write_season
-    from soilpipe.store import Store
-
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    names = [f"bench_{number}" for number in range(1, scanners + 1)]
-    blocks = [f"  - {{id: {name}, site: bench, inbox: ./inbox/{name}, dpi: 1200}}\n" for name in names]
-    (folder / "soilpipe.yaml").write_text(PROJECT + "".join(blocks))
-    project = load_project(folder / "soilpipe.yaml")
-    store = Store(project.store)
-    now = datetime.now(UTC) + timedelta(minutes=1)
-    detector = load_detector(SHIPPED, device="cpu")
-    analysis = analysis_of(detector.info)
-    for number, name in enumerate(names):
-        times = tuple(FIRST + timedelta(hours=6 * slot) for slot in range(scans))
-        spec = SeasonSpec(name, "peat", 100 + number, times, size, size, 1200.0, animals_per_100cm2=40.0)
-        write_season(spec, folder / "inbox" / name, extension="jpg")
-        scanner = project.scanner(name)
-        for arrival in find_arrivals(project, scanner, store, now).ready:
-            outcome = ingest_file(project, scanner, store, arrival, now)
-            if outcome.kind != "accepted":
-                raise SystemExit(f"{outcome.name}: {outcome.reason}")
-        if detect:
-            write_analysis(store, analysis)
-            publish(store, name, analysis.id, None)
-            for receipt in list_receipts(store, name):
-                detect_scan(project, store, receipt, detector, analysis)
-
-
-def true_animals(folder: Path, scan_ids: list[str]) -> Animals:
-    """What the simulation drew, by the scan that it became."""
-    by_time = {}
-    for truth in sorted((folder / "inbox").glob("*/truth.json")):
-        told = json.loads(truth.read_text())
-        images = {image["id"]: image for image in told["images"]}
-        for image in told["images"]:
-            by_time[image["scanner_id"], datetime.fromisoformat(image["date_captured"])] = []
-        for one in told["annotations"]:
-            image = images[one["image_id"]]
-            x, y, w, h = one["bbox"]
-            key = image["scanner_id"], datetime.fromisoformat(image["date_captured"])
-            by_time[key].append((f"{image['scanner_id']}-{one['track_id']}", (x, y, x + w, y + h)))
-    from soilpipe.layout import parse_scan_id
-
-    parts = {scan_id: parse_scan_id(scan_id) for scan_id in scan_ids}
-    return {scan_id: by_time[part.scanner_id, part.device_time.replace(tzinfo=UTC)] for scan_id, part in parts.items()}
+BEFORE = {"scanners": 2, "scans": 12, "size": 1536, "no_detections": False}
+"""What the stores of earlier releases were made with, where nothing else was asked for."""
+READING, DUPLICATES = "reading scans", "near-duplicates"  # stages, as `build_corpus` tells them
 
 
 def shown(entry: Any, animals: Animals) -> set[str]:
@@ -112,6 +55,11 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     began, busy = time.perf_counter(), time.process_time()
     done = work()
     return done, time.perf_counter() - began, time.process_time() - busy
+
+
+def now() -> np.ndarray:
+    """(2,) float64: seconds by the wall and of the CPU, from some moment on."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def peak_mb() -> float:
@@ -141,8 +89,10 @@ def report_drops(corpus: Any, animals: Animals, eps_list: list[float]) -> None:
     appearances = sum(bool(found) for found in tracks)
     print(f"\n{'eps':>7} {'dropped':>8} {'of these: the same place':>25} {'animals lost':>13} {'empty stand-in':>15}")
     fitted = eps_by_places(corpus.embeddings, corpus.place)
+    clusters = 0
     for eps in sorted([*eps_list, fitted]):
         found = near_duplicates(corpus.embeddings, eps)
+        clusters = found.clusters
         dropped = np.flatnonzero(~found.keep)
         same = np.mean(corpus.place[dropped] == corpus.place[found.twin[dropped]]) if len(dropped) else 0.0
         kept = set().union(*(tracks[row] for row in np.flatnonzero(found.keep)))
@@ -151,13 +101,16 @@ def report_drops(corpus: Any, animals: Animals, eps_list: list[float]) -> None:
             f"{eps:7.4f} {found.dropped / len(found.keep):8.1%} {same:25.1%} {len(every - kept):6d} of {len(every):3d} "
             f"{empty:7d} of {appearances:4d}" + ("   <- by the places" if eps == fitted else "")
         )
+    alone = "" if clusters > 1 else ": nothing for k-means to do. Take more scans, or larger ones"
+    print(f"{len(tracks)} candidates in {clusters} cluster{'s' * (clusters > 1)}{alone}")
 
 
-def main() -> None:
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's arguments, or those of the words given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--scanners", type=int, default=2)
     parser.add_argument("--scans", type=int, default=12, help="of each scanner")
-    parser.add_argument("--size", type=int, default=1536, help="height and width of a scan, px at 1200 dpi")
+    parser.add_argument("--size", type=int, default=4096, help="height and width of a scan, px at 1200 dpi")
     parser.add_argument("--side", type=int, default=256, help="of a crop, px")
     parser.add_argument("--eps", default="0.001,0.003,0.01,0.03,0.1")
     parser.add_argument("--no-detections", action="store_true", help="as before the first detection")
@@ -165,10 +118,14 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=368, help="of those vectors")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="keeps the store and the corpus there, and uses a store that is")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    arguments = arguments_of()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
+        check_seasons(folder / "inbox", {name: getattr(arguments, name) for name in BEFORE}, BEFORE)
         if not (folder / "soilpipe.yaml").is_file():
             detect = not arguments.no_detections
             told = (folder, arguments.scanners, arguments.scans, arguments.size, detect, arguments.threads)
@@ -178,6 +135,11 @@ def main() -> None:
             if process.exitcode:
                 raise SystemExit("the store could not be made")
         run(folder, arguments)
+
+
+def cells_of_a_scan(arguments: argparse.Namespace, um_per_px: float) -> int:
+    """How many crops lie side by side on a scan, at the encoder's scale; one at least."""
+    return max(1, int(arguments.size * 25_400 / 1200 / um_per_px) // arguments.side) ** 2
 
 
 def run(folder: Path, arguments: argparse.Namespace) -> None:
@@ -201,17 +163,27 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     embed = encoder.embed
 
     def watched(pixels: np.ndarray) -> np.ndarray:
-        done, *seconds = timed(lambda: embed(pixels))
-        embedding[:] += seconds
+        began = now()
+        done = embed(pixels)
+        embedding[:] += now() - began
         return np.asarray(done)
 
     encoder.embed = watched  # type: ignore[method-assign]
     eps_list = [float(eps) for eps in arguments.eps.split(",")]
     before = peak_mb()
+    places = arguments.scanners * arguments.scans * cells_of_a_scan(arguments, encoder.info.um_per_px)
+    marks: dict[str, np.ndarray] = {}
 
-    def built(eps: float | None, name: str) -> Any:
+    def built(eps: float | None, name: str, scans: int = CorpusBudget.scans) -> Any:
+        shutil.rmtree(folder / name, ignore_errors=True)  # a finished one would only be opened
         budget = CorpusBudget(
-            crops=100_000, memory=0, bytes=4_000_000_000, side=arguments.side, eps=eps, oversample=1.0
+            crops=4 * places,  # so many that every place of a scan is a candidate, with change or without
+            memory=0,
+            bytes=4_000_000_000,
+            scans=scans,
+            side=arguments.side,
+            eps=eps,
+            oversample=1.0,
         )
         return build_corpus(
             store,
@@ -220,22 +192,31 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
             encoder=encoder,
             budget=budget,
             folder=folder / name,
+            progress=lambda stage, done, of: marks.update({stage: now()}),
             workers=arguments.threads,
         )
 
-    shutil.rmtree(folder / "candidates", ignore_errors=True)  # a finished one would only be opened
-    corpus, seconds, busy = timed(lambda: built(0.0, "candidates"))
+    built(0.0, "warm-up", scans=1)
+    shutil.rmtree(folder / "warm-up")
+    embedding[:] = 0
+    began = now()
+    corpus = built(0.0, "candidates")
+    ended = now()
     counts = corpus.manifest.counts
     taken = sum(counts.candidates.values())
     print(f"{counts.scans_read} scans, {counts.cells} places, {counts.changed} of them with change, {taken} candidates")
-    print(
-        f"  all: {seconds:.1f} s, {busy:.1f} s of CPU; of that embedding {embedding[0]:.1f} s and {embedding[1]:.1f} s"
-    )
-    million = 1e6 / counts.cells / 3600
-    print(
-        f"  per million places: {seconds * million:.1f} h, {busy * million:.1f} h of CPU ({arguments.threads} threads)"
-    )
-    print(f"  peak memory {peak_mb():.0f} MB, {before:.0f} MB before (libraries and encoder)")
+    stages = {
+        "all": ended - began,
+        "reading, registering, crops": marks[READING] - began - embedding,
+        "embedding": embedding,
+        "near-duplicates": marks[DUPLICATES] - marks[READING],
+        "pictures, pixels, manifest": ended - marks[DUPLICATES],
+    }
+    print(f"\n{'stage':28s} {'s':>8s} {'s of CPU':>9s} {'h a million places':>19s} {'h of CPU':>9s}")
+    for name, (seconds, busy) in stages.items():
+        million = 1e6 / counts.cells / 3600
+        print(f"{name:28s} {seconds:8.1f} {busy:9.1f} {seconds * million:19.1f} {busy * million:9.1f}")
+    print(f"{arguments.threads} threads; peak memory {peak_mb():.0f} MB, {before:.0f} MB before (libraries, encoder)")
     animals = true_animals(folder, sorted({entry.scan_id for entry in corpus.entries}))
     report_drops(corpus, animals, eps_list)
     rng = np.random.default_rng(0)
