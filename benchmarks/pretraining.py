@@ -4,7 +4,7 @@
     python benchmarks/pretraining.py speed   [--sizes resnet18 medium] [--batch 64]
     python benchmarks/pretraining.py labels  [--seeds 3] [--detector-steps 1500] [--stickypi FOLDER] [--folder FOLDER]
                                              [--posterise 0.2]
-    python benchmarks/pretraining.py weeks   [--seeds 3] [--steps 300]
+    python benchmarks/pretraining.py weeks   [--seeds 3] [--steps 300] [--folder FOLDER]
 
 Each prints one table; --json writes the figures as well, of all three by their names. `--tiny` makes everything small
 enough to be tried in a few minutes on two cores: its figures say nothing but that it runs.
@@ -112,6 +112,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=None, help="write the figures here as well")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only-seeds", type=int, nargs="+", default=None, help="these, in place of the first --seeds")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="keeps what is finished of labels and weeks, so that a run can go on"
+    )
     parser.add_argument("--batch", type=int, default=64, help="crops a step of pretraining")
     parser.add_argument("--crop-side", type=int, default=256, help="px")
     speed = parser.add_argument_group("speed")
@@ -119,7 +122,6 @@ def read_arguments() -> argparse.Namespace:
     speed.add_argument("--speed-steps", type=int, default=30)
     labels = parser.add_argument_group("labels")
     labels.add_argument("--size", default="medium", help="of the network")
-    labels.add_argument("--folder", type=Path, default=None, help="keeps what is finished, so that a run can go on")
     labels.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.5, 1.0], help="of the labelled images")
     labels.add_argument("--detector-steps", type=int, default=1500, help="of training from scratch")
     labels.add_argument("--seasons", type=int, default=6, help="scanners to learn from; two more validate, two test")

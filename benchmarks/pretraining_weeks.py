@@ -15,231 +15,81 @@ import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import yaml
-from pretraining_scenes import DPI, EARLY_TAXA, TAXA, Light, Marked, Shown, Window, write_labels
+from kept_settings import differing
+from pretraining_scenes import TAXA, Light, Shown, Window, write_labels
+from pretraining_weeks_project import FIRST, SLOT, WEEK, Plan, SimulatedProject
 from pretraining_weeks_report import report
 
-from soilpipe import layout
 from soilpipe.bundles.promotion import bundle_in_use
 from soilpipe.classify.evaluation import f1_by_class
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.weights import load_classifier
-from soilpipe.config import Project, RefreshPlan, load_project
 from soilpipe.detect.coco import read_labels
 from soilpipe.encoders import encoder_at
-from soilpipe.ingest.quality import Quality
-from soilpipe.ingest.receipts import Receipt, write_receipt
-from soilpipe.ingest.zarr_writer import write_image
-from soilpipe.labels.records import (
-    Draw,
-    LabelFile,
-    LabelledBox,
-    Stratum,
-    Tile,
-    TileLabel,
-    make_tile_id,
-    write_draw,
-    write_label_file,
-)
 from soilpipe.models import model_path
 from soilpipe.refresh.begin import begin
 from soilpipe.refresh.bundle import decide_on_bundle, fit_classifier
 from soilpipe.refresh.refresh import refresh
 from soilpipe.refresh.state import JUDGE, forget
 from soilpipe.refresh.steps import choose_corpus, done_with, pretrain_encoder, state_of
-from soilpipe.store import Store
 
 __all__ = ["report", "weeks"]
 
-FIRST = datetime(2025, 3, 3, tzinfo=UTC)
-WEEK, SLOT = timedelta(days=7), timedelta(hours=12)
-NEW_FROM, GARBAGE, DARK_FROM, FOG = 4, 5, 6, 7
 WEEKS = 8
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How large the simulated project is. side: height and width of a scan, px. labelled: scans a week and scanner."""
-
-    scanners: int
-    scans: int
-    labelled: int
-    side: int
-    animals: int
-    refresh: RefreshPlan
-
-    @classmethod
-    def of(cls, arguments: Namespace) -> Plan:
-        """By the command line."""
-        plan = RefreshPlan(
-            minutes=arguments.minutes, steps=arguments.steps, crops=arguments.crops, memory=2_000_000_000
-        )
-        return cls(arguments.scanners, arguments.scans, arguments.labelled, arguments.side, arguments.animals, plan)
-
-
-def drift(week: int, scanner: int) -> tuple[tuple[str, ...], Light]:
-    """Who is there in a week (from 1), and in what light a scanner sees it."""
-    taxa = TAXA if week >= NEW_FROM else EARLY_TAXA
-    gain = 0.55 if week >= DARK_FROM else 1.0
-    return taxa, Light(gain, 0.6 if week == FOG and scanner == 0 else 0.0, week == GARBAGE)
-
-
-def spread(scans: int, labelled: int) -> frozenset[int]:
-    """Which of a week's scans are labelled: as many as are asked for, or all, at even distances from the first on."""
-    count = min(labelled, scans)
-    return frozenset(number * scans // count for number in range(count))
-
-
-class SimulatedProject:
-    """A project in a folder, to which weeks are added."""
-
-    def __init__(self, folder: Path, plan: Plan, seed: int) -> None:
-        self._plan = plan
-        ids = [f"S{number:02d}" for number in range(plan.scanners)]
-        file = folder / "soilpipe.yaml"
-        folder.mkdir(parents=True)
-        document = {
-            "project": "weeks",
-            "store": "./store",
-            "timezone": "UTC",
-            "sites": [{"id": "here"}],
-            "scanners": [{"id": one, "site": "here", "inbox": f"./in/{one}", "dpi": DPI} for one in ids],
-        }
-        file.write_text(yaml.safe_dump(document))
-        self.project: Project = load_project(file)
-        self.store = Store(self.project.store)
-        self.windows = [Window(one, 100 * seed + n, plan.side, plan.side) for n, one in enumerate(ids)]
-
-    def add(self, week: int) -> None:
-        """The scans of a week (from 1), and what a person marked in some of them."""
-        tiles: list[tuple[Tile, tuple[Marked, ...]]] = []
-        for place, window in enumerate(self.windows):
-            taxa, light = drift(week, place)
-            labelled = spread(self._plan.scans, self._plan.labelled)
-            for number in range(self._plan.scans):
-                at = FIRST + (week - 1) * WEEK + number * SLOT
-                image, marked = window.scan(100 * week + number, taxa, self._plan.animals, light)
-                scan_id = self._take_in(window.scanner_id, at, image)
-                if number in labelled and not light.garbage:
-                    tile = _tile(scan_id, image, week)
-                    tiles.append((tile, tuple(one for one in marked if (one.box[0] + one.box[2]) / 2 < tile.x1)))
-        if tiles:
-            self._label(week, tiles)
-
-    def _take_in(self, scanner_id: str, at: datetime, image: np.ndarray) -> str:
-        sha256 = f"{int(at.timestamp()):08x}".ljust(64, "0")
-        scan_id = layout.make_scan_id(scanner_id, at.replace(tzinfo=None), sha256)
-        height, width = image.shape[:2]
-        write_image([image], (height, width), self.store, layout.image_zarr(scan_id), "", 25_400 / DPI)
-        receipt = Receipt(
-            scan_id=scan_id,
-            scanner_id=scanner_id,
-            site_id="here",
-            sha256=sha256,
-            source_name=f"{scan_id}.png",
-            source_size=1,
-            source_modified=0.0,
-            captured_at=at,
-            device_time=at.replace(tzinfo=None),
-            time_from="name",
-            timezone="UTC",
-            dpi=DPI,
-            dpi_from="file",
-            width_px=width,
-            height_px=height,
-            format="png",
-            orientation=0,
-            quality=Quality(sharpness=1.0, usable_fraction=1.0, flat_bands=()),
-            code_version="0",
-            files=(),
-        )
-        write_receipt(self.store, receipt)
-        return scan_id
-
-    def _label(self, week: int, tiles: list[tuple[Tile, tuple[Marked, ...]]]) -> None:
-        draw = Draw(
-            draw_id=_draw_id(week),
-            seed=0,
-            asked=len(tiles),
-            tile_px=self._plan.side,
-            strata=(Stratum(scans=len(tiles), draws=len(tiles)),),
-            analyses={},
-            design="every so many scans",
-            estimator="the mean",
-            tiles=tuple(tile for tile, _ in tiles),
-        )
-        write_draw(self.store, draw)
-        at = FIRST + week * WEEK
-        labels = tuple(
-            TileLabel(
-                tile_id=tile.tile_id,
-                by="simulation",
-                at=at,
-                boxes=tuple(
-                    LabelledBox(
-                        x_min=m.box[0], y_min=m.box[1], x_max=min(m.box[2], tile.x1), y_max=m.box[3], taxon=m.taxon
-                    )
-                    for m in marked
-                ),
-            )
-            for tile, marked in tiles
-        )
-        file = LabelFile(imported_at=at, source_name=f"{week}", source_sha256="0", format="coco", labels=labels)
-        write_label_file(self.store, file)
-
-
-def _draw_id(week: int) -> str:
-    return f"{week:08x}".ljust(16, "0")
-
-
-def _tile(scan_id: str, image: np.ndarray, week: int) -> Tile:
-    """The left half: what is held out is learned from by nobody, at its place, and something must be left to learn."""
-    height, width = image.shape[0], image.shape[1] // 2
-    tile_id = make_tile_id(scan_id, 0, 0, _draw_id(week))
-    return Tile(
-        tile_id=tile_id, scan_id=scan_id, x0=0, y0=0, x1=width, y1=height, how="random", inclusion_probability=1.0
-    )
+SETTINGS = "weeks-settings.txt"  # no .json: those are figures of the labels part, which may share the folder
+THAT_MATTER = ("weeks", "scanners", "scans", "labelled", "side", "animals", "steps", "crops", "minutes")
+"""What all rows of a folder must have in common."""
 
 
 def weeks(arguments: Namespace) -> Iterator[dict[str, Any]]:
-    """One row a seed, week and arm; with a --folder each is written there as soon as it is there, a file a run."""
-    if arguments.folder is None:
-        yield from _weeks(arguments)
-        return
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    with (arguments.folder / f"weeks-{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl").open("x") as file:
-        for row in _weeks(arguments):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            yield row
-
-
-def _weeks(arguments: Namespace) -> Iterator[dict[str, Any]]:
+    """One row a seed, week and arm. With a --folder each is written there as soon as it is there, and an arm that is
+    finished there is not run again: all of them take longer than many a night."""
     plan = Plan.of(arguments)
+    if arguments.folder is not None:
+        _check_settings(arguments)
     for seed in arguments.only_seeds or range(arguments.seeds):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            test = write_test(folder / "test", plan, seed)
-            for gated in (True, False):
-                arm = SimulatedProject(folder / ("gated" if gated else "open"), plan, seed)
-                for week in range(1, arguments.weeks + 1):
-                    arm.add(week)
-                    outcome, words = one_refresh(arm, plan, week, gated, folder / f"work-{gated}", arguments.device)
-                    yield {
-                        "seed": seed,
-                        "gated": gated,
-                        "week": week,
-                        "outcome": outcome,
-                        "words": words,
-                        "macro_f1": champions_worth(arm, test, arguments.device),
-                    }
+        for gated in (True, False):
+            if arguments.folder is None:
+                yield from _arm(plan, seed, gated, arguments)
+                continue
+            kept = arguments.folder / f"weeks-{seed}-{'gated' if gated else 'open'}.jsonl"
+            rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+            if [row["week"] for row in rows] == list(range(1, arguments.weeks + 1)):
+                yield from rows
+                continue
+            with kept.open("w") as file:  # what a run that was stopped left of an arm begins again: its store is gone
+                for row in _arm(plan, seed, gated, arguments):
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    yield row
+
+
+def _check_settings(arguments: Namespace) -> None:
+    """Rows made with other settings are not mixed with these."""
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    path = arguments.folder / SETTINGS
+    settings = {name: getattr(arguments, name) for name in THAT_MATTER}
+    if path.exists() and (told := differing(json.loads(path.read_text()), settings)):
+        raise SystemExit(f"The weeks in {arguments.folder} were run with {told}. Give the same, or another --folder")
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _arm(plan: Plan, seed: int, gated: bool, arguments: Namespace) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        test = write_test(folder / "test", plan, seed)
+        arm = SimulatedProject(folder / "project", plan, seed)
+        for week in range(1, arguments.weeks + 1):
+            arm.add(week)
+            outcome, words = one_refresh(arm, plan, week, gated, folder / "work", arguments.device)
+            worth = champions_worth(arm, test, arguments.device)
+            told = {"seed": seed, "gated": gated, "week": week}
+            yield {**told, "outcome": outcome, "words": words, "macro_f1": worth}
 
 
 def one_refresh(

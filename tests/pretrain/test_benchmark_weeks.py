@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,51 +28,70 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     return pretraining_weeks
 
 
-def test_five_of_fourteen_scans_are_five(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = benchmark.Plan(2, 14, 5, 128, 2, RefreshPlan(minutes=1.0, steps=1, crops=16, memory=1))
-    project = benchmark.SimulatedProject(tmp_path / "project", plan, 0)
+@pytest.fixture
+def project_part(benchmark: Any) -> Any:
+    import pretraining_weeks_project
+
+    return pretraining_weeks_project
+
+
+def test_five_of_fourteen_scans_are_five(project_part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = project_part.Plan(2, 14, 5, 128, 2, RefreshPlan(minutes=1.0, steps=1, crops=16, memory=1))
+    project = project_part.SimulatedProject(tmp_path / "project", plan, 0)
     taken: list[list[str]] = []
     monkeypatch.setattr(project, "_take_in", lambda scanner_id, at, image: f"{scanner_id}_{at:%Y%m%d-%H%M%S}_00000000")
     monkeypatch.setattr(project, "_label", lambda week, tiles: taken.append([tile.scan_id for tile, _ in tiles]))
     project.add(1)
     assert [sum(name.startswith(scanner) for name in taken[0]) for scanner in ("S00", "S01")] == [5, 5]
-    project.add(benchmark.GARBAGE)
+    project.add(project_part.GARBAGE)
     assert len(taken) == 1  # nobody labels garbage
 
 
 @pytest.mark.parametrize(("scans", "labelled"), [(14, 5), (14, 7), (14, 14), (6, 2), (5, 9), (3, 1), (4, 0)])
-def test_labelled_scans_are_spread_evenly(benchmark: Any, scans: int, labelled: int) -> None:
-    chosen = sorted(benchmark.spread(scans, labelled))
+def test_labelled_scans_are_spread_evenly(project_part: Any, scans: int, labelled: int) -> None:
+    chosen = sorted(project_part.spread(scans, labelled))
     assert len(chosen) == min(scans, labelled) and all(0 <= number < scans for number in chosen)
     gaps = np.diff([*chosen, scans]) if chosen else np.zeros(1)
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_every_row_is_on_disk_before_the_next_is_begun(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refreshed: list[int] = []
+class Refreshes:
+    """Stands for the work of an arm: counts the weeks that were run, and is cut off before the fourth."""
 
-    class Project:
-        def __init__(self, *_: Any) -> None: ...
+    def __init__(self, benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run: list[tuple[bool, int]] = []
+        self.cut_off_at = 4
+        monkeypatch.setattr(benchmark, "SimulatedProject", lambda *_: SimpleNamespace(add=lambda week: None))
+        monkeypatch.setattr(benchmark, "write_test", lambda folder, *_: folder)
+        monkeypatch.setattr(benchmark, "one_refresh", self)
+        monkeypatch.setattr(benchmark, "champions_worth", lambda *_: 0.5)
 
-        def add(self, week: int) -> None: ...
-
-    def refresh(arm: Any, plan: Any, week: int, *_: Any) -> tuple[str, str]:
-        refreshed.append(week)
-        if len(refreshed) == 4:
+    def __call__(self, arm: Any, plan: Any, week: int, gated: bool, *_: Any) -> tuple[str, str]:
+        self.run.append((gated, week))
+        if len(self.run) == self.cut_off_at:
             raise KeyboardInterrupt
         return "promoted", "better"
 
-    monkeypatch.setattr(benchmark, "SimulatedProject", Project)
-    monkeypatch.setattr(benchmark, "write_test", lambda *_: tmp_path)
-    monkeypatch.setattr(benchmark, "one_refresh", refresh)
-    monkeypatch.setattr(benchmark, "champions_worth", lambda *_: 0.5)
-    rows: list[Any] = []
+
+def test_every_row_is_on_disk_before_the_next_is_begun_and_a_finished_arm_is_not_run_again(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refreshes = Refreshes(benchmark, monkeypatch)
+    kept = tmp_path / "figures"
+    given = Namespace(**{**vars(ARGUMENTS), "folder": kept})
     with pytest.raises(KeyboardInterrupt):
-        rows.extend(benchmark.weeks(Namespace(**{**vars(ARGUMENTS), "folder": tmp_path / "figures"})))
-    (file,) = (tmp_path / "figures").glob("weeks-*.jsonl")
-    kept = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(row["gated"], row["week"]) for row in kept] == [(True, 1), (True, 2), (False, 1)]
-    refreshed.extend(range(9))
-    assert len(list(benchmark.weeks(ARGUMENTS))) == 8
+        list(benchmark.weeks(given))
+    assert refreshes.run == [(True, 1), (True, 2), (False, 1), (False, 2)]
+    lines = [json.loads(line) for file in sorted(kept.glob("weeks-0-*.jsonl")) for line in file.open()]
+    assert [(row["gated"], row["week"]) for row in lines] == [(True, 1), (True, 2), (False, 1)]
+    refreshes.cut_off_at = 0
+    refreshes.run.clear()
+    rows = list(benchmark.weeks(given))
+    assert refreshes.run == [(False, 1), (False, 2), *[(gated, week) for gated in (True, False) for week in (1, 2)]]
+    assert [(r["seed"], r["gated"], r["week"]) for r in rows] == [
+        (seed, gated, week) for seed in (0, 1) for gated in (True, False) for week in (1, 2)
+    ]
+    assert list(benchmark.weeks(given)) == rows and len(refreshes.run) == 6
+    assert list(benchmark.weeks(ARGUMENTS)) == rows and len(refreshes.run) == 14  # without a folder nothing is kept
+    with pytest.raises(SystemExit, match=r"labelled 5 \(now 7\)"):
+        list(benchmark.weeks(Namespace(**{**vars(given), "labelled": 7})))
