@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import Any
 
 from prefect.runner import Runner
@@ -19,26 +18,30 @@ class ProjectRunner(Runner):
     """
 
     beside: tuple[ProjectRunner, ...] = ()
+    _asked_to_stop: bool = False
     _stopping: asyncio.Task[None] | None = None
+    _leader: ProjectRunner | None = None
 
     async def start_all(self) -> None:
-        """Work until told to stop, this runner and those beside it."""
-        others = [asyncio.ensure_future(one.start()) for one in self.beside]
-        own = asyncio.ensure_future(self.start())
-        while not all(one.started for one in (self, *self.beside)) and not own.done():
-            await asyncio.sleep(0.05)
-        signal.signal(signal.SIGTERM, self.handle_sigterm)  # each that starts takes the signal for itself
-        await asyncio.gather(own, *others)
+        """Work until told to stop, this runner and those beside it; told before this, they stop once they started."""
+        for one in (self, *self.beside):
+            one._loop = asyncio.get_running_loop()
+            one._leader = self  # each that starts takes SIGTERM for itself, which is meant for all
+            if self._asked_to_stop:
+                one._begin_to_stop()
+        await asyncio.gather(*(one.start() for one in (self, *self.beside)))
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        if self._loop is None:
-            raise KeyboardInterrupt  # nothing is at work yet
-        for one in (self, *self.beside):
-            if one._stopping is None:
-                self._loop.call_soon_threadsafe(one._begin_to_stop)
+        """Stop all that work together. It raises nothing: a signal can come in the middle of anything."""
+        leader = self._leader or self
+        leader._asked_to_stop = True
+        for one in (leader, *leader.beside):
+            if one._loop is not None and not one._loop.is_closed():
+                one._loop.call_soon_threadsafe(one._begin_to_stop)
 
     def _begin_to_stop(self) -> None:
-        self._stopping = asyncio.ensure_future(self._stop_when_started())
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop_when_started())
 
     async def _stop_when_started(self) -> None:
         while not self.started:

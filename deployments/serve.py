@@ -66,11 +66,17 @@ def _serve(project: Project, server: RunningServer, at_once: int, tell: Callable
         refresher.add_deployment(refresh_deployment(project, project.refresh))
         runner.beside = (refresher,)
         told += f", and its refresh every {project.refresh.day.capitalize()} at {project.refresh.hour:02}:00"
+    # Ctrl-C ends as SIGTERM does: asyncio's own way would leave the runs at work marked as running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, runner.handle_sigterm)
     tell(f"{told}. Prefect UI: {server.ui_url}")
     tell("Stop with Ctrl-C.")
-    # Ctrl-C ends as SIGTERM does: asyncio's own way would leave the runs at work marked as running.
-    signal.signal(signal.SIGINT, runner.handle_sigterm)
     asyncio.run(runner.start_all())
+
+
+class _StoppedBySignalError(KeyboardInterrupt):
+    """Told to stop. Raised within `exec` of a text, as dataclasses do, KeyboardInterrupt itself makes `python -m` end
+    by SIGINT at the very end, also where it was caught; what is derived from it does not."""
 
 
 @contextmanager
@@ -78,12 +84,12 @@ def _stopped_by_signals() -> Iterator[None]:
     """SIGTERM, which service managers send, ends as cleanly as Ctrl-C, also while the server is still starting."""
 
     def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise _StoppedBySignalError
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except KeyboardInterrupt:
+    except _StoppedBySignalError:
         pass
     finally:
         for number, handler in before.items():
