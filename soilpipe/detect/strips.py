@@ -20,7 +20,7 @@ from torch import Tensor
 from soilpipe.detect.network import CHANNELS, STRIDE, TOTAL_STRIDE, Answer, CentrePointNetwork, Head
 from soilpipe.detect.receptive_field import finest_reach, level_reach
 
-STRIP_PX = 400_000  # of a window's pixels at a time
+STRIP_PX = 800_000  # of a window's pixels at a time
 BAND_CELLS = 192  # rows of cells that go back up at a time
 LEAST = 32  # cells, even: of smaller pieces PyTorch may take another kernel, with other last bits
 STRIDES = (4, 8, 16, 32)  # px per cell of the encoder's levels
