@@ -22,11 +22,13 @@ CROPS = "the middle 32, 64 or 96 px, 1.5 times the longer side"
 
 
 class EmbeddedBoxes(NamedTuple):
-    """embeddings (n, dim) float32; pixels (n, 7, 96, 96) uint8, for pictures; um_per_px (n,) float64 of those."""
+    """embeddings (n, dim) float32; pixels (n, 7, 96, 96) uint8, for pictures; um_per_px (n,) float64 of those; sides
+    (n,) int64: of the middle that the encoder saw, px."""
 
     embeddings: np.ndarray
     pixels: np.ndarray
     um_per_px: np.ndarray
+    sides: np.ndarray
 
 
 def embed_boxes(
@@ -42,15 +44,19 @@ def embed_boxes(
     """
     pixels, scales = crops_of(scan, references, registrations, boxes, um_per_px=encoder.info.um_per_px)
     wanted = CONTEXT * longer_sides(boxes) * scan.um_per_px / scales
-    side = np.select([wanted <= least for least in SIDES[:-1]], SIDES[:-1], SIDE)
+    sides = np.select([wanted <= least for least in SIDES[:-1]], SIDES[:-1], SIDE)
     embeddings = np.zeros((len(pixels), encoder.info.dim), np.float32)
-    for least in SIDES:
-        rows = np.flatnonzero(side == least)
+    for side in SIDES:
+        rows = np.flatnonzero(sides == side)
         if len(rows):
-            start = (SIDE - least) // 2
-            middle = pixels[rows, :, start : start + least, start : start + least]
-            embeddings[rows] = encoder.embed(np.ascontiguousarray(middle))
-    return EmbeddedBoxes(embeddings, pixels, scales)
+            embeddings[rows] = encoder.embed(middles(pixels[rows], side))
+    return EmbeddedBoxes(embeddings, pixels, scales, sides)
+
+
+def middles(pixels: np.ndarray, side: int) -> np.ndarray:
+    """(n, 7, 96, 96) to the middle of each, (n, 7, side, side)."""
+    start = (SIDE - side) // 2
+    return np.ascontiguousarray(pixels[:, :, start : start + side, start : start + side])
 
 
 def longer_sides(boxes: np.ndarray) -> np.ndarray:

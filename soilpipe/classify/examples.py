@@ -48,6 +48,7 @@ class Examples:
     taxa        n names: the taxon by the project's taxonomy, `background` for windows without an animal
     sources     n
     thumbnails  n pictures of the crop for people, JPEG; b"" where there is none
+    rows        (n,) int64: where the crops' pixels lie (`crop_pixels`), None where they were not kept
     """
 
     embeddings: np.ndarray
@@ -55,6 +56,7 @@ class Examples:
     taxa: tuple[str, ...]
     sources: tuple[Source, ...]
     thumbnails: tuple[bytes, ...]
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.taxa)
@@ -76,6 +78,7 @@ class Examples:
             tuple(self.taxa[row] for row in rows),
             tuple(self.sources[row] for row in rows),
             tuple(self.thumbnails[row] for row in rows),
+            None if self.rows is None else self.rows[rows],
         )
 
     def counts(self) -> dict[str, int]:
@@ -90,10 +93,12 @@ class Examples:
 
 def joined(parts: Sequence[Examples], dim: int) -> Examples:
     """All examples of some parts, in order; `dim`: length of an embedding, for when there is no part."""
+    rows = [part.rows for part in parts if part.rows is not None]
     return Examples(
         np.concatenate([part.embeddings for part in parts] or [np.zeros((0, dim), np.float32)]),
         np.concatenate([part.sizes_mm for part in parts] or [np.zeros(0, np.float32)]),
         tuple(taxon for part in parts for taxon in part.taxa),
         tuple(source for part in parts for source in part.sources),
         tuple(thumbnail for part in parts for thumbnail in part.thumbnails),
+        np.concatenate(rows) if rows and len(rows) == len(parts) else None,
     )

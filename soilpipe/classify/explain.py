@@ -145,7 +145,9 @@ def explain(
         )
     named = [_opened(store, str(one["scan_id"]), um_per_px) for one in found.metadata.get("references", ())]
     references = [image for image in named if image is not None]
-    embedding, pixels, scales = embed_boxes(encoder, scan, references, register_all(scan, references), found.box[None])
+    embedding, pixels, scales, _ = embed_boxes(
+        encoder, scan, references, register_all(scan, references), found.box[None]
+    )
     sizes_mm = longer_sides(found.box[None]) * um_per_px / 1000
     answers = classifier.classify(embedding, sizes_mm)
     return Explanation(

@@ -19,7 +19,7 @@ from soilpipe.classify.examples import BACKGROUND, ClassifierError, Examples
 from soilpipe.classify.field import Field
 from soilpipe.classify.folds import Folds, halves, make_folds
 from soilpipe.classify.head import DECAYS, Head, fit_head
-from soilpipe.classify.left_out import LEAST_CROPS, left_out_distances, place
+from soilpipe.classify.left_out import LEAST_CROPS, Vectors, left_out_distances, place, seen_by
 from soilpipe.classify.prototypes import References
 from soilpipe.classify.space import Space
 from soilpipe.classify.unknown import POOLED, fit_limits
@@ -49,6 +49,7 @@ def fit_classifier(
     taxonomy: Taxonomy,
     alpha: float,
     calibrate: Sequence[str] | None = None,
+    vectors: Vectors | None = None,
 ) -> Fitted:
     """Fit head, prototypes and limits, and calibrate them on held-out scanners.
 
@@ -56,6 +57,8 @@ def fit_classifier(
     says what is promised of both. `calibrate`: scanners that serve calibration alone; by default every scanner is held
     out once (`folds`). Only crops of scans drawn as they come enter calibration: where scans were detected, of those
     scans, else of labelled animals alone (`field`). A crop whose class no other scanner shows cannot, and is counted.
+    `vectors`: where the encoder itself learns from the crops, those of one that has learned from some of them; by
+    default they are the examples' own.
 
     ClassifierError with fewer than two classes, or none left to learn from.
     """
@@ -72,14 +75,15 @@ def fit_classifier(
     field = Field.of(examples, labels, np.flatnonzero(drawn), classes)
     asked = np.zeros(len(examples), bool)
     asked[np.flatnonzero(drawn)[field.usable]] = True
-    held, lost = _held_out(examples, labels, folds, asked, len(classes))
+    held, lost = _held_out(examples, labels, folds, asked, len(classes), vectors)
     calibrated = calibrate_split(held, field) if calibrate else calibrate_crossed(held, field)
     decay, probabilities = calibrated.decay, calibrated.probabilities
     rows, held_labels = held.rows[calibrated.judged], held.labels[calibrated.judged]
     units = scanner_days([examples.sources[row] for row in rows.tolist()])
     chosen = choose_threshold(tree_of(lineages), probabilities, held_labels, alpha, units)
+    left_out = left_out_distances(examples, labels, folds, len(classes), vectors)
+    kept = seen_by(vectors, examples, folds.kept, labels).select(folds.kept)
     parts = _fit(kept, labels[folds.kept], len(classes), (decay,))
-    left_out = left_out_distances(examples, labels, folds, len(classes))
     classifier = Classifier(
         lineages=lineages,
         space=parts.space,
@@ -125,7 +129,7 @@ def _fit(examples: Examples, labels: np.ndarray, classes: int, decays: Sequence[
 
 
 def _held_out(
-    examples: Examples, labels: np.ndarray, folds: Folds, drawn: np.ndarray, classes: int
+    examples: Examples, labels: np.ndarray, folds: Folds, drawn: np.ndarray, classes: int, vectors: Vectors | None
 ) -> tuple[Held, int]:
     """What experts that did not see a crop's scanner say of it; and how many crops were left out because none of their
     class was left to learn from."""
@@ -143,9 +147,10 @@ def _held_out(
         asked = asked[there[labels[asked]]]
         if not len(asked):
             continue
-        parts = _fit(examples.select(fitted), labels[fitted], classes, DECAYS)
-        coordinates = parts.space.coordinates(examples.embeddings[asked], examples.sizes_mm[asked])
-        directions = parts.space.directions(examples.embeddings[asked], examples.sizes_mm[asked])
+        seen = seen_by(vectors, examples, fold.fitted & (labels >= 0), labels)
+        parts = _fit(seen.select(fitted), labels[fitted], classes, DECAYS)
+        coordinates = parts.space.coordinates(seen.embeddings[asked], seen.sizes_mm[asked])
+        directions = parts.space.directions(seen.embeddings[asked], seen.sizes_mm[asked])
         for decay in DECAYS:
             found[decay].append(experts_of(parts.heads[decay], parts.references, coordinates, directions))
         rows.append(asked)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.classify.examples import BACKGROUND, Examples, Source, joined
 from soilpipe.classify.label_facts import ImageFacts
@@ -39,6 +40,7 @@ def labelled_crops(
     background_per_animal: float = BACKGROUND_PER_ANIMAL,
     false_alarms: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
+    keep: CropPixels | None = None,
     progress: Progress | None = None,
 ) -> Examples:
     """The labelled crops of the labelled images, read with their difference as a run reads them, and embedded.
@@ -48,7 +50,8 @@ def labelled_crops(
     labels, one an animal by default (`background_per_animal`), at least one an image, where there is room; they depend
     on `seed` and the image's name alone. `false_alarms`: for the images of which they are known what a detector took
     for animals, (n, 4), px of the image: background too. Those images alone tell how frequent background is; windows
-    are as many as were asked for, and tell nothing of it.
+    are as many as were asked for, and tell nothing of it. `keep`: where the pixels of the crops are put; their
+    `rows` are those of the result.
 
     LabelError names the categories that the taxonomy does not have.
     """
@@ -60,7 +63,7 @@ def labelled_crops(
         alarms = None if false_alarms is None else false_alarms.get(name)
         wanted = _wanted(scene, names, sizes_mm, background_per_animal, alarms, seed)
         if len(wanted.boxes):
-            parts.append(_examples(scene, wanted, encoder, (facts or {}).get(name)))
+            parts.append(_examples(scene, wanted, encoder, (facts or {}).get(name), keep))
         if progress:
             progress(done, len(labels.labelled))
     return joined(parts, encoder.info.dim)
@@ -182,9 +185,11 @@ def _all_sizes_mm(labels: LabelSet, dpi: float | None) -> np.ndarray:
     return sizes if len(sizes) else np.array(BARE_MM)
 
 
-def _examples(scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts | None) -> Examples:
+def _examples(
+    scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts | None, keep: CropPixels | None
+) -> Examples:
     boxes = wanted.boxes
-    embeddings, pixels, scales = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
+    embeddings, pixels, scales, sides = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
     image = scene.image
     x0, y0 = image.origin or (0, 0)
     source = Source(
@@ -211,6 +216,7 @@ def _examples(scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts
             for box, scale, counts in zip(boxes, scales, wanted.counts, strict=True)
         ),
         thumbnails=tuple(thumbnail(crop) for crop in pixels),
+        rows=None if keep is None else keep.add(pixels, sides),
     )
 
 

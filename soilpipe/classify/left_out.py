@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from soilpipe.classify.unknown import distances
 AT_ONCE = 2000  # crops: their cosines to 50,000 others are 0.8 GB
 LEAST_CROPS = 2  # of all: fewer make no space
 
+Vectors = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Which crops may be learned from (n,) bool, and labels (n,) -> vectors of all crops (n, d) float32, by an encoder that
+has learned from those and from no other."""
+
 
 def place(examples: Examples, labels: np.ndarray, classes: int) -> tuple[Space, References]:
     """The space of labelled crops, `labels` (n,) int64, and they themselves in it."""
@@ -22,7 +27,14 @@ def place(examples: Examples, labels: np.ndarray, classes: int) -> tuple[Space, 
     return space, References(space.directions(examples.embeddings, examples.sizes_mm), labels, classes)
 
 
-def left_out_distances(examples: Examples, labels: np.ndarray, folds: Folds, classes: int) -> np.ndarray:
+def seen_by(vectors: Vectors | None, examples: Examples, learned: np.ndarray, labels: np.ndarray) -> Examples:
+    """The examples with the vectors of an encoder that has learned from some of them alone."""
+    return examples if vectors is None else replace(examples, embeddings=vectors(learned, labels))
+
+
+def left_out_distances(
+    examples: Examples, labels: np.ndarray, folds: Folds, classes: int, vectors: Vectors | None = None
+) -> np.ndarray:
     """(n, classes) float64: the distance of each crop to every class, told without its fold. NaN in the row of a crop
     that has no class (label -1), whose class no other fold shows, or that is in no fold.
 
@@ -34,10 +46,11 @@ def left_out_distances(examples: Examples, labels: np.ndarray, folds: Folds, cla
         asked = np.flatnonzero(fold.held & (labels >= 0))
         if len(fitted) <= LEAST_CROPS or not len(asked):
             continue
-        space, references = place(examples.select(fitted), labels[fitted], classes)
+        seen = seen_by(vectors, examples, fold.fitted & (labels >= 0), labels)
+        space, references = place(seen.select(fitted), labels[fitted], classes)
         asked = asked[references.present[labels[asked]]]
         for part in np.split(asked, range(AT_ONCE, len(asked), AT_ONCE)):
-            directions = space.directions(examples.embeddings[part], examples.sizes_mm[part])
+            directions = space.directions(seen.embeddings[part], seen.sizes_mm[part])
             found[part] = distances(directions, references)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.embedding import CROPS
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import ImageFacts, image_facts
 from soilpipe.classify.labelled_crops import BACKGROUND_PER_ANIMAL, cut_labels, labelled_crops
 from soilpipe.classify.learned_from import CALIBRATION, told_of
+from soilpipe.classify.tuned import TunedVectors, save_tuned
+from soilpipe.classify.tuning import Tuning
 from soilpipe.classify.weights import load_classifier, save_classifier
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.labelled import LabelError, LabelSet, Where, only
@@ -50,6 +54,8 @@ def train_classifier(
     dpi: float | None = None,
     difference: bool = True,
     seed: int = 0,
+    tuning: Tuning | None = None,
+    tuned: Path | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train on a COCO file and its images, and write weights.safetensors and card.json into `out`.
@@ -60,7 +66,9 @@ def train_classifier(
     often as in the field; by default every scanner is held out once. `dpi`: of images whose entry says none (1200).
     `false_alarms`: told the labels and what their file says of the images, gives for each image what a detector took
     for animals there and is none (`soilpipe.classify.false_alarms`): background as the field brings it. `seed`: of
-    where windows without an animal are. Same labels, encoder and seed, same files, but for the time taken.
+    where windows without an animal are. `tuning`: the encoder itself learns from the crops first (`tuning`), and is
+    written into the folder `tuned`, an encoder of its own that the classifier stands on. Same labels, encoder and seed,
+    same files, but for the time taken.
 
     Returns the card. Raises LabelError, ClassifierError.
     """
@@ -73,21 +81,31 @@ def train_classifier(
         )
     facts = image_facts(labels)
     alarms = {} if false_alarms is None else false_alarms(given, facts)
-    crops = labelled_crops(
-        given,
-        encoder,
-        taxonomy=taxonomy,
-        facts=facts,
-        false_alarms=alarms,
-        dpi=dpi,
-        difference=difference,
-        background_per_animal=background_per_animal,
-        seed=seed,
-        progress=None if progress is None else lambda done, of: progress("labelled images", done, of, {}),
-    )
-    crops, rolled_up, left_out = rolled(crops, taxonomy, least_examples)
-    fitted = fit_classifier(crops, taxonomy=taxonomy, alpha=alpha, calibrate=calibrate)
+    told = None if progress is None else lambda done, of: progress("labelled images", done, of, {})
+    with tempfile.TemporaryDirectory(prefix="soilpipe-") as folder:
+        keep = None if tuning is None else CropPixels(Path(folder) / "crops")
+        crops = labelled_crops(
+            given,
+            encoder,
+            taxonomy=taxonomy,
+            facts=facts,
+            false_alarms=alarms,
+            dpi=dpi,
+            difference=difference,
+            background_per_animal=background_per_animal,
+            seed=seed,
+            keep=keep,
+            progress=told,
+        )
+        crops, rolled_up, left_out = rolled(crops, taxonomy, least_examples)
+        vectors = None
+        if keep is not None and tuning is not None:
+            vectors = TunedVectors(encoder, crops, keep, tuning, progress)
+        fitted = fit_classifier(crops, taxonomy=taxonomy, alpha=alpha, calibrate=calibrate, vectors=vectors)
     classifier = fitted.classifier
+    training = trained_on(given, classifier.examples)
+    if vectors is not None and tuning is not None and tuned is not None:
+        encoder = save_tuned(tuned, encoder, vectors.last, tuning, training)
     card = {
         "name": name or Path(out).name,
         "alpha": alpha,
@@ -96,7 +114,7 @@ def train_classifier(
         "validation": "none",
         **encoder_told(encoder),
         **fitted.told,
-        "trained_on": trained_on(given, classifier.examples),
+        "trained_on": training,
         "served": _served(crops, calibrate),
         "rolled_up": rolled_up,
         "left_out": left_out,

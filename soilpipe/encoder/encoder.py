@@ -3,6 +3,9 @@
 The vector of a crop: the spatial means of the features at strides 8, 16 and 32, each scaled to length 1, side by side,
 and the whole scaled to length 1 again. The three levels count the same; the finest one knows texture and legs, the
 deepest one the whole animal. Two crops are compared by the cosine of their vectors.
+
+The means are plain ones, or weighted towards the middle of the crop, where the animal lies (`EMBEDDINGS`): which of the
+two is the encoder's own, as its card tells.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ from soilpipe.encoder.trunk import widths_of
 
 log = logging.getLogger(__name__)
 
-EMBEDDING = "means-8-16-32"
+EMBEDDING, CENTRED = EMBEDDINGS = ("means-8-16-32", "centred-means-8-16-32")
 """Names how a vector is made of the features; stands on the card, so that another way is another encoder."""
+MIDDLE = 0.25  # of a crop's side: standard deviation of the weights of centred means
 
 CPU_BATCH, GPU_BATCH = 16, 256  # crops at once, for those of up to 256 px; of larger ones fewer, by their area
 LARGE = 256
@@ -85,8 +89,9 @@ class Encoder:
         batch, the batches are halved from then on.
         """
         answer = np.empty((len(pixels), self.info.dim), np.float32)
+        way = self.card.get("embedding", EMBEDDING)
         with torch.inference_mode(), exactly_alike():
-            for start, part in self._parts(pixels, lambda batch: embedding_of(self._folded.levels(batch))):
+            for start, part in self._parts(pixels, lambda batch: embedding_of(self._folded.levels(batch), way)):
                 answer[start : start + len(part)] = part.cpu().numpy()
         return answer
 
@@ -151,10 +156,29 @@ def dim_of(network: CentrePointNetwork) -> int:
     return sum(widths_of(network)[1:])
 
 
-def embedding_of(levels: list[Tensor]) -> Tensor:
-    """Features at strides 4, 8, 16 and 32, (n, c, h, w) each, to vectors (n, dim) float32 of length 1."""
-    means = [functional.normalize(level.float().mean(dim=(2, 3)), dim=1) for level in levels[1:]]
+def embedding_of(levels: list[Tensor], way: str = EMBEDDING) -> Tensor:
+    """Features at strides 4, 8, 16 and 32, (n, c, h, w) each, to vectors (n, dim) float32 of length 1; `way` one of
+    EMBEDDINGS."""
+    mean = _centred_mean if way == CENTRED else _mean
+    means = [functional.normalize(mean(level.float()), dim=1) for level in levels[1:]]
     return functional.normalize(torch.cat(means, dim=1), dim=1)
+
+
+def _mean(features: Tensor) -> Tensor:
+    return features.mean(dim=(2, 3))
+
+
+def _centred_mean(features: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, c): a Gaussian round the middle weighs the cells."""
+    weights = [_weights(side).to(features.device) for side in features.shape[2:]]
+    return (features * (weights[0][:, None] * weights[1])).sum(dim=(2, 3))
+
+
+def _weights(side: int) -> Tensor:
+    """(side,) float32, together 1."""
+    place = (torch.arange(side) + 0.5) / side - 0.5
+    found = torch.exp(-(place**2) / (2 * MIDDLE**2))
+    return found / found.sum()
 
 
 def drop_difference(pixels: Tensor) -> None:

@@ -29,7 +29,7 @@ from soilpipe.detect.model_files import (
 )
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.sizes import encoder_size_of
-from soilpipe.encoder.encoder import EMBEDDING, Encoder, dim_of
+from soilpipe.encoder.encoder import EMBEDDING, EMBEDDINGS, Encoder, dim_of
 from soilpipe.encoder.trunk import OF_RESNET, trunk_like, trunk_of, trunk_shape, trunk_state
 from soilpipe.errors import SoilpipeError
 
@@ -53,13 +53,13 @@ class EncoderError(SoilpipeError):
 def save_encoder(folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any]) -> str:
     """Write the encoder of a network, or a trunk, into `folder` (made when absent); returns the version.
 
-    The card needs `name` and `um_per_px`; architecture, size, dim and embedding are filled in. `difference` False says
-    that it never saw one. The card is written last: a folder without one is no encoder. Same network and card, same
-    bytes. EncoderError when the card makes no sense.
+    The card needs `name` and `um_per_px`; architecture, size and dim are filled in, and `embedding` where the card has
+    none. `difference` False says that it never saw one. The card is written last: a folder without one is no encoder.
+    Same network and card, same bytes. EncoderError when the card makes no sense.
     """
     folder = Path(folder)
     trunk = trunk_of(network)
-    complete = dict(card) | _filled_in(trunk)
+    complete = {"embedding": EMBEDDING, **card, **_filled_in(trunk)}
     check_card(complete, folder / CARD)
     weights = tensor_bytes({name: value.detach().cpu().contiguous() for name, value in trunk_state(trunk).items()})
     text = card_bytes(complete)
@@ -118,6 +118,7 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
         "difference": detector.info.uses_difference,
         "validation": detector.info.validation,
         "ancestors": ancestors_of(detector.card, detector.info.version),
+        "embedding": EMBEDDING,
         **_filled_in(network),
     }
     return Encoder(trunk_of(network).eval(), card, version=OF_DETECTOR + detector.info.version, device=device)
@@ -129,7 +130,6 @@ def _filled_in(network: CentrePointNetwork) -> dict[str, Any]:
         "architecture": trunk_shape(network),
         "size": encoder_size_of(network.architecture),
         "dim": dim_of(network),
-        "embedding": EMBEDDING,
     }
 
 
@@ -156,7 +156,8 @@ def check_card(card: Any, path: Path) -> None:
             problems.append(f"`um_per_px` = {card['um_per_px']!r} (expected more than 0)")
         if not isinstance(card.get("difference", True), bool):
             problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
-        if card["embedding"] != EMBEDDING:
-            problems.append(f"`embedding` = {card['embedding']!r} (this version makes vectors by {EMBEDDING})")
+        if card["embedding"] not in EMBEDDINGS:
+            ways = " or ".join(EMBEDDINGS)
+            problems.append(f"`embedding` = {card['embedding']!r} (this version makes vectors by {ways})")
     if problems:
         raise EncoderError(f"{path}: not the card of an encoder: {'; '.join(problems)}")

@@ -1,0 +1,123 @@
+"""Vectors of labelled crops by encoders that are tuned on some of them: each fold's without what the fold holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soilpipe.classify.crop_pixels import CropPixels
+from soilpipe.classify.embedding import SIDES
+from soilpipe.classify.examples import Examples
+from soilpipe.classify.tuning import Tuning, tune
+from soilpipe.detect.ancestry import KEPT
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.encoder.encoder import CENTRED, Encoder
+from soilpipe.encoder.weights import load_encoder, save_encoder
+
+AT_ONCE = 256  # crops read at a time
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+
+
+class TunedVectors:
+    """What `fit_classifier` asks for vectors where the encoder is tuned: calls tune a copy of the encoder on the crops
+    that are named, once for each choice of crops, and embed all.
+
+    examples: with `rows` of their pixels.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        examples: Examples,
+        pixels: CropPixels,
+        tuning: Tuning,
+        progress: Progress | None = None,
+    ) -> None:
+        if examples.rows is None:
+            raise ValueError("the pixels of these crops were not kept")
+        self._encoder, self._examples, self._rows, self._pixels = encoder, examples, examples.rows, pixels
+        self._tuning, self._progress = tuning, progress
+        self._done: dict[bytes, np.ndarray] = {}
+        self._last = encoder.network()
+
+    def __call__(self, learned: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """learned (n,) bool: crops to learn from, whose labels (n,) are >= 0 -> vectors of all crops, (n, d) float32,
+        which are not to be changed."""
+        key = np.packbits(learned).tobytes()
+        if key not in self._done:
+            part = len(self._done) + 1
+            rows = np.flatnonzero(learned)
+
+            def told(done: int, of: int, loss: float) -> None:
+                if self._progress:
+                    self._progress(f"tuning the encoder, part {part}", done, of, {"loss": loss})
+
+            trunk = tune(
+                self._encoder.network(),
+                self._pixels,
+                self._rows[rows],
+                self._examples.sizes_mm[rows],
+                labels[rows],
+                self._tuning,
+                difference=self._encoder.info.uses_difference,
+                device=self._encoder.device,
+                progress=told,
+            )
+            self._last, self._done[key] = trunk, self._embedded(trunk)
+        return self._done[key]
+
+    @property
+    def last(self) -> CentrePointNetwork:
+        """The trunk that was tuned last: that of the classifier, on all crops that it is fitted on."""
+        return self._last
+
+    def _embedded(self, trunk: CentrePointNetwork) -> np.ndarray:
+        encoder = Encoder(trunk, centred(self._encoder.card), device=self._encoder.device)
+        found = np.zeros((len(self._rows), encoder.info.dim), np.float32)
+        sides = self._pixels.sides(self._rows)
+        for side in SIDES:
+            some = np.flatnonzero(sides == side)
+            for part in np.split(some, range(AT_ONCE, len(some), AT_ONCE)):
+                if len(part):
+                    found[part] = encoder.embed(self._pixels.read(self._rows[part], side))
+        return found
+
+
+def save_tuned(
+    folder: Path | str, encoder: Encoder, trunk: CentrePointNetwork, tuning: Tuning, training: Mapping[str, Any]
+) -> Encoder:
+    """Write the encoder that was made of another by tuning; `training`: what of, as the classifier's card tells it.
+
+    Its `ancestors` begin with these labels, so that they judge nothing that is begun from it.
+    """
+    info = encoder.info
+    kept = {key: training[key] for key in KEPT if key in training}
+    card = {
+        "name": info.name,
+        "um_per_px": info.um_per_px,
+        "difference": info.uses_difference,
+        "validation": "none",
+        "embedding": CENTRED,
+        "begun_from": info.version,
+        "tuned": {
+            "steps": tuning.steps,
+            "seed": tuning.seed,
+            "scanners": training["scanners"],
+            "crops": training["crops"],
+        },
+        "ancestors": [
+            {"name": f"labelled crops of {training['labels']}", "version": None, "trained_on": kept, "served": {}},
+            *(encoder.card.get("ancestors") or ()),
+        ],
+    }
+    save_encoder(folder, trunk, card)
+    return load_encoder(folder, encoder.device)
+
+
+def centred(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of an encoder with the vectors of a tuned one."""
+    return {**card, "embedding": CENTRED}

@@ -1,0 +1,176 @@
+"""Tuning an encoder on labelled crops: from pixels to classes in one, for some hundred steps.
+
+Pretraining teaches an encoder what looks alike, a detector's training where animals are. Which differences tell one
+taxon from another, labelled crops alone can say. A layer of logits is put on the vectors and learned together with the
+trunk, by cross-entropy; then it is taken away again: what comes after (space, prototypes, head, calibration) is fitted
+on the tuned vectors, as on any.
+
+Rare classes are drawn oftener than they come, by the root of their number. Crops are mirrored, turned, moved by a few
+px and seen in another light, with the difference dropped from some. Vectors are centred means (`encoder.CENTRED`): of
+plain ones the tuning makes less.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from soilpipe.classify.crop_pixels import CropPixels
+from soilpipe.classify.embedding import SIDES
+from soilpipe.classify.space import SMALLEST_MM
+from soilpipe.detect.learning import bf16_pays
+from soilpipe.detect.light import change_light
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.encoder.encoder import CENTRED, dim_of, drop_difference, embedding_of
+
+LOGITS = 3.0  # times the learning rate for the layer of logits, which begins from nothing
+Told = Callable[[int, int, float], None]
+"""Told: steps done, of how many, the loss."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an encoder is tuned.
+
+    rate: the largest learning rate of AdamW, reached after `warm_up` of the steps, then a cosine to zero. sharpness:
+    what the cosines are multiplied by. light: strength of `change_light`. shift: px that a crop is moved by at most.
+    """
+
+    steps: int = 600
+    batch: int = 32
+    rate: float = 1e-3
+    weight_decay: float = 0.01
+    warm_up: float = 0.15
+    smoothing: float = 0.05
+    sharpness: float = 15.0
+    light: float = 0.3
+    shift: int = 3
+    size_spread: float = 0.1
+    seed: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Of step 0, 1, ..."""
+        rising = self.warm_up * self.steps
+        if step < rising:
+            return self.rate * (step + 1) / (rising + 1)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, self.steps - rising)))
+
+
+class _Classes(nn.Module):
+    """A trunk with a layer of logits on its vectors and the logarithm of the size."""
+
+    def __init__(self, trunk: CentrePointNetwork, classes: int, sharpness: float) -> None:
+        super().__init__()
+        self.trunk, self._sharpness = trunk, sharpness
+        self.logits = nn.Linear(dim_of(trunk) + 1, classes)
+
+    def forward(self, pixels: Tensor, log_mm: Tensor) -> Tensor:
+        vectors = embedding_of(self.trunk.levels(pixels), CENTRED)
+        found: Tensor = self.logits(torch.cat([self._sharpness * vectors, log_mm[:, None]], dim=1))
+        return found
+
+
+def tune(
+    trunk: CentrePointNetwork,
+    crops: CropPixels,
+    rows: np.ndarray,
+    sizes_mm: np.ndarray,
+    labels: np.ndarray,
+    tuning: Tuning,
+    *,
+    difference: bool = True,
+    device: torch.device | None = None,
+    progress: Told | None = None,
+) -> CentrePointNetwork:
+    """A tuned copy of a trunk, on the CPU in eval mode; an unchanged one where there are not two classes.
+
+    rows (n,) int64: of the crops to learn from; sizes_mm (n,) and labels (n,) int64 >= 0 of them. `difference` False:
+    the encoder is shown none. On a CPU the same arguments and threads give the same weights.
+    """
+    tuned = copy.deepcopy(trunk).eval()
+    present, targets = np.unique(labels, return_inverse=True)
+    if len(present) < 2 or tuning.steps < 1:
+        return tuned.cpu()
+    device = device or torch.device("cpu")
+    rng = np.random.default_rng(tuning.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(tuning.seed)
+        model = _Classes(tuned, len(present), tuning.sharpness)
+    model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    groups = [{"params": tuned.parameters(), "share": 1.0}, {"params": model.logits.parameters(), "share": LOGITS}]
+    optimiser = torch.optim.AdamW(groups, tuning.rate, weight_decay=tuning.weight_decay)
+    draw = _Draw(crops, rows, sizes_mm, targets, tuning, rng, difference)
+    for step in range(tuning.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = group["share"] * tuning.learning_rate(step)
+        pixels, log_mm, wanted = (part.to(device) for part in draw())
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
+            answers = model(pixels, log_mm)
+        loss = functional.cross_entropy(answers.float(), wanted, label_smoothing=tuning.smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        if progress and (step + 1 == tuning.steps or step % 10 == 9):
+            progress(step + 1, tuning.steps, loss.item())
+    return tuned.cpu().eval()
+
+
+class _Draw:
+    """Batches of crops of one side each, as often as what they weigh."""
+
+    def __init__(
+        self,
+        crops: CropPixels,
+        rows: np.ndarray,
+        sizes_mm: np.ndarray,
+        targets: np.ndarray,
+        tuning: Tuning,
+        rng: np.random.Generator,
+        difference: bool,
+    ) -> None:
+        self._crops, self._rows, self._targets = crops, rows, targets
+        self._log_mm = np.log(np.maximum(sizes_mm.astype(np.float64), SMALLEST_MM))
+        self._tuning, self._rng, self._difference = tuning, rng, difference
+        weights = 1 / np.sqrt(np.bincount(targets)[targets])
+        sides = crops.sides(rows)
+        self._of_side = {side: np.flatnonzero(sides == side) for side in SIDES}
+        self._weights = {side: weights[some] / weights[some].sum() for side, some in self._of_side.items() if len(some)}
+        shares = np.array([weights[self._of_side[side]].sum() for side in SIDES])
+        self._shares = shares / shares.sum()
+
+    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (n, 7, s, s) uint8, log of mm (n,) float32, targets (n,) int64."""
+        rng, tuning = self._rng, self._tuning
+        side = SIDES[int(rng.choice(len(SIDES), p=self._shares))]
+        some = rng.choice(self._of_side[side], tuning.batch, p=self._weights[side])
+        pixels = self._changed(self._crops.read(self._rows[some], side))
+        log_mm = self._log_mm[some] + rng.normal(0, tuning.size_spread, len(some))
+        return pixels, torch.from_numpy(log_mm.astype(np.float32)), torch.from_numpy(self._targets[some])
+
+    def _changed(self, pixels: np.ndarray) -> Tensor:
+        rng, shift = self._rng, self._tuning.shift
+        turned = np.empty_like(pixels)
+        for into, crop in zip(turned, pixels, strict=True):
+            seen = np.rot90(crop, int(rng.integers(4)), (1, 2))
+            into[:] = seen[:, :, ::-1] if rng.random() < 0.5 else seen
+            into[:] = _moved(into, *rng.integers(-shift, shift + 1, 2).tolist())
+        found = torch.from_numpy(turned)
+        if not self._difference:
+            drop_difference(found)
+        light = found.float()
+        change_light(light, rng, self._tuning.light)
+        return light.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _moved(crop: np.ndarray, down: int, across: int) -> np.ndarray:
+    """(7, s, s) moved by some px; what comes in from outside is the outermost px again."""
+    side = crop.shape[1]
+    rows, columns = (np.clip(np.arange(side) - by, 0, side - 1) for by in (down, across))
+    return crop[:, rows[:, None], columns]

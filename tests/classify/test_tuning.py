@@ -1,0 +1,163 @@
+"""An encoder that learns from labelled crops: what it gains, and that nothing judges it that it has learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from soilpipe.classify.crop_pixels import CropPixels
+from soilpipe.classify.examples import BACKGROUND, Examples
+from soilpipe.classify.fitting import fit_classifier
+from soilpipe.classify.labelled_crops import labelled_crops
+from soilpipe.classify.training import train_classifier
+from soilpipe.classify.tuned import TunedVectors
+from soilpipe.classify.tuning import Tuning, tune
+from soilpipe.classify.weights import load_classifier
+from soilpipe.detect.ancestry import of_backbone, seen_by_ancestors
+from soilpipe.detect.coco import read_labels
+from soilpipe.encoder.encoder import CENTRED, EMBEDDING, Encoder, embedding_of
+from soilpipe.encoder.weights import load_encoder
+from soilpipe.taxonomy import SOIL
+from tests.classify import drawn_labels
+from tests.classify.drawn_labels import draw_labels, tiny_encoder
+from tests.classify.made_crops import made_crops
+
+Kept = tuple[Examples, CropPixels, np.ndarray]
+SHORT = Tuning(steps=40, batch=16)
+COUNTS = {"Poduromorpha": 6, "Oribatida": 6, BACKGROUND: 8}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mites of two orders that differ by a shade."""
+    animals = {"Oribatida": 4, "Mesostigmata": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        for taxon, colour in zip(animals, ((140, 120, 100), (125, 130, 100)), strict=True):
+            patch.setitem(drawn_labels.COLOURS, taxon, colour)
+            patch.setitem(drawn_labels.SIZES, taxon, (18, 14))
+        return draw_labels(tmp_path_factory.mktemp("labels"), animals, scanners=tuple("ABCD"))
+
+
+@pytest.fixture(scope="module")
+def kept(labels: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Crops, their pixels, and a number for each taxon."""
+    pixels = CropPixels(tmp_path_factory.mktemp("pixels") / "crops")
+    crops = labelled_crops(read_labels(labels, labels.parent), encoder, taxonomy=SOIL, keep=pixels)
+    return crops, pixels, np.unique(crops.taxa, return_inverse=True)[1]
+
+
+def tuned_state(kept: Kept, encoder: Encoder, **more: Any) -> dict[str, torch.Tensor]:
+    crops, pixels, numbers = kept
+    assert crops.rows is not None
+    trunk = tune(encoder.network(), pixels, crops.rows, crops.sizes_mm, numbers, Tuning(steps=3, batch=8, **more))
+    assert not trunk.training
+    return trunk.state_dict()
+
+
+def test_pixels_come_back_by_their_row_as_the_encoder_sees_them(kept: Kept, encoder: Encoder) -> None:
+    crops, pixels, _ = kept
+    assert crops.rows is not None and crops.rows.tolist() == list(range(len(crops)))
+    some = crops.select(np.array([7, 3, 30]))
+    assert some.rows is not None
+    for row, vector in zip(some.rows.tolist(), some.embeddings, strict=True):
+        side = int(pixels.sides(np.array([row]))[0])
+        seen = pixels.read(np.array([row]), side)
+        assert seen.shape == (1, 7, side, side) and seen.dtype == np.uint8
+        assert np.array_equal(encoder.embed(seen)[0], vector)
+    with pytest.raises(ValueError, match="expected"):
+        pixels.add(np.zeros((1, 7, 32, 32), np.uint8), np.array([32]))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(kept: Kept, encoder: Encoder) -> None:
+    before = {name: value.clone() for name, value in encoder.network().state_dict().items()}
+    one, same, other = (tuned_state(kept, encoder, seed=seed) for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(before[name], value) for name, value in encoder.network().state_dict().items())
+
+
+def test_one_class_alone_teaches_nothing(kept: Kept, encoder: Encoder) -> None:
+    crops, pixels, numbers = kept
+    assert crops.rows is not None
+    trunk = tune(encoder.network(), pixels, crops.rows, crops.sizes_mm, np.zeros_like(numbers), SHORT)
+    assert all(torch.equal(trunk.state_dict()[name], value) for name, value in encoder.network().state_dict().items())
+
+
+@pytest.mark.parametrize("calibrate", [None, ["B", "E"]])
+def test_what_a_fold_holds_out_no_encoder_of_it_has_learned(calibrate: list[str] | None) -> None:
+    crops = made_crops(COUNTS)
+    scanners = np.array(crops.scanners)
+    asked: list[np.ndarray] = []
+
+    def vectors(learned: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Those who know a crop see its class written on it."""
+        asked.append(learned)
+        assert (labels[learned] >= 0).all()
+        found = np.random.default_rng(len(asked)).normal(0, 1, crops.embeddings.shape)
+        found[learned, labels[learned]] += 1000
+        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    fitted = fit_classifier(crops, taxonomy=SOIL, alpha=0.05, calibrate=calibrate, vectors=vectors)
+    for learned in asked[:-1]:
+        held = set(scanners[~learned])
+        assert held and not held & set(scanners[learned])
+    assert set(scanners[asked[-1]]) == set(scanners) - set(calibrate or ())
+    # What it says of itself is what guessing is worth, though it knows by heart what it was fitted on.
+    figures = fitted.told["figures"]
+    assert figures["accuracy"] < 0.6 and figures["error_among_answers"] in (None, pytest.approx(0, abs=0.05))
+    assert np.abs(fitted.classifier.examples.embeddings).max(axis=1) == pytest.approx(1, abs=0.01)
+
+
+def test_tuning_tells_taxa_apart_that_the_encoder_does_not(labels: Path, encoder: Encoder, tmp_path: Path) -> None:
+    def trained(out: str, **more: Any) -> dict[str, Any]:
+        return train_classifier(labels, labels.parent, tmp_path / out, encoder=encoder, taxonomy=SOIL, **more)
+
+    stages: list[tuple[str, int, int]] = []
+    before = trained("before")["figures"]
+    card = trained(
+        "after",
+        tuning=SHORT,
+        tuned=tmp_path / "tuned",
+        progress=lambda stage, done, of, _: stages.append((stage, done, of)),
+    )
+    assert card["figures"]["macro_f1"] > before["macro_f1"] + 0.05
+    assert ("tuning the encoder, part 1", 40, 40) in stages and ("tuning the encoder, part 5", 40, 40) in stages
+
+    tuned = load_encoder(tmp_path / "tuned")
+    told = json.loads((tmp_path / "tuned" / "card.json").read_text())
+    assert card["encoder"] == tuned.info.version != encoder.info.version
+    assert (told["embedding"], told["begun_from"]) == (CENTRED, encoder.info.version)
+    assert told["tuned"]["steps"] == 40 and told["tuned"]["crops"]["Oribatida"] == 48
+    # The vectors that the classifier keeps are those that a run will make.
+    classifier = load_classifier(tmp_path / "after")
+    crops = labelled_crops(read_labels(labels, labels.parent), tuned, taxonomy=SOIL)
+    assert np.array_equal(classifier.examples.embeddings, crops.embeddings)
+    # Nothing that it has learned judges what is begun from it.
+    images = read_labels(labels, labels.parent).images
+    names = [image.file_name for image in images]
+    assert seen_by_ancestors({"ancestors": of_backbone(tmp_path / "tuned")}, names, images) == len(images)
+
+
+def test_centred_means_weigh_the_middle() -> None:
+    cells = torch.zeros(2, 3, 12, 12)
+    cells[0, 0, 5:7, 5:7], cells[1, 0, 5:7, :2] = 1, 1  # in the middle, and at the edge
+    cells[:, 1] = 0.1
+    levels = [torch.zeros(2, 1, 24, 24), cells, cells[:, :, ::2, ::2], torch.ones(2, 3, 1, 1)]
+    plain, centred = (embedding_of(levels, way)[:, 0] for way in (EMBEDDING, CENTRED))
+    assert plain[0] == pytest.approx(plain[1]) and centred[0] > 2 * centred[1] > 0
+    assert torch.equal(embedding_of(levels), embedding_of(levels, EMBEDDING))
+
+
+def test_vectors_need_the_pixels(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="were not kept"):
+        TunedVectors(encoder, made_crops(COUNTS), CropPixels(tmp_path / "crops"), SHORT)
