@@ -43,6 +43,13 @@ Alpha = Annotated[float, typer.Option(help="Share of answers that may be wrong, 
 LeastExamples = Annotated[
     int, typer.Option(min=1, help="Animals from which a taxon is a class; fewer count as what is above it.")
 ]
+Tune = Annotated[
+    bool,
+    typer.Option(
+        "--tune",
+        help="The encoder learns from the labelled crops too, which takes minutes; worth it from some hundred animals.",
+    ),
+]
 AddTo = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +69,7 @@ def train_classifier(
     calibrate: Calibrate = None,
     alpha: Alpha = ALPHA,
     least_examples: LeastExamples = LEAST_EXAMPLES,
+    tune: Tune = False,
     add_to: AddTo = None,
     dpi: Dpi = None,
     no_difference: NoDifference = False,
@@ -77,14 +85,17 @@ def train_classifier(
     checked_device(device)
     if images is not None and labels is None:
         raise OptionError("--images goes with --labels; without either, the project's own labels are taken.")
-    if add_to is not None and (encoder is not None or calibrate):
-        raise OptionError("--add-to keeps encoder and calibration of its version; leave out --encoder and --calibrate.")
+    if add_to is not None and (encoder is not None or calibrate or tune):
+        raise OptionError(
+            "--add-to keeps encoder and calibration of its version; leave out --encoder, --calibrate and --tune."
+        )
     loaded, store = opened(project)
     from deployments.commands.training_progress import shown
     from soilpipe import models
     from soilpipe.classify.adding import add_to_version
     from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.training import train_classifier as train_on
+    from soilpipe.classify.tuning import Tuning
     from soilpipe.classify.weights import load_classifier
     from soilpipe.training_labels import TrainingLabels, own_labels
 
@@ -123,8 +134,11 @@ def train_classifier(
                 on.labels, on.images, out, encoder=_encoder(store, encoder, device, loaded.detector),
                 where_told=on.told or None,
                 calibrate=calibrate, alpha=alpha, least_examples=least_examples, seed=seed,
-                false_alarms=partial(false_alarms, store) if labels is None else None, **common,
+                false_alarms=partial(false_alarms, store) if labels is None else None,
+                tuning=Tuning(seed=seed) if tune else None, tuned=Path(folder) / "encoder", **common,
             )  # fmt: skip
+            if tune:  # first: no classifier is to stand on an encoder that is not there
+                models.register(store, "encoder", Path(folder) / "encoder")
         version = models.register(store, "classifier", out)
     if as_json:
         print_json({"version": version, "card": card})
@@ -171,9 +185,13 @@ def _print(version: str, card: Mapping[str, Any]) -> None:
             f" {_figure(figures['answered'])}, of those wrong {_figure(figures['error_among_answers'])}."
         )
     typer.echo(f"Calibrated on {card['calibrated_on']}. Threshold {card['threshold']:.3f}: {card['threshold_from']}.")
+    promoted = f"promote {version} --role classifier"
+    if told := card["encoder_info"].get("tuned"):
+        promoted = f"promote {card['encoder']} --role encoder --with {version}"
+        typer.echo(f"It stands on encoder {card['encoder']}: {told['begun_from']}, tuned on these crops.")
     typer.echo(
         f"Its card: `soilpipe models show {version} --role classifier`. It is used once it is promoted:"
-        f" `soilpipe models promote {version} --role classifier`."
+        f" `soilpipe models {promoted}`."
     )
 
 

@@ -135,7 +135,9 @@ def train_classifier(
 def encoder_told(encoder: Encoder) -> dict[str, Any]:
     """The card's entries on the encoder: `encoder` is its version, by which another one is refused."""
     info = encoder.info
-    told = {"name": info.name, "um_per_px": info.um_per_px, "size": info.size, "dim": info.dim}
+    told: dict[str, Any] = {"name": info.name, "um_per_px": info.um_per_px, "size": info.size, "dim": info.dim}
+    if tuned := encoder.card.get("tuned"):
+        told["tuned"] = {"steps": tuned["steps"], "begun_from": encoder.card["begun_from"]}
     # What the detectors have seen that the encoder comes from, this has: images of it do not judge it.
     ancestors = list(encoder.card.get("ancestors") or ())
     return {"encoder": info.version, "encoder_info": told, "crops": CROPS, "ancestors": ancestors}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands.options import OptionError
 from soilpipe import models
+from soilpipe.bundles.promotion import Bundle, bundle_in_use
 from soilpipe.classify import explain as explaining
+from soilpipe.classify import tuning
 from soilpipe.classify.examples import ClassifierError
 from soilpipe.classify.weights import load_classifier
 from soilpipe.store import Store
@@ -135,6 +138,30 @@ def test_a_taxon_is_added_to_a_version(trained: tuple[Season, Path, str, dict[st
     assert {model.version for model in models.list_models(season.store, "classifier")} >= {version, added["version"]}
     with pytest.raises(OptionError, match="--add-to keeps encoder and calibration"):
         said(*words, "--add-to", version, "--calibrate", "A")
+
+
+def test_an_encoder_that_is_tuned_is_a_version_too_and_both_go_into_use_together(
+    trained: tuple[Season, Path, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    season, project, before, _ = trained
+    monkeypatch.setattr(tuning, "Tuning", partial(tuning.Tuning, steps=3, batch=8))
+    encoder = models.card_of(season.store, "classifier", before)["encoder"]
+    words = ("train", "classifier", "--project", str(project), "--encoder", encoder, "--device", "cpu", "--tune")
+    answer = said(*words)
+    tuned = answer["card"]["encoder"]
+    assert answer["card"]["encoder_info"]["tuned"] == {"steps": 3, "begun_from": encoder}
+    assert models.show(season.store, "encoder", tuned).card["begun_from"] == encoder
+    ran = cli.invoke(app, [*words])
+    assert f"It stands on encoder {tuned}: {encoder}, tuned on these crops." in " ".join(ran.output.split())
+    with pytest.raises(OptionError, match="--tune"):
+        said("train", "classifier", "--project", str(project), "--add-to", before, "--tune")
+    said(
+        "models", "promote", tuned, "--role", "encoder", "--with", answer["version"], "--project", str(project),
+        "--force", "--reason", "to see it at work",
+    )  # fmt: skip
+    assert bundle_in_use(season.store) == Bundle(tuned, answer["version"])
+    assert models.in_use(season.store, "encoder") == tuned
+    said("models", "rollback", "--role", "classifier", "--project", str(project))
 
 
 def test_without_labels_it_says_how_to_get_some(tmp_path: Path) -> None:
