@@ -8,6 +8,7 @@ with the field's own frequencies, as of tiles drawn at random, one to learn from
 
 product      what `train classifier` and the weekly refresh do: fitted on both kinds, every scanner held out once
 calibrate    the random kind is kept for calibration alone, as `train classifier --calibrate` does
+tuned        with `--tune`: as product, and the encoder learns from the crops too (`train classifier --tune`)
 
 The encoder is the shipped detector's own trunk, which has seen
 seasons of `loam` only; `--encoder FOLDER` takes another. `--learn-from loam` learns from the other generator too: then
@@ -29,6 +30,7 @@ import argparse
 import json
 import multiprocessing
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -44,7 +46,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kept_settings import check_seasons
 
-from soilpipe.classify.classifier import Answers
+from soilpipe.classify.classifier import Answers, Classifier
+from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.evaluation import auroc, evaluate, expected_calibration_error, true_classes
 from soilpipe.classify.examples import BACKGROUND, Examples, joined
 from soilpipe.classify.false_alarms import unmet
@@ -52,11 +55,14 @@ from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import image_facts
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.training import rolled
+from soilpipe.classify.tuned import TunedVectors
+from soilpipe.classify.tuning import Tuning
 from soilpipe.detect.base import Detector
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.detect.weights import SHIPPED, load_detector
+from soilpipe.encoder.crops import SIDE
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.encoder.weights import encoder_of_detector, load_encoder
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
@@ -65,7 +71,7 @@ from soilpipe.taxonomy import SOIL
 FIRST_DAY = datetime(2024, 3, 1, tzinfo=UTC)
 DAY, SLOT = timedelta(days=1), timedelta(hours=6)
 KINDS = ("learn", "calibrate", "judge")
-ARMS = ("product", "calibrate")
+PRODUCT, CALIBRATE, TUNED = ARMS = ("product", "calibrate", "tuned")
 EVENNESS = {"learn": 0.8, "calibrate": 0.0, "judge": 0.0}
 FIRST_SEED = {"learn": 7_000_010, "calibrate": 7_000_050, "judge": 7_000_080}
 LEAST = 5
@@ -73,11 +79,27 @@ LEAST = 5
 
 @dataclass(frozen=True)
 class Crops:
-    """The labelled crops of one seed."""
+    """The labelled crops of one seed; what tunes the encoder on them, where it is tuned."""
 
     learn: Examples
     calibrate: Examples
     judge: Examples
+    tuner: Tuner | None = None
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """The encoder that is tuned, and the pixels of all crops."""
+
+    encoder: Encoder
+    pixels: CropPixels
+    tuning: Tuning
+
+    def fitted(self, both: Examples, judge: Examples, alpha: float) -> tuple[Classifier, Examples]:
+        """A classifier with its tuned encoder, and what that makes of the crops to judge on."""
+        vectors = TunedVectors(self.encoder, both, self.pixels, self.tuning)
+        found = fit_classifier(both, taxonomy=SOIL, alpha=alpha, vectors=vectors).classifier
+        return found, replace(judge, embeddings=vectors.embedded_as_last(judge.rows))
 
 
 def season_specs(kind: str, seed: int, arguments: argparse.Namespace) -> list[SeasonSpec]:
@@ -125,19 +147,23 @@ def _write(job: tuple[SeasonSpec, Path]) -> None:
         write_season(spec, folder / spec.scanner_id, extension="jpg", quality=92)
 
 
-def _embed(job: tuple[Path, Path, Path | None, tuple[str, ...], bool]) -> Examples:
-    """The crops of some scanners, in a process of its own."""
+def _embed(
+    job: tuple[Path, Path, Path | None, tuple[str, ...], bool, Path | None],
+) -> tuple[Examples, CropPixels | None]:
+    """The crops of some scanners, in a process of its own; their pixels, where they are kept."""
     import torch
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    labels, folder, encoder, scanners, as_it_comes = job
+    labels, folder, encoder, scanners, as_it_comes, path = job
     given = read_labels(labels, folder)
     kept = tuple(image for image in given.images if image.scanner_id in scanners)
     of_scanners = type(given)(given.source, given.categories, kept, given.simulated)
     facts = {name: replace(known, as_it_comes=as_it_comes) for name, known in image_facts(labels).items()}
     alarms = alarms_of(load_detector(SHIPPED, device="cpu"), of_scanners)
-    return labelled_crops(of_scanners, opened(encoder), taxonomy=SOIL, facts=facts, false_alarms=alarms)
+    keep = None if path is None else CropPixels(path)
+    crops = labelled_crops(of_scanners, opened(encoder), taxonomy=SOIL, facts=facts, false_alarms=alarms, keep=keep)
+    return crops, keep
 
 
 def alarms_of(detector: Detector, labels: LabelSet) -> dict[str, np.ndarray]:
@@ -155,9 +181,10 @@ def opened(folder: Path | None) -> Encoder:
     return encoder_of_detector(SHIPPED, device="cpu") if folder is None else load_encoder(folder, device="cpu")
 
 
-def crops_of_seed(seed: int, arguments: argparse.Namespace) -> Crops:
-    """Simulate what is not there yet, and embed it."""
+def crops_of_seed(seed: int, arguments: argparse.Namespace, scratch: Path) -> Crops:
+    """Simulate what is not there yet, and embed it. `scratch`: where pixels are kept for tuning."""
     found = {}
+    keep = CropPixels(scratch / f"crops-{seed}") if arguments.tune else None
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
         for kind in KINDS:
@@ -166,24 +193,36 @@ def crops_of_seed(seed: int, arguments: argparse.Namespace) -> Crops:
             folder.mkdir(parents=True, exist_ok=True)
             list(pool.map(_write, [(spec, folder) for spec in specs]))
             labels = join_truths(folder, [spec.scanner_id for spec in specs])
-            jobs = [(labels, folder, arguments.encoder, (spec.scanner_id,), kind != "learn") for spec in specs]
-            parts = list(pool.map(_embed, jobs))
+            paths = [scratch / f"{seed}-{spec.scanner_id}" if arguments.tune else None for spec in specs]
+            jobs = [
+                (labels, folder, arguments.encoder, (spec.scanner_id,), kind != "learn", path)
+                for spec, path in zip(specs, paths, strict=True)
+            ]
+            parts = [kept_with(keep, *part) for part in pool.map(_embed, jobs)]
             found[kind] = joined(parts, parts[0].embeddings.shape[1])
             if kind == "judge":  # as a run meets them: no windows that somebody chose to cut
                 found[kind] = found[kind].select(np.array([one.as_it_comes for one in found[kind].sources], bool))
             told(f"seed {seed}: {len(found[kind])} crops to {kind} on")
-    return Crops(**found)
+    tuner = None if keep is None else Tuner(opened(arguments.encoder), keep, Tuning(seed=seed))
+    return Crops(**found, tuner=tuner)
+
+
+def kept_with(keep: CropPixels | None, part: Examples, pixels: CropPixels | None) -> Examples:
+    """The crops of a part, with their pixels among those of all."""
+    if keep is None or pixels is None or part.rows is None:
+        return part
+    return replace(part, rows=keep.add(pixels.read(part.rows, SIDE), pixels.sides(part.rows)))
 
 
 def judged(crops: Crops, alpha: float, arm: str) -> dict[str, float]:
     """The figures of one seed and arm."""
     both, _, _ = rolled(joined([crops.learn, crops.calibrate], crops.learn.embeddings.shape[1]), SOIL, LEAST)
-    scanners = sorted(set(crops.calibrate.scanners)) if arm == "calibrate" else None
-    fitted = fit_classifier(both, taxonomy=SOIL, alpha=alpha, calibrate=scanners)
-    figures = evaluate(fitted.classifier, crops.judge, SOIL)
-    answers = fitted.classifier.classify(crops.judge.embeddings, crops.judge.sizes_mm)
+    scanners = sorted(set(crops.calibrate.scanners)) if arm == CALIBRATE else None
+    classifier, judge = fitted(crops, both, alpha, arm, scanners)
+    figures = evaluate(classifier, judge, SOIL)
+    answers = classifier.classify(judge.embeddings, judge.sizes_mm)
     return {
-        "classes": len(fitted.classifier.classes),
+        "classes": len(classifier.classes),
         "crops judged": figures.crops,
         "macro-F1": figures.macro_f1,
         "accuracy": figures.accuracy,
@@ -198,6 +237,16 @@ def judged(crops: Crops, alpha: float, arm: str) -> dict[str, float]:
     }
 
 
+def fitted(
+    crops: Crops, both: Examples, alpha: float, arm: str, calibrate: Sequence[str] | None = None
+) -> tuple[Classifier, Examples]:
+    """The classifier of an arm, learned from `both`, and the crops to judge it on as its encoder sees them."""
+    if arm == TUNED:
+        assert crops.tuner is not None
+        return crops.tuner.fitted(both, crops.judge, alpha)
+    return fit_classifier(both, taxonomy=SOIL, alpha=alpha, calibrate=calibrate).classifier, crops.judge
+
+
 def least_calibration_error(answers: Answers, draws: int = 200) -> float:
     """What the calibration error would be if the probabilities were true: so few crops do not show less."""
     rng = np.random.default_rng(0)
@@ -205,17 +254,16 @@ def least_calibration_error(answers: Answers, draws: int = 200) -> float:
     return float(np.mean([expected_calibration_error(sure, rng.random(len(sure)) < sure) for _ in range(draws)]))
 
 
-def unknown_auroc(crops: Crops, alpha: float, rounds: int, seed: int) -> tuple[float, float]:
-    """Mean AUROC over the rounds of left-out taxa against the known animals, and against all that is known; of the arm
-    `product`, from which the other differs in calibration alone."""
+def unknown_auroc(crops: Crops, alpha: float, rounds: int, seed: int, arm: str = PRODUCT) -> tuple[float, float]:
+    """Mean AUROC over the rounds of left-out taxa against the known animals, and against all that is known."""
     taxa = sorted({taxon for taxon in crops.learn.taxa if not SOIL.find(taxon).background})
     dealt = np.array_split(np.random.default_rng(seed).permutation(taxa), rounds)
     against_animals, against_all = [], []
     for out in (set(part.tolist()) for part in dealt):
         parts = [part.select(np.array([t not in out for t in part.taxa])) for part in (crops.learn, crops.calibrate)]
         both, _, _ = rolled(joined(parts, crops.learn.embeddings.shape[1]), SOIL, LEAST)
-        classifier = fit_classifier(both, taxonomy=SOIL, alpha=alpha).classifier
-        far = classifier.classify(crops.judge.embeddings, crops.judge.sizes_mm).farness
+        classifier, judge = fitted(crops, both, alpha, arm)
+        far = classifier.classify(judge.embeddings, judge.sizes_mm).farness
         left_out = np.array([taxon in out for taxon in crops.judge.taxa])
         known = ~left_out & (true_classes(crops.judge.taxa, classifier.classes, SOIL) >= 0)
         animal = np.array([taxon != BACKGROUND for taxon in crops.judge.taxa])
@@ -265,25 +313,32 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--field-crowd", type=float, default=120.0, help="animals per 100 cm2 elsewhere")
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--rounds", type=int, default=4, help="of leaving taxa out")
+    parser.add_argument("--tune", action="store_true", help="the arm `tuned` too: six trainings, and six a round")
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(words)
+
+
+def judged_whole(crops: Crops, arguments: argparse.Namespace, seed: int, arm: str) -> dict[str, float]:
+    """The figures of a seed and arm, with how well it tells what it does not know; told as they are there."""
+    figures = judged(crops, arguments.alpha, arm)
+    if arm != CALIBRATE:  # which differs from `product` in calibration alone
+        animals, everything = unknown_auroc(crops, arguments.alpha, arguments.rounds, seed, arm)
+        figures["AUROC of unknown, against known animals"] = animals
+        figures["AUROC of unknown, against all known"] = everything
+    told(f"seed {seed}, {arm}: {json.dumps({name: round(float(value), 3) for name, value in figures.items()})}")
+    return figures
 
 
 def main() -> None:
     arguments = arguments_of()
     check_all_seasons(arguments)
-    rows: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    arms = ARMS if arguments.tune else ARMS[:2]
+    rows: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for seed in arguments.seeds:
-        crops = crops_of_seed(seed, arguments)
-        for arm in ARMS:
-            figures = judged(crops, arguments.alpha, arm)
-            if arm == "product":
-                animals, everything = unknown_auroc(crops, arguments.alpha, arguments.rounds, seed)
-                figures["AUROC of unknown, against known animals"] = animals
-                figures["AUROC of unknown, against all known"] = everything
-            rows[arm].append(figures)
-            shown = json.dumps({name: round(float(value), 3) for name, value in figures.items()})
-            told(f"seed {seed}, {arm}: {shown}")
+        with tempfile.TemporaryDirectory(prefix="soilpipe-") as scratch:
+            crops = crops_of_seed(seed, arguments, Path(scratch))
+            for arm in arms:
+                rows[arm].append(judged_whole(crops, arguments, seed, arm))
     encoder = "the shipped detector's trunk" if arguments.encoder is None else arguments.encoder.name
     learned = arguments.learn_from or arguments.generator
     print(f"Learned from {learned}, calibrated and judged on {arguments.generator}; encoder: {encoder}")

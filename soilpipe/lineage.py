@@ -22,7 +22,8 @@ def line_of(store: Store, encoder: str) -> Iterator[tuple[str, str]]:
         told = _told(store, encoder)
         if told is None:
             return  # a detector's trunk, or one of which nothing is known
-        yield encoder, str(told.get("manifest_hash") or "")
+        if "tuned" not in told:  # that learned from labelled crops alone
+            yield encoder, str(told.get("manifest_hash") or "")
         encoder = str(told.get("begun_from") or "")
 
 
@@ -57,6 +58,6 @@ def _told(store: Store, encoder: str) -> dict[str, Any] | None:
         return card_of(store, ENCODER, encoder)
     except ModelError:
         for record in refreshes(store):
-            if record.encoder == encoder:
+            if encoder in (record.encoder, record.pretrained):
                 return {"begun_from": record.begun_from, "manifest_hash": record.corpus.get("manifest")}
     return None

@@ -28,7 +28,7 @@ def leave_decision(project: Project, store: Store) -> None:
     newest = records[-1]
     create_markdown_artifact(
         key=KEY,
-        markdown=as_markdown(newest, _curves(store, newest.encoder)),
+        markdown=as_markdown(newest, _curves(store, newest.pretrained or newest.encoder)),
         description=f"{project.project}, {newest.ended_at:%Y-%m-%d}: {HEADS[newest.outcome].lower()}",
     )
 

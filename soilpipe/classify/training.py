@@ -56,6 +56,7 @@ def train_classifier(
     seed: int = 0,
     tuning: Tuning | None = None,
     tuned: Path | str | None = None,
+    tune_from: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train on a COCO file and its images, and write weights.safetensors and card.json into `out`.
@@ -66,9 +67,9 @@ def train_classifier(
     often as in the field; by default every scanner is held out once. `dpi`: of images whose entry says none (1200).
     `false_alarms`: told the labels and what their file says of the images, gives for each image what a detector took
     for animals there and is none (`soilpipe.classify.false_alarms`): background as the field brings it. `seed`: of
-    where windows without an animal are. `tuning`: the encoder itself learns from the crops first (`tuning`), and is
-    written into the folder `tuned`, an encoder of its own that the classifier stands on. Same labels, encoder and seed,
-    same files, but for the time taken.
+    where windows without an animal are. `tuning`: where there are `tune_from` animals or more, the encoder itself
+    learns from the crops first (`soilpipe.classify.tuning`), and is written into the folder `tuned`, an encoder of its
+    own that the classifier stands on. Same labels, encoder and seed, same files, but for the time taken.
 
     Returns the card. Raises LabelError, ClassifierError.
     """
@@ -99,7 +100,7 @@ def train_classifier(
         )
         crops, rolled_up, left_out = rolled(crops, taxonomy, least_examples)
         vectors = None
-        if keep is not None and tuning is not None:
+        if keep is not None and tuning is not None and _animals(crops, taxonomy) >= tune_from:
             vectors = TunedVectors(encoder, crops, keep, tuning, progress)
         fitted = fit_classifier(crops, taxonomy=taxonomy, alpha=alpha, calibrate=calibrate, vectors=vectors)
     classifier = fitted.classifier
@@ -171,6 +172,10 @@ def trained_on(labels: LabelSet, examples: Examples) -> dict[str, Any]:
         "drawn_as_it_comes": int(np.sum([source.as_it_comes for source in examples.sources])),
         **told_of(examples.sources),
     }
+
+
+def _animals(crops: Examples, taxonomy: Taxonomy) -> int:
+    return sum(taxon != BACKGROUND and not taxonomy.find(taxon).background for taxon in crops.taxa)
 
 
 def _served(crops: Examples, calibrate: Sequence[str] | None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class TunedVectors:
                 device=self._encoder.device,
                 progress=told,
             )
-            self._last, self._done[key] = trunk, self._embedded(trunk)
+            self._last, self._done[key] = trunk, self._embedded(trunk, self._rows)
         return self._done[key]
 
     @property
@@ -75,15 +75,19 @@ class TunedVectors:
         """The trunk that was tuned last: that of the classifier, on all crops that it is fitted on."""
         return self._last
 
-    def _embedded(self, trunk: CentrePointNetwork) -> np.ndarray:
+    def embedded_as_last(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of any kept crops, (n, d) float32, by the trunk that was tuned last."""
+        return self._embedded(self._last, rows)
+
+    def _embedded(self, trunk: CentrePointNetwork, rows: np.ndarray) -> np.ndarray:
         encoder = Encoder(trunk, centred(self._encoder.card), device=self._encoder.device)
-        found = np.zeros((len(self._rows), encoder.info.dim), np.float32)
-        sides = self._pixels.sides(self._rows)
+        found = np.zeros((len(rows), encoder.info.dim), np.float32)
+        sides = self._pixels.sides(rows)
         for side in SIDES:
             some = np.flatnonzero(sides == side)
             for part in np.split(some, range(AT_ONCE, len(some), AT_ONCE)):
                 if len(part):
-                    found[part] = encoder.embed(self._pixels.read(self._rows[part], side))
+                    found[part] = encoder.embed(self._pixels.read(rows[part], side))
         return found
 
 

@@ -31,6 +31,8 @@ from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.encoder.encoder import CENTRED, dim_of, drop_difference, embedding_of
 
 LOGITS = 3.0  # times the learning rate for the layer of logits, which begins from nothing
+WORTH_IT = 500
+"""Labelled animals from which tuning is worth its time."""
 Told = Callable[[int, int, float], None]
 """Told: steps done, of how many, the loss."""
 

@@ -13,6 +13,7 @@ from soilpipe.encoders import encoder_to_begin_from
 from soilpipe.model_cache import CARD
 from soilpipe.refresh.failures import drop, why_dropped
 from soilpipe.refresh.new_scans import FILE, had_before, look, note_new
+from soilpipe.refresh.own import encoder_made
 from soilpipe.refresh.records import RefreshRecord, dropped, refreshes
 from soilpipe.refresh.state import CORPUS, PRETRAIN, RefreshState, forget, new_run_id, read_state, write_state
 from soilpipe.refresh.steps import corpus_budget
@@ -97,7 +98,7 @@ def _outdated(state: RefreshState, plan: RefreshPlan, begun_from: str) -> str | 
 
     What was put to use meanwhile may be its own bundle.
     """
-    if begun_from not in (state.begun_from, state.done.get(PRETRAIN, {}).get("encoder")):
+    if begun_from not in (state.begun_from, encoder_made(state) if PRETRAIN in state.done else None):
         return f"it was begun from {state.begun_from}, and as others are in use now, one begins from {begun_from}"
     before, now = _budget(state.plan), _budget(plan)
     other = [name for name in now if now[name] != before[name]]

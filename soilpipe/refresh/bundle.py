@@ -6,6 +6,7 @@ in between, the next refresh finishes them.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from datetime import datetime
 from functools import partial
@@ -19,17 +20,20 @@ from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.models import card_of, register
 from soilpipe.refresh.failures import noted
 from soilpipe.refresh.new_scans import keep_read
-from soilpipe.refresh.own import own_bundle, promotion_of
+from soilpipe.refresh.own import encoder_made, encoder_tuned, own_bundle, promotion_of
 from soilpipe.refresh.records import Outcome, RefreshRecord, keep_record
 from soilpipe.refresh.state import CORPUS, DECIDE, FIT, JUDGE, PRETRAIN, RefreshState
 from soilpipe.refresh.steps import Progress, corpus_budget, done_with, state_of
 from soilpipe.refresh.upkeep import tidied
 from soilpipe.refresh.verdict import BASELINE, judge_bundle
-from soilpipe.roles import CLASSIFIER
+from soilpipe.roles import CLASSIFIER, ENCODER
 from soilpipe.store import Store
 
 if TYPE_CHECKING:
     from soilpipe.encoder.encoder import Encoder
+
+TUNED = "tuned"
+"""The folder of the encoder that tuning on the labelled crops made of the pretrained one."""
 
 __all__ = ["decide_on_bundle", "fit_classifier", "fit_into", "judge_bundle"]
 
@@ -41,18 +45,26 @@ def fit_classifier(project: Project, store: Store, work: Path, *, device: str | 
     state = state_of(work)
     if FIT in state.done:
         return state
-    encoder = encoder_at(store, encoder_version(state), device)
-    words = fit_into(project, store, encoder, work / CLASSIFIER, tell)
+    encoder = encoder_at(store, str(state.done[PRETRAIN]["encoder"]), device)
+    shutil.rmtree(work / TUNED, ignore_errors=True)  # of a run that was killed
+    words = fit_into(project, store, encoder, work / CLASSIFIER, tell, tuned=work / TUNED)
+    # First: no classifier is to stand on an encoder that is not there.
+    tuned = register(store, ENCODER, work / TUNED) if words is None and (work / TUNED).is_dir() else None
     version = None if words else register(store, CLASSIFIER, work / CLASSIFIER)
     if words is None and not ever_promoted(store):
         fit_into(
             project, store, encoder_at(store, trunk_in_use(store, project.detector), device), work / BASELINE, tell
         )
-    return done_with(work, state, FIT, {"classifier": version, "missing": words})
+    return done_with(work, state, FIT, {"classifier": version, "encoder": tuned, "missing": words})
 
 
-def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: Progress) -> str | None:
+def fit_into(
+    project: Project, store: Store, encoder: Encoder, out: Path, tell: Progress, *, tuned: Path | None = None
+) -> str | None:
     """Fit a classifier into `out`, on the labels outside the hold-out; in words what is missing where it cannot be.
+
+    `tuned`: where there are labels enough for it (`tuning.WORTH_IT`), the encoder is tuned on them first, and the tuned
+    one written there.
 
     Its alpha, the scanners that calibrate it and what is enough for a class of its own are those of the classifier in
     use: what a person chose there, no refresh takes back.
@@ -61,6 +73,7 @@ def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: 
     from soilpipe.classify.examples import ClassifierError
     from soilpipe.classify.false_alarms import false_alarms
     from soilpipe.classify.training import train_classifier
+    from soilpipe.classify.tuning import WORTH_IT, Tuning
     from soilpipe.detect.labelled import LabelError
     from soilpipe.training_labels import own_labels
 
@@ -82,6 +95,9 @@ def fit_into(project: Project, store: Store, encoder: Encoder, out: Path, tell: 
                 alpha=chosen.alpha,
                 least_examples=chosen.least_examples,
                 false_alarms=partial(false_alarms, store),
+                tuning=None if tuned is None else Tuning(),
+                tuned=tuned,
+                tune_from=WORTH_IT,
                 progress=lambda stage, done, of, _: tell(FIT, stage, done, of),
             )
         except (LabelError, ClassifierError) as error:
@@ -126,7 +142,8 @@ def decide_on_bundle(
         since=state.since,
         until=state.until,
         begun_from=state.begun_from,
-        encoder=encoder_version(state),
+        encoder=encoder_made(state),
+        pretrained=encoder_tuned(state),
         classifier=None if own is None else own.classifier,
         outcome=outcome,
         words=verdict["words"],
@@ -140,8 +157,3 @@ def decide_on_bundle(
     keep_record(store, record)
     tell(DECIDE, outcome + tidied(store), 1, 1)
     return record
-
-
-def encoder_version(state: RefreshState) -> str:
-    """The encoder that this refresh has trained."""
-    return str(state.done[PRETRAIN]["encoder"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from soilpipe.refresh.new_scans import keep_read
-from soilpipe.refresh.own import own_bundle, promotion_of
+from soilpipe.refresh.own import encoder_made, encoder_tuned, own_bundle, promotion_of
 from soilpipe.refresh.records import DROPPED, DroppedRefresh
 from soilpipe.refresh.state import PRETRAIN, RefreshState, read_state, write_state
 from soilpipe.store import Store, StoreError
@@ -102,7 +102,8 @@ def drop(store: Store, work: Path, state: RefreshState, reason: str, now: dateti
         dropped_at=now,
         step=failed[0] if failed else "after " + (", ".join(state.done) or "its beginning"),
         reason=reason,
-        encoder=state.done.get(PRETRAIN, {}).get("encoder"),
+        encoder=encoder_made(state) if PRETRAIN in state.done else None,
+        pretrained=encoder_tuned(state),
         read_until=state.read_until if used or any(step in state.of_scans for step in failed) else {},
     )
     if record.read_until:

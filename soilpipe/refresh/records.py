@@ -20,7 +20,8 @@ class RefreshRecord(FrozenModel):
 
     encoder, classifier: versions; None where it was not fitted, which `words` explains. corpus, training: in figures.
     since, until, read_until, notes: as in `RefreshState`; read_until is empty in records of earlier releases, which
-    read all scanners up to `until`. Which scans these were lies beside (`new_scans`).
+    read all scanners up to `until`. Which scans these were lies beside (`new_scans`). pretrained: the encoder that was
+    tuned on labelled crops, where `encoder` is what came of that.
     """
 
     schema_version: Literal[1] = 1
@@ -31,6 +32,7 @@ class RefreshRecord(FrozenModel):
     until: UtcTime | None
     begun_from: str
     encoder: str
+    pretrained: str | None = None
     classifier: str | None
     outcome: Outcome
     words: str
@@ -43,7 +45,7 @@ class RefreshRecord(FrozenModel):
 
 class DroppedRefresh(FrozenModel):
     """A refresh that was given up. step: that it did not get past. read_until: by scanner what is not read again, as in
-    `RefreshRecord`; empty where that was not at fault. encoder: one that it had registered."""
+    `RefreshRecord`; empty where that was not at fault. encoder, pretrained: those that it had registered, as there."""
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -52,6 +54,7 @@ class DroppedRefresh(FrozenModel):
     step: str
     reason: str
     encoder: str | None
+    pretrained: str | None = None
     read_until: Mapping[str, UtcTime]
 
 

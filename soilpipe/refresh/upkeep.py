@@ -42,7 +42,7 @@ def remove_old_candidates(store: Store, *, candidates: int = CANDIDATES) -> list
     """
     records = refreshes(store)
     old = _of(records[: max(0, len(records) - candidates)])
-    old += [(ENCODER, one.encoder) for one in dropped(store) if one.encoder is not None]
+    old += [(ENCODER, one) for gone in dropped(store) for one in (gone.encoder, gone.pretrained) if one is not None]
     there = [one for one in old if store.keys(layout.model_folder(*one))]
     if not there:
         return []
@@ -99,6 +99,8 @@ def _of(records: Iterable[RefreshRecord]) -> list[Version]:
     found: dict[Version, None] = {}
     for record in records:
         found[ENCODER, record.encoder] = None
+        if record.pretrained is not None:
+            found[ENCODER, record.pretrained] = None
         if record.classifier is not None:
             found[CLASSIFIER, record.classifier] = None
     return list(found)

@@ -41,6 +41,7 @@ def as_markdown(record: RefreshRecord, picture: str | None = None) -> str:
         str(record.corpus.get("words", "")),
         "",
         f"Scans {_between(record)}. Begun from {record.begun_from}. Classifier: {record.classifier or 'none'}.",
+        *([] if record.pretrained is None else [f"Pretrained as {record.pretrained}, then tuned on labelled crops."]),
         "",
         *_training(record.training),
     ]

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.examples import BACKGROUND
+from soilpipe.classify.labelled_crops import labelled_crops
+from soilpipe.classify.tuning import Tuning
 from soilpipe.detect.coco import read_labels
-from tests.classify.drawn_labels import draw_labels
+from soilpipe.taxonomy import SOIL
+from tests.classify.drawn_labels import draw_labels, tiny_encoder
 from tests.classify.made_crops import made_crops
 
 
@@ -42,11 +46,28 @@ def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
         return fit(examples, **given)
 
     monkeypatch.setattr(benchmark, "fit_classifier", noted)
-    rows = {arm: benchmark.judged(crops, 0.1, arm) for arm in benchmark.ARMS}
+    rows = {arm: benchmark.judged(crops, 0.1, arm) for arm in ("product", "calibrate")}
     assert asked == [None, ["C", "D"]] and list(rows) == ["product", "calibrate"]
     assert all(row["crops judged"] == len(crops.judge) and row["macro-F1"] > 0.7 for row in rows.values())
     table = benchmark.table([rows["product"]], 0.1)
     assert "coverage of sets" in table and "0.90 ± 0.02" in table
+
+
+def test_the_tuned_arm_judges_by_the_encoder_that_the_final_classifier_stands_on(
+    benchmark: Any, tmp_path: Path
+) -> None:
+    labels = draw_labels(tmp_path / "labels", {"Acari": 3, "Collembola": 3}, scanners=("A", "B"), scans=2)
+    encoder = tiny_encoder(tmp_path / "encoder")
+    of_worker, keep = CropPixels(tmp_path / "worker"), CropPixels(tmp_path / "all")
+    crops = labelled_crops(read_labels(labels, labels.parent), encoder, taxonomy=SOIL, keep=of_worker)
+    kept = [benchmark.kept_with(keep, crops, of_worker) for _ in range(3)]
+    assert kept[2].rows.tolist() == list(range(2 * len(crops), 3 * len(crops)))
+    tuner = benchmark.Tuner(encoder, keep, Tuning(steps=2, batch=4))
+    seed = benchmark.Crops(*kept, tuner=tuner)
+    assert benchmark.judged(seed, 0.1, "tuned")["classes"] == 3
+    classifier, judge = benchmark.fitted(seed, benchmark.joined(kept[:2], 24), 0.1, "tuned")
+    assert np.array_equal(judge.embeddings, classifier.examples.embeddings[: len(crops)])
+    assert not np.array_equal(judge.embeddings, crops.embeddings)
 
 
 def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmark: Any, tmp_path: Path) -> None:
