@@ -13,6 +13,7 @@ plain ones the tuning makes less.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from soilpipe.detect.light import change_light
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.encoder.encoder import CENTRED, dim_of, drop_difference, embedding_of
 
+log = logging.getLogger(__name__)
+
+LEAST_CROPS = 2  # at once: batch normalisation needs so many
 LOGITS = 3.0  # times the learning rate for the layer of logits, which begins from nothing
 WORTH_IT = 500
 """Labelled animals from which tuning is worth its time."""
@@ -108,20 +112,52 @@ def tune(
     model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     groups = [{"params": tuned.parameters(), "share": 1.0}, {"params": model.logits.parameters(), "share": LOGITS}]
     optimiser = torch.optim.AdamW(groups, tuning.rate, weight_decay=tuning.weight_decay)
+    learned = _Learned(model, tuning.smoothing, device)
     draw = _Draw(crops, rows, sizes_mm, targets, tuning, rng, difference)
     for step in range(tuning.steps):
         for group in optimiser.param_groups:
             group["lr"] = group["share"] * tuning.learning_rate(step)
-        pixels, log_mm, wanted = (part.to(device) for part in draw())
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
-            answers = model(pixels, log_mm)
-        loss = functional.cross_entropy(answers.float(), wanted, label_smoothing=tuning.smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = learned.from_batch(draw())
         optimiser.step()
         if progress and (step + 1 == tuning.steps or step % 10 == 9):
             progress(step + 1, tuning.steps, loss.item())
     return tuned.cpu().eval()
+
+
+class _Learned:
+    """Leaves gradients of batches on a model. Where the device has no memory for a batch, it is taken in parts from
+    then on, which are normalised each by itself."""
+
+    def __init__(self, model: _Classes, smoothing: float, device: torch.device) -> None:
+        self._model, self._smoothing, self._device, self._parts = model, smoothing, device, 1
+
+    def from_batch(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The loss, of a batch as `_Draw` gives them. OutOfMemoryError where there is no memory for two crops."""
+        while True:
+            try:
+                self._model.zero_grad(set_to_none=True)
+                losses = [self._of(part, len(batch[0])) for part in _chunks(batch, self._parts)]
+                return torch.stack(losses).sum()
+            except torch.OutOfMemoryError:
+                if len(batch[0]) // self._parts <= LEAST_CROPS:
+                    raise
+            self._parts *= 2
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning("the device has no memory for so many crops at once: tuning on %d parts", self._parts)
+
+    def _of(self, part: tuple[Tensor, Tensor, Tensor], of: int) -> Tensor:
+        pixels, log_mm, wanted = (one.to(self._device) for one in part)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16_pays(self._device)):
+            answers = self._model(pixels, log_mm)
+        loss = functional.cross_entropy(answers.float(), wanted, label_smoothing=self._smoothing) * (len(wanted) / of)
+        loss.backward()
+        return loss.detach()
+
+
+def _chunks(batch: tuple[Tensor, Tensor, Tensor], parts: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    a, b, c = (one.chunk(parts) for one in batch)
+    return list(zip(a, b, c, strict=True))
 
 
 class _Draw:

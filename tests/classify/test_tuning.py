@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from soilpipe.classify import tuning
 from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
@@ -84,6 +85,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(kept: Kept,
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
     assert all(torch.equal(before[name], value) for name, value in encoder.network().state_dict().items())
+
+
+def test_where_there_is_no_memory_for_a_batch_it_is_taken_in_parts(
+    kept: Kept, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[int] = []
+    forward = tuning._Classes.forward
+
+    def small(self: Any, pixels: torch.Tensor, log_mm: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > most:
+            raise torch.OutOfMemoryError
+        seen.append(len(pixels))
+        return forward(self, pixels, log_mm)
+
+    monkeypatch.setattr(tuning._Classes, "forward", small)
+    most = 4
+    before = encoder.network().state_dict()
+    after = tuned_state(kept, encoder)
+    assert seen == [4, 4] * 3 and "tuning on 2 parts" in caplog.text
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    most = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        tuned_state(kept, encoder)
 
 
 def test_one_class_alone_teaches_nothing(kept: Kept, encoder: Encoder) -> None:
