@@ -43,6 +43,10 @@ def on_workers(client: Any, function: Callable[..., Any], *arguments: Any) -> di
         answers: dict[str, Any] = client.run(function, *arguments)
     except (AttributeError, OSError, TimeoutError):  # the first is what a client without a scheduler raises
         return {}
+    except Exception:  # one that is being closed since its scheduler is gone raises anything
+        if client.status == "running":
+            raise
+        return {}
     return answers
 
 
@@ -117,6 +121,10 @@ def _has_workers(client: Any) -> bool:
     try:
         return bool(client.ncores())
     except (AttributeError, OSError):  # no scheduler
+        return False
+    except Exception:  # as in `on_workers`
+        if client.status == "running":
+            raise
         return False
 
 

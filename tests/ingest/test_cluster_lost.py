@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,31 @@ def test_what_a_lost_cluster_did_not_write_is_written_here(
         monkeypatch.setattr("soilpipe.ingest.shards.is_shared_with", lambda client: False)
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         assert written(tmp_path / "lost", lambda: lost(cluster, client)) == wanted
+
+
+def _closing(status: str) -> Any:
+    """A client that closes itself since its scheduler went away between two questions."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("ConnectionPool is closed")
+
+    return SimpleNamespace(run=closed, ncores=closed, submit=closed, status=status, close=lambda timeout: None)
+
+
+@pytest.mark.parametrize("status", ["closing", "closed"])
+def test_a_client_that_is_being_closed_is_lost_whatever_it_raises(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = _closing(status)
+    assert joined.on_workers(client, os.getpid) == {}
+    assert joined.gathered(client, lambda: [client.submit(int, "1")]) is None
+    monkeypatch.setattr(joined, "active_client", lambda: client)
+    assert "has no workers" in (joined.join_cluster("tcp://127.0.0.1:9") or "")
+
+
+def test_what_the_work_itself_raises_is_no_loss() -> None:
+    with pytest.raises(RuntimeError, match="is closed"):
+        joined.on_workers(_closing("running"), os.getpid)
 
 
 def test_no_cluster_is_joined_where_none_is_named() -> None:
