@@ -41,7 +41,7 @@ class TunedVectors:
             raise ValueError("the pixels of these crops were not kept")
         self._encoder, self._examples, self._rows, self._pixels = encoder, examples, examples.rows, pixels
         self._tuning, self._progress = tuning, progress
-        self._done: dict[bytes, np.ndarray] = {}
+        self._done: dict[bytes, tuple[CentrePointNetwork, np.ndarray]] = {}
         self._last = encoder.network()
 
     def __call__(self, learned: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -67,16 +67,17 @@ class TunedVectors:
                 device=self._encoder.device,
                 progress=told,
             )
-            self._last, self._done[key] = trunk, self._embedded(trunk, self._rows)
-        return self._done[key]
+            self._done[key] = trunk, self._embedded(trunk, self._rows)
+        self._last, vectors = self._done[key]  # also of crops that were asked for before
+        return vectors
 
     @property
     def last(self) -> CentrePointNetwork:
-        """The trunk that was tuned last: that of the classifier, on all crops that it is fitted on."""
+        """The trunk that was asked for last: that of the classifier, on all crops that it is fitted on."""
         return self._last
 
     def embedded_as_last(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of any kept crops, (n, d) float32, by the trunk that was tuned last."""
+        """Vectors of any kept crops, (n, d) float32, by the trunk that was asked for last."""
         return self._embedded(self._last, rows)
 
     def _embedded(self, trunk: CentrePointNetwork, rows: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ class Tuning:
 
     rate: the largest learning rate of AdamW, reached after `warm_up` of the steps, then a cosine to zero. sharpness:
     what the cosines are multiplied by. light: strength of `change_light`. shift: px that a crop is moved by at most.
+    size_spread: standard deviation of what the logarithm of a size is changed by.
     """
 
     steps: int = 600

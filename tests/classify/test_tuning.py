@@ -162,14 +162,29 @@ def test_tuning_tells_taxa_apart_that_the_encoder_does_not(labels: Path, encoder
     assert card["encoder"] == tuned.info.version != encoder.info.version
     assert (told["embedding"], told["begun_from"]) == (CENTRED, encoder.info.version)
     assert told["tuned"]["steps"] == 40 and told["tuned"]["crops"]["Oribatida"] == 48
-    # The vectors that the classifier keeps are those that a run will make.
-    classifier = load_classifier(tmp_path / "after")
-    crops = labelled_crops(read_labels(labels, labels.parent), tuned, taxonomy=SOIL)
-    assert np.array_equal(classifier.examples.embeddings, crops.embeddings)
     # Nothing that it has learned judges what is begun from it.
     images = read_labels(labels, labels.parent).images
     names = [image.file_name for image in images]
     assert seen_by_ancestors({"ancestors": of_backbone(tmp_path / "tuned")}, names, images) == len(images)
+
+
+@pytest.mark.parametrize("calibrate", [None, ["B"]])
+def test_the_vectors_that_a_classifier_keeps_are_those_that_a_run_will_make(
+    calibrate: list[str] | None, labels: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    train_classifier(
+        labels,
+        labels.parent,
+        tmp_path / "out",
+        encoder=encoder,
+        taxonomy=SOIL,
+        calibrate=calibrate,
+        tuning=Tuning(steps=3, batch=8),
+        tuned=tmp_path / "tuned",
+    )
+    crops = labelled_crops(read_labels(labels, labels.parent), load_encoder(tmp_path / "tuned"), taxonomy=SOIL)
+    kept = crops.select(~np.isin(crops.scanners, calibrate or []))
+    assert np.array_equal(load_classifier(tmp_path / "out").examples.embeddings, kept.embeddings)
 
 
 def test_centred_means_weigh_the_middle() -> None:
