@@ -29,6 +29,14 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     return classifier
 
 
+@pytest.fixture
+def made(benchmark: Any) -> Any:
+    """What makes the benchmark's crops."""
+    import classifier_crops
+
+    return classifier_crops
+
+
 def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
     benchmark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,15 +62,15 @@ def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
 
 
 def test_the_tuned_arm_judges_by_the_encoder_that_the_final_classifier_stands_on(
-    benchmark: Any, tmp_path: Path
+    benchmark: Any, made: Any, tmp_path: Path
 ) -> None:
     labels = draw_labels(tmp_path / "labels", {"Acari": 3, "Collembola": 3}, scanners=("A", "B"), scans=2)
     encoder = tiny_encoder(tmp_path / "encoder")
     of_worker, keep = CropPixels(tmp_path / "worker"), CropPixels(tmp_path / "all")
     crops = labelled_crops(read_labels(labels, labels.parent), encoder, taxonomy=SOIL, keep=of_worker)
-    kept = [benchmark.kept_with(keep, crops, of_worker) for _ in range(3)]
+    kept = [made.kept_with(keep, crops, of_worker) for _ in range(3)]
     assert kept[2].rows.tolist() == list(range(2 * len(crops), 3 * len(crops)))
-    tuner = benchmark.Tuner(encoder, keep, Tuning(steps=2, batch=4))
+    tuner = made.Tuner(encoder, keep, Tuning(steps=2, batch=4))
     seed = benchmark.Crops(*kept, tuner=tuner)
     assert benchmark.judged(seed, 0.1, "tuned")["classes"] == 3
     classifier, judge = benchmark.fitted(seed, benchmark.joined(kept[:2], 24), 0.1, "tuned")
@@ -70,7 +78,7 @@ def test_the_tuned_arm_judges_by_the_encoder_that_the_final_classifier_stands_on
     assert not np.array_equal(judge.embeddings, crops.embeddings)
 
 
-def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmark: Any, tmp_path: Path) -> None:
+def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(made: Any, tmp_path: Path) -> None:
     labels = draw_labels(tmp_path, {"Acari": 1}, scanners=("A",), scans=2)
     given = read_labels(labels, tmp_path)
     animals = [image.boxes[0] for image in given.images]
@@ -80,7 +88,7 @@ def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmar
         def detect(self, scan: Any, references: Any, registrations: Any) -> Any:
             return SimpleNamespace(boxes=np.stack([*animals, invented]))
 
-    found = benchmark.alarms_of(Finds(), given)
+    found = made.alarms_of(Finds(), given)
     assert set(found) == {image.file_name for image in given.images}
     for image in given.images:
         assert invented.tolist() in found[image.file_name].tolist()
@@ -88,7 +96,7 @@ def test_what_a_detector_invents_is_background_and_what_it_finds_is_not(benchmar
 
 
 def test_a_folder_of_seasons_is_for_one_crowd_size_and_number_of_scans(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class BegunError(Exception):
         """The seasons may be used, or made."""
@@ -108,7 +116,7 @@ def test_a_folder_of_seasons_is_for_one_crowd_size_and_number_of_scans(
         (tmp_path / folder / "peat-learn-000" / "truth.json").write_text("{}")
 
     check("--seeds", "0", "--scans", "4")
-    for kind in benchmark.KINDS:
+    for kind in made.KINDS:
         make(f"seed-0/{kind}")
     check("--seeds", "0", "--scans", "4", "--seasons", "3", "--learn-from", "loam")  # others beside those
     for words, told in (
