@@ -26,8 +26,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file goes to one worker whole: what its tests share (a season, a trained detector) is then made once, not twice.
 test: lint
-	$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n $(WORKERS)
+	$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 # pytest ends with 5 when it has nothing to run, which is no failure here.
 test-slow: $(STAMP)

@@ -116,6 +116,7 @@ def test_a_cpu_only_torch_asks_for_less_space(checkout: Path) -> None:
     assert "about 4 GB" in refusal(checkout, PIP_EXTRA_INDEX_URL="file:///wheels/cpu")
 
 
+@pytest.mark.slow
 def test_a_failed_download_is_told_and_tried_again_by_the_next_make(checkout: Path) -> None:
     nowhere = {"PIP_INDEX_URL": (checkout / "nowhere").as_uri(), "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
     status, lines = install(checkout, f"PYTHON={sys.executable}", SOILPIPE_FREE_GB="0", **nowhere)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from soilpipe.bundles.gate import compare
 from soilpipe.bundles.judging import hold_out_labels, judge
@@ -20,6 +21,7 @@ from tests.labels.conftest import NOW
 from tests.tiny_model import make_model
 
 
+@pytest.mark.slow
 def test_crops_of_images_that_an_ancestor_or_the_classifier_was_trained_on_do_not_count(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()

@@ -192,6 +192,7 @@ def same_from_everything(play: Play) -> None:
     assert play.season.files() == made
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EVENT, min_size=1, max_size=12))
 def test_what_runs_make_bit_by_bit_is_what_is_made_from_everything(

@@ -140,6 +140,7 @@ def test_a_taxon_is_added_to_a_version(trained: tuple[Season, Path, str, dict[st
         said(*words, "--add-to", version, "--calibrate", "A")
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_tuned_is_a_version_too_and_both_go_into_use_together(
     trained: tuple[Season, Path, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_serve_makes_scheduled_runs_and_stops_cleanly(tmp_path: Path) -> None:
     project = make_project(tmp_path, "A")
     port = free_port()

@@ -192,6 +192,7 @@ def test_settings_are_judged_on_validation_and_the_test_seasons_are_of_seeds_tha
     ablation.settled(replace(plan, test_seasons=5), tmp_path)
 
 
+@pytest.mark.slow
 def test_figures_hold_for_the_seasons_they_were_judged_on(
     parts: tuple[Any, Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

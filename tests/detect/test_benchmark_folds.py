@@ -146,6 +146,7 @@ def run(
     return command
 
 
+@pytest.mark.slow
 def test_seeds_have_a_mean_and_a_spread_and_every_training_its_hour(run: Callable[..., Any]) -> None:
     rows, told = run()
     assert [row["seed"] for row in rows] == [0, 1, 2] and "asked of" not in told
@@ -196,6 +197,7 @@ def test_the_scale_of_what_is_kept_is_told_as_a_training_rounds_it(parts: Any, l
     )
 
 
+@pytest.mark.slow
 def test_blood_cells_are_not_judged_by_a_detector_of_other_settings(
     parts: Any, tmp_path: Path, labelled: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

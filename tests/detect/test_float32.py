@@ -201,6 +201,7 @@ def other_kernels() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_tolerance_holds_for_another_order_of_adding_up_and_not_for_bf16(series: list[Series]) -> None:
     detector: Any = load_detector(SHIPPED, device="cpu")
     exact = [found(detector, shown) for shown in series]

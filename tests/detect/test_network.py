@@ -9,6 +9,8 @@ from safetensors.torch import save
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.sizes import make_network
 
+RESNETS = [pytest.param(size, marks=pytest.mark.slow) for size in ("resnet18", "resnet50")]
+
 
 @pytest.fixture(scope="module")
 def network() -> CentrePointNetwork:
@@ -32,7 +34,7 @@ def test_every_head_answers_at_a_quarter_of_the_size_in_float32(network: CentreP
     assert {tensor.dtype for tensor in (*answer, *lower)} == {torch.float32}
 
 
-@pytest.mark.parametrize("size", ["small", "medium", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", ["small", "medium", *RESNETS])
 def test_what_a_network_sees_is_exactly_what_the_code_says(size: str) -> None:
     """With all weights positive and nothing negative on the way, the gradient of one cell shows its reach."""
     torch.manual_seed(0)

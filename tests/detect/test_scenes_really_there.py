@@ -89,7 +89,7 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt((values.astype(float) ** 2).mean()))
 
 
-@pytest.mark.parametrize("evened", [False, True], ids=["as scanned", "evened"])
+@pytest.mark.parametrize("evened", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["as scanned", "evened"])
 @pytest.mark.parametrize(("present", "background"), [((4,), 0.0), ((0, 1, 2, 3, 4), 1.0)], ids=["came", "rests"])
 def test_a_pasted_animals_difference_is_that_of_the_animal_really_there(
     monkeypatch: pytest.MonkeyPatch,

@@ -117,6 +117,7 @@ def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_lightly_can_be_imported_afterwards_and_one_warning_at_most_is_given() -> None:
     done = run(
         """

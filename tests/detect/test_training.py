@@ -154,6 +154,7 @@ def test_training_that_goes_astray_stops(labelled: Labelled) -> None:
         train(labelled(images=1), recipe=Recipe(steps=30, batch=2, crop=64, learning_rate=float("inf"), warm_up=0))
 
 
+@pytest.mark.slow
 def test_a_detector_of_evened_contrast_sees_so_wherever_it_is_asked_and_hands_it_on(labelled: Labelled) -> None:
     path = labelled(images=3, animals=8)
     card = train(path, "evened", even=True, recipe=Recipe(steps=60, batch=3, crop=96, seed=2))

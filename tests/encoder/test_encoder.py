@@ -45,7 +45,7 @@ def test_a_vector_does_not_depend_on_what_it_is_computed_with(encoder: Encoder, 
     assert np.array_equal(encoder.embed(pixels[rows]), whole[rows])
 
 
-@pytest.mark.parametrize("size", ["small", "medium", "resnet18"])
+@pytest.mark.parametrize("size", ["small", "medium", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_nor_does_it_in_the_networks_that_are_used(size: str) -> None:
     torch.manual_seed(1)
     encoder = encoder_of(make_network(size, 2).eval())
@@ -111,6 +111,7 @@ def test_what_is_trained_on_is_a_copy(encoder: Encoder) -> None:
     assert np.array_equal(encoder.embed(pixels), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_a_trunk_has_the_levels_of_the_network_and_no_heads(size: str) -> None:
     torch.manual_seed(0)

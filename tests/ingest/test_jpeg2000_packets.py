@@ -18,7 +18,7 @@ from soilpipe.ingest.readers import Refused, open_reader
 from soilpipe.ingest.readers import jpeg2000_packets as packets
 from soilpipe.ingest.readers.jpeg2000_marks import Codestream, walk
 
-ORDERS = ("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")
+ORDERS = ["LRCP", "RPCL", *(pytest.param(order, marks=pytest.mark.slow) for order in ("RLCP", "PCRL", "CPRL"))]
 FINE = {"precinct_size": (32, 32), "codeblock_size": (16, 16)}
 LAYERS = {"quality_mode": "rates", "quality_layers": [80, 20, 5]}
 TILES = {"tile_size": (64, 48), "offset": (20, 30), "tile_offset": (10, 20)}

@@ -40,6 +40,7 @@ def seen(scene: np.ndarray) -> np.ndarray:
     return np.clip(scene + noise, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_nothing_of_an_ordinary_season_is_masked(season: list[np.ndarray]) -> None:
     assert [int(mask_of(image).sum()) for image in season] == [0, 0, 0]
 

@@ -255,6 +255,7 @@ def test_without_a_draw_there_is_nothing_to_import(desk: Desk, make_season: Call
         take_labels(other.project, other.store, desk.file("cvat", GOOD), NOW)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_boxes_in_one_tile_are_taken(desk: Desk) -> None:
     tile = desk.tiles[0]
     columns, rows = 250, 200

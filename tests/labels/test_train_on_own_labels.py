@@ -81,6 +81,7 @@ def _weights(season: Any, made: Any) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_the_ground_of_scenes_is_drawn_by_the_seed_of_the_training(
     season: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_three_labels_of_three_taxa_make_a_detector_of_animals(season: Any) -> N
     assert card["threshold"] == 0.3 and card["threshold_from"].startswith("default")
 
 
+@pytest.mark.slow
 def test_the_champion_is_what_a_training_begins_from(season: Any) -> None:
     draw, _ = draw_tiles(season.project, season.store, tiles=6, tile_px=225)
     for tile in draw.tiles:

@@ -29,6 +29,7 @@ def test_as_set_there_are_places_for_more_than_one_cluster(benchmark: Any) -> No
     assert places == 1536 and round(places / MEMBERS) == 3
 
 
+@pytest.mark.slow
 def test_stages_are_told_of_a_corpus_that_is_built_anew_each_time(
     benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

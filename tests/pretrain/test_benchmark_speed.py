@@ -23,6 +23,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return pretraining_speed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "warm_up"), [(0, 3), (5, 5)])
 def test_lightlys_loop_draws_what_it_learns_from_while_the_clock_runs(
     speed: Any, monkeypatch: pytest.MonkeyPatch, workers: int, warm_up: int

@@ -72,6 +72,7 @@ def test_ground_that_never_changes_is_dropped_as_a_near_duplicate(corpus: Corpus
     assert len(corpus) == sum(counts.candidates.values()) - sum(counts.near_duplicates.values())
 
 
+@pytest.mark.slow
 def test_the_same_store_and_seed_give_the_same_manifest_whatever_the_workers(season: Season, tmp_path: Path) -> None:
     def made(name: str, seed: int, workers: int) -> Corpus:
         return build_corpus(

@@ -178,7 +178,7 @@ def test_what_learns_gets_gradients_and_the_slow_copy_follows_weights_and_statis
             torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * model.query.state_dict()[name])
 
 
-@pytest.mark.parametrize("size", ["small", "resnet18"])
+@pytest.mark.parametrize("size", ["small", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_recomputed_activations_change_nothing(size: str) -> None:
     results = []
     for recompute in (False, True):

@@ -57,6 +57,7 @@ def test_the_tuned_encoder_is_put_to_use_and_the_next_refresh_begins_from_it(tmp
     assert [manifest for _, manifest in line_of(store, after.encoder)] == manifests[::-1]
 
 
+@pytest.mark.slow
 def test_killed_after_its_bundle_was_put_to_use_it_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_gate: None
 ) -> None:
@@ -79,6 +80,7 @@ def test_killed_after_its_bundle_was_put_to_use_it_is_finished(
     assert len(refreshes(season.store)) == 1 and not dropped(season.store)
 
 
+@pytest.mark.slow
 def test_given_up_it_leaves_nothing_that_upkeep_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     season, work = labelled(tmp_path / "project"), tmp_path / "work"
 

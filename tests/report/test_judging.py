@@ -107,6 +107,7 @@ def test_of_a_handful_of_animals_numbers_are_told_and_no_per_cents(tmp_path: Pat
     assert "and of 6 boxes that it drew, 4 are animals." in words and "Of 100" not in words
 
 
+@pytest.mark.slow
 def test_a_limit_of_length_takes_ten_animals(tmp_path: Path) -> None:
     few, enough = [[(A, "Acari")]] * 3, [[(A, "Acari")]] * 10
     assert "too few animals of any length to tell" in text_of(judged(tmp_path, few, [(A, 0.9, 0)])[2])

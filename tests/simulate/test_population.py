@@ -32,6 +32,7 @@ def stayed(scans: list[tuple[Placement, ...]], taxon: str, gap: int) -> tuple[in
     return same, total
 
 
+@pytest.mark.slow
 def test_a_long_season_keeps_each_taxon_in_place_as_long_as_the_campaign_saw() -> None:
     seasons = [populate(season(120, seed=seed, animals_per_100cm2=60.0, evenness=1.0)) for seed in range(4)]
     for taxon in FIELD:

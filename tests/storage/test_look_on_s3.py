@@ -94,6 +94,7 @@ def most_calls(place: Place, options: dict, runs: int) -> dict[str, int]:
     return most
 
 
+@pytest.mark.slow
 def test_a_run_costs_the_same_with_one_year_and_with_five_in_the_inbox(options: dict, tmp_path: Path) -> None:
     most = {}
     for years in (1, 5):
