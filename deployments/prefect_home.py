@@ -49,12 +49,16 @@ def use_project_home(project_file: str | Path, *, verbose: bool = False) -> Path
     home.mkdir(parents=True, exist_ok=True)
     settings = {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
         # The first start makes the database: half a minute on a slow disk is no error.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # Leases of the concurrency limits outlive the server. In memory, which is the default, a server that is
         # killed during a run forgets the lease but not the slot, and every later run of that scanner is cancelled.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # What becomes of each task is written once a second, not once a message: SQLite has one writer, refuses the
+        # question for the limits of a task's tags while another writes, and Prefect asks again after two seconds.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         # Prefect's own log lines stay in its UI; on the terminal they would hide what matters.

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.flow_fixtures import prefect
 from tests.s3_servers import bucket, either, options, rclone, without_proxies
 
-__all__ = ["bucket", "either", "options", "own_cache", "rclone", "shared_data", "without_proxies"]
+__all__ = ["bucket", "either", "options", "own_cache", "prefect", "rclone", "shared_data", "without_proxies"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -40,25 +40,13 @@ def prefect() -> Iterator[None]:
     home = Path(tempfile.mkdtemp(prefix="soilpipe-test-"))
     before = dict(os.environ)
     use_project_home(home / "soilpipe.yaml")
-    from prefect.concurrency import services
     from prefect.testing.utilities import prefect_test_harness
 
-    with pytest.MonkeyPatch.context() as patched, prefect_test_harness(server_startup_timeout=120):
-        # A task asks whether its tags have limits, which SQLite refuses while another write is on, and Prefect's client
-        # asks again after two seconds: most of the time of a test. No tag has a limit here, as the client remembers for
-        # five seconds of itself, and is made to remember for good.
-        patched.setattr(services, "_no_limits_cache", _NoTagHasLimits())
+    with prefect_test_harness(server_startup_timeout=120):
         # Only this process talks to it: what a test starts as a process of its own finds its own way.
         os.environ.clear()
         os.environ.update(before)
         yield
-
-
-class _NoTagHasLimits(dict[frozenset[str], bool]):
-    """What Prefect's client knows of the limits of tags: that there are none."""
-
-    def get(self, key: Any, default: Any = None) -> bool:
-        return True
 
 
 @dataclass(frozen=True)

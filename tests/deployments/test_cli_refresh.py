@@ -12,11 +12,8 @@ from deployments.cli import app
 from soilpipe.config import RefreshPlan
 from soilpipe.detect import weights
 from soilpipe.refresh import begin as beginning
-from tests.flow_fixtures import prefect
 from tests.refresh.refresh_project import unlabelled
 from tests.tiny_model import make_model
-
-__all__ = ["prefect"]
 
 
 @pytest.mark.usefixtures("prefect")

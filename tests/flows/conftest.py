@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.flow_fixtures import prefect, project
+from tests.flow_fixtures import project
 
-__all__ = ["prefect", "project"]
+__all__ = ["project"]
