@@ -30,7 +30,7 @@ from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import Sample, SamplePass, read_picture, um_per_px_of
 from soilpipe.detect.labelled import LabelledImage, LabelSet, Where, only
 from soilpipe.detect.network import Head
-from soilpipe.detect.predict import COARSE
+from soilpipe.detect.passes import COARSE
 from soilpipe.detect.spill import mapped, spill, spilled_file
 from soilpipe.detect.training import UM_PER_PX
 from soilpipe.simulate import SeasonSpec, join_truths, write_season

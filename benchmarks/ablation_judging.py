@@ -19,6 +19,7 @@ from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.labelled import LabelledImage
 from soilpipe.detect.network import Head
+from soilpipe.detect.on_samples import of_sample
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.tally import JudgedImage
 from soilpipe.detect.validation import judge
@@ -77,13 +78,6 @@ def _loaded(folder: Path) -> CentrePointDetector:
     detector = load_detector(folder)
     assert isinstance(detector, CentrePointDetector)
     return detector
-
-
-def of_sample(detector: CentrePointDetector, sample: Sample, threshold: float | None) -> Detections:
-    """What a detector finds in a sample, boxes in px of full resolution."""
-    passes = {head: sample.passes[head] for head in detector.scales()}
-    image = sample.image
-    return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
 
 
 class OnSamples:

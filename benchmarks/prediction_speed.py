@@ -30,6 +30,7 @@ from soilpipe.config import Project, load_project
 from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import TOTAL_STRIDE, CentrePointNetwork, Head
+from soilpipe.detect.passes import HEAD_OF
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.run import detect_scan
 from soilpipe.detect.weights import SHIPPED, load_detector
@@ -84,11 +85,11 @@ def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int 
     so many batches at a time in one thread each, on a CPU."""
     network, device = detector._folded, detector.device
     works = []
-    for head, scale in detector.scales().items():
+    for name, scale in detector.scales().items():
         side = round(size * detector.info.um_per_px / scale)
         count, window = windows_of(side, tile, network.smallest_input)
         pixels = torch.full((min(batch, count), 7, window, window), 120, dtype=torch.uint8, device=device)
-        works += [partial(_answered, network, pixels[: count - done], head) for done in range(0, count, batch)]
+        works += [partial(_answered, network, pixels[: count - done], HEAD_OF[name]) for done in range(0, count, batch)]
     with full_precision():
         if cores > 1:
             one_a_core(works, cores)

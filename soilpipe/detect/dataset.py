@@ -25,7 +25,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.cut_windows import what_evens, with_its_references
 from soilpipe.detect.network import Head
-from soilpipe.detect.predict import COARSE
+from soilpipe.detect.passes import COARSE
 from soilpipe.detect.spill import mapped, spill, spilled_file
 from soilpipe.errors import SoilpipeError
 from soilpipe.tiles import ScanImage, image_from_array

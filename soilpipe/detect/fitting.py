@@ -30,7 +30,7 @@ from soilpipe.detect.learning import Batch, Learner
 from soilpipe.detect.light import Lighting, change_light
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.optimiser import MuonAdamW
-from soilpipe.detect.predict import COARSE
+from soilpipe.detect.passes import COARSE
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import Scenes
 from soilpipe.detect.stopping import Stopping

@@ -1,4 +1,4 @@
-"""The trained centre-point network as a detector: both passes over a scan, and what they find joined."""
+"""The trained centre-point network as a detector: its passes over a scan, and what they find joined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from soilpipe.detect import decode
 from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, evens_contrast
 from soilpipe.detect.near_misses import BELOW, NearMiss, nearest, reach
-from soilpipe.detect.network import CentrePointNetwork, Head
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.passes import HEAD_OF, Passes, PassName
 from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.tiled import InputWindows, find_peaks
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from soilpipe.tiles import ScanImage
 
 ALGORITHM = "centre-point-2"  # what is not in the weights: scales, ownership, decoding; part of the analysis
-PARTS = ("boxes", "scores", "labels")
-COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/px
 
 
 class Tolerance(NamedTuple):
@@ -64,6 +63,7 @@ class CentrePointDetector:
         self.network = network
         self.card = dict(card)
         self.core = core
+        self.passes = Passes.of(card)
         self._evens = evens_contrast(card)
         self.bf16 = card.get("precision", "float32") == "bf16"
         folded = network.folded()
@@ -80,6 +80,7 @@ class CentrePointDetector:
                 "border_mm": float(card["border_mm"]),
                 "border_tolerance": float(card["border_tolerance"]),
                 "heads": list(card["heads"]),
+                **self.passes.settings(),
                 **({"precision": card["precision"]} if "precision" in card else {}),
                 **({CONTRAST: LOCAL} if evens_contrast(card) else {}),
                 **own_thresholds(card),
@@ -113,37 +114,33 @@ class CentrePointDetector:
         below = reach(float(least.min()), BELOW)
         looks = self._look(passes, scan.height, scan.width, least, below=below)
         found = self._settled([look.select(look.scores >= least[look.labels]) for look in looks], scan.um_per_px)
-        border = self._border(scan.um_per_px)
         boxes, gaps = [], []
-        for head, look in zip(passes, looks, strict=True):
+        for index, look in enumerate(looks):
             gap = least[look.labels] - look.scores
-            longest = decode.longest_side(look.boxes)
-            mine = np.ones(len(look), bool) if len(passes) == 1 else (longest < border) == (head == "fine")
-            near = (gap > 0) & (gap <= below) & mine
+            near = (gap > 0) & (gap <= below) & (self.passes.owner(look.boxes, scan.um_per_px) == index)
             boxes.append(look.boxes[near])
             gaps.append(gap[near])
         return found, nearest(found.boxes, np.concatenate(boxes), np.concatenate(gaps))
 
     def _passes(
         self, scan: ScanImage, references: Sequence[ScanImage], registrations: Sequence[Registration]
-    ) -> dict[Head, InputWindows]:
+    ) -> dict[PassName, InputWindows]:
         from soilpipe.background import ModelInput, even_contrast
 
         if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
             references, registrations = (), ()
         even = even_contrast(scan) if self._evens else None
         return {
-            head: ModelInput(scan, references, registrations, scale, even=even) for head, scale in self.scales().items()
+            name: ModelInput(scan, references, registrations, scale, even=even) for name, scale in self.scales().items()
         }
 
-    def scales(self) -> dict[Head, float]:
+    def scales(self) -> dict[PassName, float]:
         """The um/px at which each pass wants to see the scan."""
-        scales: dict[Head, float] = {"fine": self.info.um_per_px, "coarse": COARSE * self.info.um_per_px}
-        return {head: scales[head] for head in self.card["heads"]}
+        return self.passes.scales(self.info.um_per_px)
 
     def detect_windows(
         self,
-        passes: Mapping[Head, InputWindows],
+        passes: Mapping[PassName, InputWindows],
         height: int,
         width: int,
         um_per_px: float,
@@ -158,7 +155,7 @@ class CentrePointDetector:
 
     def _look(
         self,
-        passes: Mapping[Head, InputWindows],
+        passes: Mapping[PassName, InputWindows],
         height: int,
         width: int,
         least: np.ndarray,
@@ -168,10 +165,11 @@ class CentrePointDetector:
     ) -> list[Detections]:
         """What each pass sees from the lowest threshold on, or from `below` under it; boxes float64."""
         looks = []
-        for head, windows in passes.items():
+        for name in self.passes.names:
+            windows = passes[name]
             peaks = find_peaks(
                 self._folded,
-                head,
+                HEAD_OF[name],
                 windows,
                 float(least.min()),
                 below=below,
@@ -184,24 +182,10 @@ class CentrePointDetector:
             looks.append(Detections(boxes, decode.scores_of(peaks), labels, self.info.taxa))
         return looks
 
-    def _border(self, um_per_px: float) -> float:
-        """The longest side, px at full resolution, from which an animal is the coarse pass's."""
-        return float(self.card["border_mm"]) * 1000.0 / um_per_px
-
     def _settled(self, looks: list[Detections], um_per_px: float) -> Detections:
-        """What both passes found, each animal once, best first."""
-        if len(looks) == 2:
-            fine, coarse = looks
-            kept = decode.settle_border(
-                fine.boxes,
-                fine.scores,
-                coarse.boxes,
-                coarse.scores,
-                border=self._border(um_per_px),
-                tolerance=float(self.card["border_tolerance"]),
-            )
-            looks = [look.select(keep) for look, keep in zip(looks, kept, strict=True)]
-        box, score, label = (np.concatenate([getattr(look, name) for look in looks]) for name in PARTS)
+        """What the passes found, each animal once, best first."""
+        joined = self.passes.settled(looks, um_per_px)
+        box, score, label = joined.boxes, joined.scores, joined.labels
         order = np.lexsort((box[:, 0], box[:, 1], -score.astype(np.float64)))
         order = order[decode.without_doubles(box[order])]
         return Detections(box[order].astype(np.float32), score[order], label[order], self.info.taxa)

@@ -20,7 +20,7 @@ from soilpipe.detect.components import find_components
 from soilpipe.detect.dataset import Progress, Sample, SamplePass, Scene, open_scenes
 from soilpipe.detect.labelled import LabelledImage, LabelSet
 from soilpipe.detect.network import Head
-from soilpipe.detect.predict import COARSE
+from soilpipe.detect.passes import COARSE
 from soilpipe.detect.split import NEIGHBOURING
 
 SIDE = 1536  # px of the fine pass, a side of a window: a crop of 256 px of the coarse pass fits in

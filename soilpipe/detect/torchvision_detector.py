@@ -18,7 +18,7 @@ import torch
 from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, evens_contrast
 from soilpipe.detect.decode import MAX_DETECTIONS
 from soilpipe.detect.float32 import full_precision
-from soilpipe.detect.network import Head
+from soilpipe.detect.passes import PassName
 from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.tiled import InputWindows
 from soilpipe.detect.torchvision_family import TorchvisionNetwork
@@ -86,16 +86,16 @@ class TorchvisionDetector:
         from soilpipe.background import ModelInput, even_contrast
 
         even = even_contrast(scan) if evens_contrast(self.card) else None
-        passes: dict[Head, InputWindows] = {"fine": ModelInput(scan, (), (), self.info.um_per_px, even=even)}
+        passes: dict[PassName, InputWindows] = {"fine": ModelInput(scan, (), (), self.info.um_per_px, even=even)}
         return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 
-    def scales(self) -> dict[Head, float]:
+    def scales(self) -> dict[PassName, float]:
         """The um/px at which it wants to see the scan: one pass."""
         return {"fine": self.info.um_per_px}
 
     def detect_windows(
         self,
-        passes: Mapping[Head, InputWindows],
+        passes: Mapping[PassName, InputWindows],
         height: int,
         width: int,
         um_per_px: float,

@@ -17,7 +17,7 @@ import torch
 
 from soilpipe.detect.ancestry import begun, of_backbone
 from soilpipe.detect.backbone_weights import backbone_name
-from soilpipe.detect.base import CONTRAST, LOCAL, Detections, evens_contrast
+from soilpipe.detect.base import CONTRAST, LOCAL, evens_contrast
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
@@ -25,10 +25,10 @@ from soilpipe.detect.dataset import Progress as StageProgress
 from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of, workers_that_pay
 from soilpipe.detect.energy import EnergyMeter
 from soilpipe.detect.first_scans import without_first_scans
-from soilpipe.detect.fitting import Look, fit
+from soilpipe.detect.fitting import fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
-from soilpipe.detect.network import Head
+from soilpipe.detect.on_samples import judge_of, look_of, middle_that_pays
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
@@ -44,8 +44,8 @@ from soilpipe.detect.trained_card import (
     share_of_crops,
     trained_on,
 )
-from soilpipe.detect.validation import Judge, for_looks, judge, look
-from soilpipe.detect.weights import detector_of, read_card, save_detector
+from soilpipe.detect.validation import for_looks, judge
+from soilpipe.detect.weights import read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
 
 __all__ = ["Recipe", "TrainingError", "train_detector"]
@@ -213,7 +213,7 @@ def train_detector(
             device=target,
             passes=start.passes,
             scenes=scenes,
-            look=_look(card, for_looks(validation), target),
+            look=look_of(card, for_looks(validation), target),
             checkpoints=Checkpoints(work, _fits(card, training, validation)),
             resume=resume,
             progress=None if progress is None else lambda done, of, figures: progress("training", done, of, figures),
@@ -224,7 +224,8 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
-        judged = judge(_detect(network, card, target), validation)
+        card |= middle_that_pays(network, card, validation, target)
+        judged = judge(judge_of(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"
         card |= {"seconds": round(time.monotonic() - began, 1), **meter.stop()}
@@ -273,29 +274,6 @@ def _grounds_of_labels(dpi: float | None, difference: bool, seed: int) -> Ground
         )
 
     return grounds
-
-
-def _detect(network: Any, card: Mapping[str, Any], device: torch.device) -> Judge:
-    """The network as a detector of samples."""
-    detector = detector_of(network, card, device=device)
-
-    def detect(sample: Sample, threshold: float) -> Detections:
-        passes = {head: sample.passes[head] for head in detector.scales()}
-        image = sample.image
-        return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
-
-    return detect
-
-
-def _look(card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device) -> Look | None:
-    """How the weights are judged on the way; None where there is nothing to look at."""
-    if not samples:
-        return None
-
-    def seen(network: Any, heads: tuple[Head, ...]) -> Mapping[str, float]:
-        return look(_detect(network, {**card, "heads": list(heads)}, device), samples)
-
-    return seen
 
 
 def _fits(card: Mapping[str, Any], training: Sequence[Sample], validation: Sequence[Sample]) -> dict[str, Any]:

@@ -63,7 +63,14 @@ def alike(one: Detections, other: Detections) -> bool:
 
 
 @pytest.mark.parametrize(
-    "card", [{}, {"heads": ["fine"]}, {"thresholds": {"Acari": 0.6, "Symphyla": 0.9}}, {"threshold": 0.02}]
+    "card",
+    [
+        {},
+        {"heads": ["fine"]},
+        {"middle_mm": [1.0, 2.5]},
+        {"thresholds": {"Acari": 0.6, "Symphyla": 0.9}},
+        {"threshold": 0.02},
+    ],
 )
 def test_detections_are_those_of_detect(network: CentrePointNetwork, scan: ScanImage, card: dict[str, Any]) -> None:
     """A near miss never takes the place of a detection, though it may have the better score: thresholds differ."""

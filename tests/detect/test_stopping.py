@@ -62,7 +62,7 @@ def scores_of(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict
 
         return see
 
-    monkeypatch.setattr(training, "_look", look)
+    monkeypatch.setattr(training, "look_of", look)
     return seen
 
 

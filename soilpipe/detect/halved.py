@@ -1,0 +1,51 @@
+"""A pass at half the scale of one whose pixels are at hand: the middle pass of a sample that was read for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from soilpipe.detect.dataset import OUTSIDE, Sample
+from soilpipe.detect.passes import PassName
+from soilpipe.detect.tiled import InputWindows
+
+
+class Halved:
+    """Means of 2 x 2 px of another pass, read by windows.
+
+    For the colours that is what the pyramid holds; a difference of means of medians stands in for that of the median of
+    means. The difference is valid where it is for all four px.
+    """
+
+    def __init__(self, whole: InputWindows) -> None:
+        self._whole = whole
+        self.height, self.width = (whole.height + 1) // 2, (whole.width + 1) // 2
+        self.factor = 2 * whole.factor
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """As `soilpipe.background.ModelInput.read`."""
+        out = np.empty((7, y1 - y0, x1 - x0), np.uint8)
+        out[:] = OUTSIDE[:, None, None]
+        top, bottom = max(y0, 0), min(y1, self.height)
+        left, right = max(x0, 0), min(x1, self.width)
+        if top < bottom and left < right:
+            out[:, top - y0 : bottom - y0, left - x0 : right - x0] = self._inside(top, bottom, left, right)
+        return out
+
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        rows, columns = min(2 * bottom, self._whole.height), min(2 * right, self._whole.width)
+        whole = self._whole.read(2 * top, rows, 2 * left, columns)
+        odd = (0, 0), (0, 2 * bottom - rows), (0, 2 * right - columns)
+        whole = np.pad(whole, odd, mode="edge") if odd[1][1] or odd[2][1] else whole
+        size = (right - left, bottom - top)
+        halved = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in whole])
+        halved[6] = np.where(halved[6] == 255, np.uint8(255), np.uint8(0))
+        halved[3:6, halved[6] == 0] = 128
+        return halved
+
+
+def seen_by(names: Sequence[PassName], sample: Sample) -> dict[PassName, InputWindows]:
+    """What these passes read of a sample."""
+    return {name: Halved(sample.passes["fine"]) if name == "middle" else sample.passes[name] for name in names}

@@ -1,0 +1,58 @@
+"""A network that is being trained, as a detector of the samples that were held back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from soilpipe.detect.base import Detections
+from soilpipe.detect.dataset import Sample
+from soilpipe.detect.fitting import Look
+from soilpipe.detect.halved import seen_by
+from soilpipe.detect.network import Head
+from soilpipe.detect.passes import MIDDLE, middle_mm
+from soilpipe.detect.validation import Judge, for_looks, look
+from soilpipe.detect.weights import LoadedDetector, Network, detector_of
+
+
+def of_sample(detector: LoadedDetector, sample: Sample, threshold: float | None) -> Detections:
+    """What a detector finds in a sample, boxes in px of full resolution."""
+    passes = seen_by(tuple(detector.scales()), sample)
+    image = sample.image
+    return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
+
+
+def judge_of(network: Network, card: Mapping[str, Any], device: torch.device) -> Judge:
+    """What detects on samples with the network and its card."""
+    detector = detector_of(network, card, device=device)
+
+    def detect(sample: Sample, threshold: float) -> Detections:
+        return of_sample(detector, sample, threshold)
+
+    return detect
+
+
+def look_of(card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device) -> Look | None:
+    """How weights are judged on the way; None where there is nothing to look at."""
+    if not samples:
+        return None
+
+    def seen(network: Any, heads: tuple[Head, ...]) -> Mapping[str, float]:
+        return look(judge_of(network, {**card, "heads": list(heads)}, device), samples)
+
+    return seen
+
+
+def middle_that_pays(
+    network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device
+) -> dict[str, Any]:
+    """What the card is to say of a middle pass: its borders where more is found with it on validation samples, by the
+    score that weights are kept by; nothing where not, or where there is no coarse pass or no animal to tell by."""
+    samples = for_looks(samples)
+    if "coarse" not in card["heads"] or not samples:
+        return {}
+    middle = {MIDDLE: middle_mm(card["um_per_px"])}
+    without, with_it = (look(judge_of(network, {**card, **more}, device), samples)["score"] for more in ({}, middle))
+    return middle if with_it > without else {}
