@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from soilpipe.detect.bf16 import cpu_multiplies_bf16, round_convolutions
 from soilpipe.detect.receptive_field import Ladder, halo_of, reach
 
 CHANNELS = 7  # R, G, B, 128 + difference of each, valid
@@ -212,6 +213,7 @@ class CentrePointNetwork(nn.Module):
     def in_bf16(self) -> CentrePointNetwork:
         """A copy of a folded network whose trunk computes in bfloat16; what answers for the cells stays float32."""
         network = copy.deepcopy(self).to(torch.bfloat16)
+        round_convolutions(network)
         network.fine.out, network.coarse.out = copy.deepcopy((self.fine.out, self.coarse.out))
         return network
 
@@ -273,7 +275,7 @@ def one_kernel_does(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and x.dtype in (torch.float32, torch.bfloat16)
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and cpu_multiplies_bf16()))
         and x.numel() > KERNEL_FROM
     )
 

@@ -4,7 +4,8 @@ The image is thought of as padded to multiples of the network's total stride (an
 windows of core + 2 x halo on that grid. A peak belongs to the tile whose half-open core holds its heatmap cell. The
 halo covers what such a cell and its neighbours can see, so each cell's numbers are those of the whole image, to the bit
 on a CPU in float32; nothing is merged across tiles. (Where several threads share a window, oneDNN adds up the many
-channels of small, deep levels in another order: the last bits of a ResNet's answer depend on how many do.)
+channels of small, deep levels in another order: the last bits depend on how many do, with a ResNet on every CPU seen,
+with our own network on those without AVX-512.)
 
 On a CPU each core walks down a column of its own, and a thread reads the rows that come next: threads that share one
 window wait for one another, the more so on a busy machine. On a GPU square windows, all of one shape (at the border

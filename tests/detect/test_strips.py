@@ -167,7 +167,7 @@ def test_no_memory_for_a_single_window_is_told_with_what_to_do(folded: CentrePoi
 def test_bf16_is_asked_for_by_the_card_and_belongs_to_the_analysis() -> None:
     untrained = lively("medium")
     plain, exact, fast = (
-        CentrePointDetector(untrained, {**CARD, **card}, device="cpu")
+        CentrePointDetector(untrained, {**CARD, "heads": ["fine"], **card}, device="cpu")
         for card in ({}, {"precision": "float32"}, {"precision": "bf16"})
     )
     assert (plain.bf16, exact.bf16, fast.bf16) == (False, False, True)
