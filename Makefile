@@ -28,7 +28,7 @@ lint: $(STAMP)
 
 # A file goes to one worker whole: what its tests share (a season, a trained detector) is then made once, not twice.
 test: lint
-	$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # pytest ends with 5 when it has nothing to run, which is no failure here.
 test-slow: $(STAMP)

@@ -87,8 +87,8 @@ def make_bucket(options: dict, request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=["moto", "rclone"])
+@pytest.fixture(params=[pytest.param("moto", marks=pytest.mark.slow), "rclone"])
 def either(request: pytest.FixtureRequest) -> dict:
-    """Options of the one server, and then of the other."""
+    """Options of the one server, and then of the other. Moto answers slowly: its turn is among the longer proofs."""
     options: dict = request.getfixturevalue("options" if request.param == "moto" else "rclone")
     return options

@@ -40,6 +40,7 @@ def said(season: Season, *words: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_a_classifier_with_an_added_taxon_is_judged_and_put_to_use(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_crops_of_images_that_an_ancestor_or_the_classifier_was_trained_on_do_no
     assert any("do not count, because encoder or classifier, or what they began from" in one for one in missing)
 
 
+@pytest.mark.slow
 def test_crops_where_the_encoder_was_pretrained_do_not_count_and_those_beside_them_do(tmp_path: Path) -> None:
     """Scans come before their labels: of a scan that pretraining read, the places that it never saw are good to judge
     by, and the places that it saw two days before are not."""

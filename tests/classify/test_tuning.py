@@ -142,6 +142,7 @@ def test_what_a_fold_holds_out_no_encoder_of_it_has_learned(calibrate: list[str]
     assert np.abs(fitted.classifier.examples.embeddings).max(axis=1) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_tuning_tells_taxa_apart_that_the_encoder_does_not(labels: Path, encoder: Encoder, tmp_path: Path) -> None:
     def trained(out: str, **more: Any) -> dict[str, Any]:
         return train_classifier(labels, labels.parent, tmp_path / out, encoder=encoder, taxonomy=SOIL, **more)

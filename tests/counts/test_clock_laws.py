@@ -51,6 +51,7 @@ def truth(season: Any) -> dict[str, bytes]:
     return {key: data for key, data in season.files().items() if not key.startswith(("series/", "records/config"))}
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(hours=HOURS, entry=ENTRY, refused=st.integers(0, 96), zone=st.sampled_from(["UTC", "Europe/Paris"]))
 def test_adding_and_removing_an_entry_gives_the_first_bytes_again(

@@ -199,6 +199,7 @@ def test_a_small_network_and_one_with_given_weights_can_be_trained(
     assert again["warm_start"] == "given" and again["size"] == "resnet18", "its size is that of what it begins from"
 
 
+@pytest.mark.slow
 def test_a_backbone_is_the_encoder_in_use_or_a_version_of_the_store(
     project: TinyProject, labels: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def kill_at(last: int) -> Callable[..., None]:
     return told
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights_to_the_bit(path: Path) -> None:
     work = path.parent / "work"
     whole = train(path, "whole")

@@ -37,6 +37,7 @@ def test_a_vector_is_the_scaled_means_of_three_levels_side_by_side(encoder: Enco
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40))
 def test_a_vector_does_not_depend_on_what_it_is_computed_with(encoder: Encoder, rows: list[int]) -> None:

@@ -61,6 +61,7 @@ def test_the_encoder_of_a_detector_is_its_own(tmp_path: Path) -> None:
     assert np.array_equal(load_encoder(tmp_path / "saved", device="cpu").embed(crops(2)), encoder.embed(crops(2)))
 
 
+@pytest.mark.slow
 def test_a_detector_of_torchvisions_has_none_to_give(tmp_path: Path) -> None:
     from soilpipe.detect.torchvision_family import make_family
     from soilpipe.detect.weights import save_detector

@@ -112,6 +112,7 @@ def test_an_inbox_that_does_not_exist_reddens_only_its_own_scanner(tmp_path: Pat
     assert project.run("B").is_completed()
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def told_by_verify(project: TinyProject) -> str:
     return next(row["message"] for row in json.loads(shown.stdout) if row["kind"] == "detections")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -20,6 +20,7 @@ def counts(project: TinyProject) -> pd.DataFrame:
     return pd.read_parquet(project.store / "series/counts/year=2026/A.parquet").groupby("slot").first()
 
 
+@pytest.mark.slow
 def test_the_run_names_scan_and_command_goes_on_and_the_command_mends_it(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

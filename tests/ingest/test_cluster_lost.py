@@ -117,6 +117,7 @@ def test_a_scheduler_that_does_not_answer_is_told_and_not_asked_for_a_while(
     assert joined.active_client() is None
 
 
+@pytest.mark.slow
 def test_a_cluster_is_joined_once_and_one_without_workers_is_left(tmp_path: Path) -> None:
     wanted = written(tmp_path / "alone")
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -176,6 +177,7 @@ def test_a_scan_is_taken_without_it_and_the_run_says_so(
     assert "this machine worked alone" in outcome.reason
 
 
+@pytest.mark.slow
 def test_a_cluster_lost_in_the_middle_of_a_scan_is_told_by_that_scan(
     make_bench: Callable[..., Any],
     draw: Callable[..., Any],

@@ -262,6 +262,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deliveries=steps, first=st.integers(0, 40))
 def test_in_the_end_it_is_what_looks_at_everything_would_have_found(

@@ -48,6 +48,7 @@ def test_without_labels_the_first_steps_are_told(season: Any) -> None:
         train(season)
 
 
+@pytest.mark.slow
 def test_labels_of_the_project_are_taken_without_the_hold_out_and_pasted_onto_its_scans(
     season: Any, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_an_active_cluster_reads_the_scans_and_the_manifest_stays_the_same(
     assert (tmp_path / "crops.u8").read_bytes() == (corpus.folder / "crops.u8").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_made_again_and_a_finished_one_is_opened(season: Season, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass

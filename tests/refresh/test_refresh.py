@@ -58,6 +58,7 @@ def test_without_scans_there_is_nothing_to_do_and_nothing_is_left(tmp_path: Path
     assert empty.files() == {} and read_state(tmp_path / "work") is None
 
 
+@pytest.mark.slow
 def test_without_labels_it_stays_a_candidate_says_what_is_missing_and_the_next_begins_from_it(
     season: Season, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_one_scanner_alone_is_enough(tmp_path: Path) -> None:
     assert run(alone, tmp_path / "work").outcome == "candidate"
 
 
+@pytest.mark.slow
 def test_what_was_worse_is_not_put_to_use_and_not_remembered(
     season: Season, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

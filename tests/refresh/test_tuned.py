@@ -29,6 +29,7 @@ def _worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "Tuning", partial(tuning.Tuning, steps=2, batch=8))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("open_gate")
 def test_the_tuned_encoder_is_put_to_use_and_the_next_refresh_begins_from_it(tmp_path: Path) -> None:
     season = labelled(tmp_path / "project")

@@ -73,7 +73,7 @@ def project_at(inbox: str, store: str, options: dict, folder: Path) -> Project:
     )
 
 
-@pytest.fixture(params=["disk", "moto", "rclone"])
+@pytest.fixture(params=["disk", pytest.param("moto", marks=pytest.mark.slow), "rclone"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     options: dict = {}
     root = str(tmp_path)
