@@ -2,15 +2,18 @@
 
     python benchmarks/make_shipped_detector.py simulate --folder build/seasons --workers 16
     python benchmarks/make_shipped_detector.py train --folder build/seasons --workers 16
+    python benchmarks/make_shipped_detector.py judge --folder build/seasons --workers 16 --val-seasons 40
 
 The defaults, with `--adamw`, are those that the shipped detector was made with, by an earlier release: about 3 minutes
 of simulating on two cores (`--workers 2`); on one core, beside other work, 18 of building samples and 76 of training.
 Training has changed since: inner convolutions learn by Muon, and faint animals are taken more often. Made anew so, with
 9,000 steps, AP50 on unseen ground (80 scans of `peat`, 505 animals) was .555 instead of .595, and the earlier one was
 kept; short trainings gain by both changes. Scans are read at half their resolution: at full resolution, with 10,000
-steps, AP50 on unseen ground was .50 instead of .65 (one training each, the same 349 animals). The two phases are apart
-because a machine with a GPU may be lent for minutes only. All seeds are fixed: the same arguments give the same scenes,
-and on one kind of CPU with as many threads the same weights. Needs numpy, OpenCV, torch and safetensors only.
+steps, AP50 on unseen ground was .50 instead of .65 (one training each, the same 349 animals). `judge` leaves the
+weights as they are and chooses thresholds and whether there is a middle pass on all validation seasons that there are,
+which may be more than a training had. The phases are apart because a machine with a GPU may be lent for minutes only.
+All seeds are fixed: the same arguments give the same scenes, and on one kind of CPU with as many threads the same
+weights. Needs numpy, OpenCV, torch and safetensors only.
 
 Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
 seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
@@ -32,14 +35,23 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kept_settings import check_seasons
 
+from soilpipe.detect.base import evens_contrast
+from soilpipe.detect.coco import only, read_labels
+from soilpipe.detect.dataset import build_samples
+from soilpipe.detect.label_taxa import with_taxa
+from soilpipe.detect.on_samples import judge_of, middle_that_pays
+from soilpipe.detect.passes import MIDDLE
 from soilpipe.detect.starting import Start
+from soilpipe.detect.trained_card import worth
 from soilpipe.detect.training import train_detector
-from soilpipe.detect.weights import SHIPPED
+from soilpipe.detect.validation import judge
+from soilpipe.detect.weights import SHIPPED, load_detector, save_detector
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
 from soilpipe.taxonomy import SOIL
 
@@ -141,10 +153,31 @@ def train(arguments: argparse.Namespace) -> None:
     print(json.dumps({key: card[key] for key in ("threshold", "figures", "trained_on", "seconds")}, indent=1))
 
 
+def judge_anew(arguments: argparse.Namespace) -> None:
+    """Thresholds, middle pass and figures of the detector in `--out`, from the validation seasons of `--folder`."""
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    detector = load_detector(arguments.out, device=device)
+    card = {key: value for key, value in detector.card.items() if key not in (MIDDLE, "thresholds")}
+    everything = read_labels(arguments.folder / "labels.json", arguments.folder)
+    labels = only(everything, lambda image: str(image.scanner_id).startswith(VALIDATION))
+    scanners = {image.scanner_id for image in labels.labelled}
+    labels = with_taxa(labels, tuple(card["taxa"]), SOIL, strict=False)
+    samples = build_samples(
+        labels, card["um_per_px"], difference=card["difference"], even=evens_contrast(card), workers=arguments.workers
+    )
+    card |= middle_that_pays(detector.network, card, samples, device)
+    judged = judge(judge_of(detector.network, card, device), samples)
+    told = f"{len(scanners)} simulated scanners, {VALIDATION}0000 to {VALIDATION}{len(scanners) - 1:04d}"
+    card |= worth(judged, told, card)
+    save_detector(arguments.out, detector.network, card)
+    keys = (MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")
+    print(json.dumps({key: card.get(key) for key in keys}, indent=1))
+
+
 def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments, or those of the words given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("phase", choices=("simulate", "train", "all"))
+    parser.add_argument("phase", choices=("simulate", "train", "judge", "all"))
     parser.add_argument("--folder", type=Path, default=Path("build/seasons"), help="where the seasons lie")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
     parser.add_argument("--seasons", type=int, default=112, help="training seasons")
@@ -177,6 +210,8 @@ def main() -> None:
         simulate(arguments)
     if arguments.phase in ("train", "all"):
         train(arguments)
+    if arguments.phase == "judge":
+        judge_anew(arguments)
 
 
 if __name__ == "__main__":

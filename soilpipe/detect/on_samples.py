@@ -13,7 +13,7 @@ from soilpipe.detect.fitting import Look
 from soilpipe.detect.halved import seen_by
 from soilpipe.detect.network import Head
 from soilpipe.detect.passes import MIDDLE, middle_mm
-from soilpipe.detect.validation import Judge, for_looks, look
+from soilpipe.detect.validation import Judge, look
 from soilpipe.detect.weights import LoadedDetector, Network, detector_of
 
 
@@ -50,7 +50,6 @@ def middle_that_pays(
 ) -> dict[str, Any]:
     """What the card is to say of a middle pass: its borders where more is found with it on validation samples, by the
     score that weights are kept by; nothing where not, or where there is no coarse pass or no animal to tell by."""
-    samples = for_looks(samples)
     if "coarse" not in card["heads"] or not samples:
         return {}
     middle = {MIDDLE: middle_mm(card["um_per_px"])}

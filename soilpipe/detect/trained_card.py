@@ -96,15 +96,28 @@ def in_words(
             f"; {seen} of these {judged.figures['images']} images were trained on by a detector that this one "
             "began from, so the figures flatter and the threshold may not suit others"
         )
-    simulated = bool(on["simulated"])
     lengths = [
         float((box[2:] - box[:2]).max()) * sample.um_per_px / 1000
         for sample in training
         for box in sample.image.boxes[~sample.image.crowd]
     ]
     source = learned.split.training.source
-    scenes = "simulated scenes of buried scanners" if simulated else f"images like those of {source}"
+    scenes = "simulated scenes of buried scanners" if on["simulated"] else f"images like those of {source}"
     least, longest = np.percentile(lengths, [1, 99])
+    return {
+        **worth(judged, told, card),
+        "remainders": {taxon: list(members) for taxon, members in learned.remainders.items()},
+        "rolled_up": {taxon: {"as": above, "animals": count} for taxon, (above, count) in learned.rolled_up.items()},
+        "good_for": f"{', '.join(_class_told(taxon, learned) for taxon in learned.taxa)} of {least:.2g} to "
+        f"{longest:.2g} mm in {scenes}",
+    }
+
+
+def worth(judged: Judged | None, told: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Thresholds, figures and what it is not good for, by validation images that are `told`; the card says what it was
+    trained on."""
+    on = card["trained_on"]
+    simulated = bool(on["simulated"])
     shortest = None if judged is None else shortest_found(judged.figures["recall_by_mm"])
     unseen = (
         "Real scans, before it has been judged on labelled scans of the same project: it has only ever seen simulated "
@@ -120,10 +133,6 @@ def in_words(
         "validation": "simulated" if simulated and judged is not None else "none",
         "figures": None if judged is None else {"split": told, **judged.figures},
         "shortest_found_mm": shortest,
-        "remainders": {taxon: list(members) for taxon, members in learned.remainders.items()},
-        "rolled_up": {taxon: {"as": above, "animals": count} for taxon, (above, count) in learned.rolled_up.items()},
-        "good_for": f"{', '.join(_class_told(taxon, learned) for taxon in learned.taxa)} of {least:.2g} to "
-        f"{longest:.2g} mm in {scenes}",
         "not_good_for": unseen
         + "Animals outside that range of length, and taxa that it does not name"
         + ("" if shortest is None else f". Of animals shorter than {shortest:g} mm it may miss more than half")

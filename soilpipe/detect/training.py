@@ -224,7 +224,7 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
-        card |= middle_that_pays(network, card, validation, target)
+        card |= middle_that_pays(network, card, for_looks(validation), target)
         judged = judge(judge_of(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from soilpipe.detect.weights import load_detector
+from soilpipe.detect.weights import SHIPPED, load_detector
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "make_shipped_detector.py"
 
@@ -104,3 +105,24 @@ def test_seasons_without_settings_are_of_the_defaults_and_none_at_all_may_be_beg
     script.check_seasons(empty, settings, settings)
     script.check_seasons(empty, settings | {"scans": 3}, settings)  # nothing was made before it was stopped
     assert json.loads((empty / "settings.json").read_text())["scans"] == 3
+
+
+@pytest.mark.slow
+def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_path: Path) -> None:
+    """On more validation seasons than it was trained beside; the middle pass is chosen on them, not on others."""
+    words = ["--folder", str(tmp_path / "seasons"), "--scans", "4", "--size", "512", "--crowd", "900", "--val-crowd"]
+    words += ["600", "--seasons", "0", "--workers", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    shutil.copytree(SHIPPED, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    (tmp_path / "out" / "card.json").write_text(json.dumps({**card, "threshold": 0.99, "middle_mm": [0.1, 0.2]}))
+    for seasons in ("1", "2"):
+        for phase, work in (("simulate", script.simulate), ("judge", script.judge_anew)):
+            work(script.arguments_of([phase, *words, "--val-seasons", seasons]))
+        judged = json.loads((tmp_path / "out" / "card.json").read_text())
+        assert judged["figures"]["images"] == 4 * int(seasons)
+        assert judged["figures"]["split"].startswith(f"{seasons} simulated scanners, V0000 to V000{int(seasons) - 1}")
+        assert judged["threshold"] < 0.99 and judged.get("middle_mm") in (None, [2.29, 4.91])
+    same = set(card) - {"threshold", "thresholds", "figures", "threshold_from", "shortest_found_mm", "not_good_for"}
+    assert {key: judged[key] for key in same} == {key: card[key] for key in same}
+    weights = "weights.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (SHIPPED / weights).read_bytes()
