@@ -46,7 +46,7 @@ from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.dataset import build_samples
 from soilpipe.detect.label_taxa import with_taxa
 from soilpipe.detect.on_samples import judge_of, middle_that_pays
-from soilpipe.detect.passes import MIDDLE
+from soilpipe.detect.passes import MIDDLE, without_middle
 from soilpipe.detect.starting import Start
 from soilpipe.detect.trained_card import worth
 from soilpipe.detect.training import train_detector
@@ -157,17 +157,24 @@ def judge_anew(arguments: argparse.Namespace) -> None:
     """Thresholds, middle pass and figures of the detector in `--out`, from the validation seasons of `--folder`."""
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     detector = load_detector(arguments.out, device=device)
-    card = {key: value for key, value in detector.card.items() if key not in (MIDDLE, "thresholds")}
+    card = {key: value for key, value in without_middle(detector.card).items() if key != "thresholds"}
     everything = read_labels(arguments.folder / "labels.json", arguments.folder)
     labels = only(everything, lambda image: str(image.scanner_id).startswith(VALIDATION))
     scanners = {image.scanner_id for image in labels.labelled}
+    if not any(len(image.boxes) for image in labels.labelled):
+        raise SystemExit(f"{arguments.folder}: no validation season with animals; simulate some (--val-seasons)")
     labels = with_taxa(labels, tuple(card["taxa"]), SOIL, strict=False)
     samples = build_samples(
-        labels, card["um_per_px"], difference=card["difference"], even=evens_contrast(card), workers=arguments.workers
+        labels,
+        card["um_per_px"],
+        difference=card.get("difference", True),
+        even=evens_contrast(card),
+        workers=arguments.workers,
     )
     card |= middle_that_pays(detector.network, card, samples, device)
     judged = judge(judge_of(detector.network, card, device), samples)
     told = f"{len(scanners)} simulated scanners, {VALIDATION}0000 to {VALIDATION}{len(scanners) - 1:04d}"
+    told += "; whether there is a middle pass was chosen on them, too"
     card |= worth(judged, told, card)
     save_detector(arguments.out, detector.network, card)
     keys = (MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")

@@ -2,9 +2,11 @@
 
     python benchmarks/passes.py [--detector FOLDER] [--seasons 6] [--lead 12] [--json out.json]
 
-Prints AP50 and recall at work for each class of length, on seasons of `peat`. The choice of passes, and from which
-length on an animal is the coarser one's (`soilpipe.detect.passes`), rests on this table: seasons that it was made with
-are spent, and figures that are told of a detector have to come from others (`benchmarks/seasons.py --seed`).
+Prints AP50 and recall at work for each class of length, on seasons of `peat`. All rows have the thresholds of the card,
+which were chosen for its own passes: recall compares those rows only that have about the same precision. The choice of
+passes, and from which length on an animal is the coarser one's (`soilpipe.detect.passes`), rests on this table: seasons
+that it was made with are spent, and figures that are told of a detector have to come from others
+(`benchmarks/seasons.py --seed`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from seasons import FIRST, SLOT, season
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.figures import EDGES_MM
 from soilpipe.detect.labelled import LabelledImage
-from soilpipe.detect.passes import MIDDLE, Passes, middle_mm
+from soilpipe.detect.passes import Passes, middle_told, without_middle
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.simulate import join_truths
@@ -39,14 +41,13 @@ def detectors(shipped: CentrePointDetector) -> dict[str, CentrePointDetector]:
     card, scale = shipped.card, float(shipped.card["um_per_px"])
 
     def of(**more: object) -> CentrePointDetector:
-        plain = {key: value for key, value in card.items() if key != MIDDLE}
-        return CentrePointDetector(shipped.network, {**plain, **more}, device="cpu")
+        return CentrePointDetector(shipped.network, {**without_middle(card), **more}, device="cpu")
 
     made = {f"fine, {scale * times:.0f} um/px": of(heads=["fine"], um_per_px=scale * times) for times in TIMES}
     coarse = of()
-    coarse.passes = Passes(("coarse",), (), ())
+    coarse.passes = Passes(("coarse",), (), 1.0)
     made[f"coarse, {4 * scale:.0f} um/px"] = coarse
-    return {**made, "fine and coarse": of(), "fine, middle and coarse": of(**{MIDDLE: middle_mm(scale)})}
+    return {**made, "fine and coarse": of(), "fine, middle and coarse": of(**middle_told(scale))}
 
 
 def table(title: str, judged: dict[str, Evaluation], figure: str) -> str:

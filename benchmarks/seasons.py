@@ -29,7 +29,7 @@ from soilpipe.detect.change import ChangeDetector
 from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
-from soilpipe.detect.labelled import LabelledImage
+from soilpipe.detect.labelled import LabelledImage, only
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
 
@@ -88,11 +88,16 @@ def main() -> None:
         folder = Path(scratch)
         tests = [season(folder, "peat", number, arguments) for number in range(arguments.seasons)]
         training = [] if arguments.alone else [season(folder, "loam", number, arguments) for number in range(2)]
+        begins = FIRST + SLOT * arguments.lead
+
+        def after_lead(image: LabelledImage) -> bool:
+            return image.captured_at is not None and image.captured_at >= begins
+
         labels = join_truths(folder, [place.name for _, place in tests])
         tuned_on = [
             LabelledScan(scene.scan, scene.references, scene.registrations, scene.image.boxes[~scene.image.crowd])
             for truth, place in training
-            for scene in open_scenes(read_labels(truth, place))
+            for scene in open_scenes(only(read_labels(truth, place), after_lead))
         ]
         trained = load_detector(arguments.detector, device="cpu")
         rows: list[tuple[str, Detector, bool]] = [
@@ -105,11 +110,6 @@ def main() -> None:
                 ("threshold and blobs, picture", tune_blobs("picture", tuned_on), True),
                 ("threshold and blobs, difference", tune_blobs("difference", tuned_on), True),
             ]
-        begins = FIRST + SLOT * arguments.lead
-
-        def after_lead(image: LabelledImage) -> bool:
-            return image.captured_at is not None and image.captured_at >= begins
-
         judged = {
             name: evaluate_detector(detector, labels, folder, where=after_lead, difference=difference)
             for name, detector, difference in rows

@@ -257,9 +257,7 @@ def at_scale(image: ScanImage, um_per_px: float) -> tuple[Pixels, float]:
     Finer than level 0 by √2 or more: level 0 doubled, factor 0.5. Coarser than the last stored level: halved on
     from there.
     """
-    if not (um_per_px > 0 and image.um_per_px > 0):
-        raise ValueError(f"µm/px must be above 0, not {um_per_px} wanted of {image.um_per_px}")
-    steps = math.ceil(math.log2(um_per_px / image.um_per_px) - 0.5)
+    steps = _halvings(image.um_per_px, um_per_px)
     if steps < 0:
         return DoubledPixels(image.levels[0]), 0.5
     level = min(steps, len(image.levels) - 1)
@@ -268,6 +266,17 @@ def at_scale(image: ScanImage, um_per_px: float) -> tuple[Pixels, float]:
         pixels = HalvedPixels(pixels)
         level += 1
     return pixels, float(2**level)
+
+
+def factor_at(of_image: float, um_per_px: float) -> float:
+    """The factor of `at_scale`, for an image of so many µm/px."""
+    return 2.0 ** max(-1, _halvings(of_image, um_per_px))
+
+
+def _halvings(of_image: float, wanted: float) -> int:
+    if not (wanted > 0 and of_image > 0):
+        raise ValueError(f"µm/px must be above 0, not {wanted} wanted of {of_image}")
+    return math.ceil(math.log2(wanted / of_image) - 0.5)
 
 
 @dataclass(frozen=True)

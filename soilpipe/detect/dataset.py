@@ -82,7 +82,7 @@ OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, ready for training: both passes in memory, and its labels in px of full resolution.
+    """One image, ready for training: what the fine and the coarse pass see, and its labels in px of full resolution.
 
     faint: by pass, which animals hardly show in the difference, (n,) bool; None: its pixels tell. Samples that show one
     image in several ways are given the same, so that the same crops are drawn of them.

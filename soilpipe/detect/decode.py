@@ -1,4 +1,4 @@
-"""From heatmaps to boxes: peaks, scores, which of the two passes a detection is taken from, and no animal twice.
+"""From heatmaps to boxes: peaks, scores, from which of the passes a detection is taken, and no animal twice.
 
 Everything that decides whether there is a detection is decided on float32 logits and integer cells; sigmoid and
 exponentials come afterwards, in float64, on the few cells that were picked. So the answer for an image cannot depend
@@ -27,7 +27,7 @@ SIDE_RAW_MIN, SIDE_RAW_MAX = -6.0, 4.3
 SIDE_UNIT = 16.0  # px: what a raw side of 0 means
 
 MAX_DETECTIONS = 50_000  # in one scan and pass; the best by score are kept, and a warning says so
-SAME_ANIMAL = 0.4  # IoU above which the two passes near the border of size mean one animal
+SAME_ANIMAL = 0.4  # IoU above which two passes mean one animal
 DOUBLE = 0.5
 """IoU above which the weaker of two boxes is a second one on the same animal. Of 4,886 labelled blood cells, lying as
 close as animals ever do, 25 overlap another by more, and 16 of those are labelled twice."""
@@ -166,7 +166,7 @@ def settle_border(
     border: float,
     tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections of the two passes are kept: two masks, (n,) and (m,) bool.
+    """Which detections of a detector with two passes are kept: two masks, (n,) and (m,) bool.
 
     fine, coarse: boxes in px at full resolution; `border` is the longest side, in the same px, from which an animal
     belongs to the coarse pass. Each pass keeps what it owns. Within a factor `tolerance` of the border both sides are
@@ -189,6 +189,25 @@ def settle_border(
             keep_fine[one] &= bool(fine_better.all())
             keep_coarse[same[fine_better]] = False
     return keep_fine, keep_coarse
+
+
+def settle_passes(boxes: np.ndarray, scores: np.ndarray, passes: np.ndarray) -> np.ndarray:
+    """Which detections of three passes or more are kept: (n,) bool.
+
+    boxes: (n, 4), px at full resolution, of lengths that their pass is listened to for; scores: (n,); passes: (n,) int,
+    whose they are, the finest 0. The best first, each gives way to a better one of another pass that stays and
+    overlaps it by more than `SAME_ANIMAL`; of equal scores the finer pass's stays. What has given way takes nothing
+    with it: with three passes an animal could else be lost by a box that nobody counts.
+    """
+    order = np.lexsort((boxes[:, 0], boxes[:, 1], passes, -scores.astype(np.float64)))
+    ranked, of_pass = boxes[order], passes[order]
+    stay = np.ones(len(boxes), bool)
+    for one, (others, overlap) in enumerate(touching(ranked, ranked, overlaps, SAME_ANIMAL)):
+        if stay[one]:
+            stay[others[(others > one) & (overlap > SAME_ANIMAL) & (of_pass[others] != of_pass[one])]] = False
+    kept = np.empty_like(stay)
+    kept[order] = stay
+    return kept
 
 
 def without_doubles(boxes: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -10,13 +10,14 @@ import numpy as np
 from soilpipe.detect.dataset import OUTSIDE, Sample
 from soilpipe.detect.passes import PassName
 from soilpipe.detect.tiled import InputWindows
+from soilpipe.tiles import factor_at
 
 
 class Halved:
     """Means of 2 x 2 px of another pass, read by windows.
 
-    For the colours that is what the pyramid holds; a difference of means of medians stands in for that of the median of
-    means. The difference is valid where it is for all four px.
+    For the colours that is what the pyramid holds, but for rounding where contrast was evened; a difference of means of
+    medians stands in for that of the median of means. The difference is valid where it is for all four px.
     """
 
     def __init__(self, whole: InputWindows) -> None:
@@ -46,6 +47,13 @@ class Halved:
         return halved
 
 
-def seen_by(names: Sequence[PassName], sample: Sample) -> dict[PassName, InputWindows]:
-    """What these passes read of a sample."""
-    return {name: Halved(sample.passes["fine"]) if name == "middle" else sample.passes[name] for name in names}
+def seen_by(scales: Mapping[PassName, float], sample: Sample) -> dict[PassName, InputWindows]:
+    """What each pass reads of a sample, for the um/px at which it wants to see it."""
+    return {name: _seen(name, scale, sample) for name, scale in scales.items()}
+
+
+def _seen(name: PassName, um_per_px: float, sample: Sample) -> InputWindows:
+    if name != "middle":
+        return sample.passes[name]
+    fine = sample.passes["fine"]  # of a scan that is coarser still it is as fine as can be, and the middle pass too
+    return fine if factor_at(sample.um_per_px, um_per_px) == fine.factor else Halved(fine)

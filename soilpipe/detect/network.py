@@ -4,8 +4,8 @@ Method: "Objects as Points" (Zhou et al. 2019), but one heatmap for animals of a
 something is an animal is learned from all of them, and an animal between two taxa is one peak. Boxes by distances to
 the sides as in "Training-Time-Friendly Network" (Liu et al. 2020). A stride-2 stem, one residual block a level down to
 stride 32, an additive top-down path back to stride 4, and two heads on that shared trunk: `fine` is used on the scan at
-the model's um/px and finds short animals, `coarse` on the same scan at a quarter of that scale, where a long animal
-fits the receptive field.
+the model's um/px and finds short animals (at half that scale somewhat longer ones, `soilpipe.detect.passes`), `coarse`
+on the same scan at a quarter of that scale, where a long animal fits the receptive field.
 
 Pixels come as uint8 and are normalised in here, so that whoever calls cannot get it wrong.
 """

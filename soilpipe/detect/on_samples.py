@@ -12,14 +12,16 @@ from soilpipe.detect.dataset import Sample
 from soilpipe.detect.fitting import Look
 from soilpipe.detect.halved import seen_by
 from soilpipe.detect.network import Head
-from soilpipe.detect.passes import MIDDLE, middle_mm
+from soilpipe.detect.passes import middle_told, without_middle
 from soilpipe.detect.validation import Judge, look
 from soilpipe.detect.weights import LoadedDetector, Network, detector_of
+
+PAYS = 0.01  # of the score of `validation.look`, from which a middle pass is made or given up
 
 
 def of_sample(detector: LoadedDetector, sample: Sample, threshold: float | None) -> Detections:
     """What a detector finds in a sample, boxes in px of full resolution."""
-    passes = seen_by(tuple(detector.scales()), sample)
+    passes = seen_by(detector.scales(), sample)
     image = sample.image
     return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
 
@@ -46,12 +48,21 @@ def look_of(card: Mapping[str, Any], samples: Sequence[Sample], device: torch.de
 
 
 def middle_that_pays(
-    network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device
+    network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device, *, before: bool = False
 ) -> dict[str, Any]:
-    """What the card is to say of a middle pass: its borders where more is found with it on validation samples, by the
-    score that weights are kept by; nothing where not, or where there is no coarse pass or no animal to tell by."""
-    if "coarse" not in card["heads"] or not samples:
+    """What the card is to say of a middle pass: its borders where it has one, else nothing.
+
+    before: whether the detector that this one began from has one. It stays so unless the score that weights are kept
+    by, on validation samples, says by more than PAYS that the other is better: a few labels must not toss a coin.
+    Nothing where there is no coarse pass.
+    """
+    if "coarse" not in card["heads"]:
         return {}
-    middle = {MIDDLE: middle_mm(card["um_per_px"])}
-    without, with_it = (look(judge_of(network, {**card, **more}, device), samples)["score"] for more in ({}, middle))
-    return middle if with_it > without else {}
+    plain, middle = without_middle(card), middle_told(card["um_per_px"])
+    gain = 0.0
+    if samples:
+        without, with_it = (
+            look(judge_of(network, {**plain, **more}, device), samples)["score"] for more in ({}, middle)
+        )
+        gain = with_it - without
+    return middle if gain > (-PAYS if before else PAYS) else {}

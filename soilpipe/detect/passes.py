@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -25,15 +26,22 @@ COARSE = 4.0  # the coarse pass sees the scan at this many times the model's um/
 TIMES: Mapping[PassName, float] = {"fine": 1.0, "middle": 2.0, "coarse": COARSE}
 HEAD_OF: Mapping[PassName, Head] = {"fine": "fine", "middle": "fine", "coarse": "coarse"}
 MIDDLE = "middle_mm"  # card: longest sides from which and up to which an animal is the middle pass's, where it has one
-MIDDLE_PX = (54.0, 116.0)  # these sides, px of the fine pass
-MIDDLE_TOLERANCE = 1.55
-"""Within this factor of its borders the pass beside it is listened to as well. With it, on 80 scans of peat with 505
-animals, the shipped detector's AP50 was .616 with a middle pass and .591 without, and its recall .46 and .41."""
+TOLERANCE = "middle_tolerance"  # card: within this factor of those sides the pass beside it is listened to as well
+MIDDLE_PX = (54.0, 116.0)  # sides that a training gives a middle pass, px of the fine one
+MIDDLE_TOLERANCE = 1.55  # that a training gives it
 
 
-def middle_mm(um_per_px: float) -> list[float]:
-    """What a card says of its middle pass, for a fine pass at that scale."""
-    return [round(side * um_per_px / 1000, 2) for side in MIDDLE_PX]
+def middle_told(um_per_px: float) -> dict[str, Any]:
+    """What a card says of its middle pass, for a fine pass at that scale.
+
+    Sides and tolerance were chosen by what the shipped detector finds on seasons of `peat` (`benchmarks/passes.py`).
+    """
+    return {MIDDLE: [round(side * um_per_px / 1000, 2) for side in MIDDLE_PX], TOLERANCE: MIDDLE_TOLERANCE}
+
+
+def without_middle(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of the same detector without a middle pass."""
+    return {key: value for key, value in card.items() if key not in (MIDDLE, TOLERANCE)}
 
 
 def middle_problem(card: Mapping[str, Any]) -> str | None:
@@ -42,6 +50,9 @@ def middle_problem(card: Mapping[str, Any]) -> str | None:
     sides = isinstance(told, list) and len(told) == 2 and all(type(side) in (int, float) for side in told)
     if not (sides and 0 < told[0] < told[1] < math.inf):
         return f"`{MIDDLE}` = {told!r} (expected two lengths above 0, the shorter one first)"
+    tolerance = card.get(TOLERANCE)
+    if type(tolerance) not in (int, float) or not 1 < tolerance < math.inf:
+        return f"`{TOLERANCE}` = {tolerance!r} (expected a number above 1 beside `{MIDDLE}`)"
     if "coarse" not in card["heads"]:
         return f"`{MIDDLE}` = {told!r} (expected nothing where `heads` has no coarse one)"
     return None
@@ -50,21 +61,21 @@ def middle_problem(card: Mapping[str, Any]) -> str | None:
 @dataclass(frozen=True)
 class Passes:
     """The passes of a detector, finest first, and between each and the next the longest side, mm, from which an animal
-    is the coarser one's, with the factor around it within which both are listened to."""
+    is the coarser one's; within a factor `tolerance` of it both are listened to."""
 
     names: tuple[PassName, ...]
     borders_mm: tuple[float, ...]
-    tolerances: tuple[float, ...]
+    tolerance: float
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> Passes:
         """Those that a checked card tells."""
         if "coarse" not in card["heads"]:
-            return cls(("fine",), (), ())
+            return cls(("fine",), (), 1.0)
         if MIDDLE in card:
             borders = tuple(float(border) for border in card[MIDDLE])
-            return cls(("fine", "middle", "coarse"), borders, (MIDDLE_TOLERANCE,) * len(borders))
-        return cls(("fine", "coarse"), (float(card["border_mm"]),), (float(card["border_tolerance"]),))
+            return cls(("fine", "middle", "coarse"), borders, float(card[TOLERANCE]))
+        return cls(("fine", "coarse"), (float(card["border_mm"]),), float(card["border_tolerance"]))
 
     def scales(self, um_per_px: float) -> dict[PassName, float]:
         """The um/px at which each pass wants to see the scan, for a model of that scale."""
@@ -74,7 +85,7 @@ class Passes:
         """What an analysis is told of a middle pass; nothing where there is none."""
         if "middle" not in self.names:
             return {}
-        return {MIDDLE: list(self.borders_mm), "middle_tolerance": MIDDLE_TOLERANCE}
+        return {MIDDLE: list(self.borders_mm), TOLERANCE: self.tolerance}
 
     def owner(self, boxes: np.ndarray, um_per_px: float) -> np.ndarray:
         """(n, 4) boxes in px of `um_per_px` -> (n,) int: whose animals they are, by length alone."""
@@ -82,20 +93,31 @@ class Passes:
 
     def settled(self, looks: Sequence[Detections], um_per_px: float) -> Detections:
         """What all passes found, each animal once, in the order of the passes; boxes in px of `um_per_px`."""
-        kept = looks[0]
-        for look, border, tolerance in zip(looks[1:], self._borders(um_per_px), self.tolerances, strict=True):
-            finer, coarser = decode.settle_border(
-                kept.boxes, kept.scores, look.boxes, look.scores, border=border, tolerance=tolerance
+        if len(looks) == 2:  # as ever: counts of detectors without a middle pass stay what they were
+            masks = decode.settle_border(
+                looks[0].boxes,
+                looks[0].scores,
+                looks[1].boxes,
+                looks[1].scores,
+                border=self._borders(um_per_px)[0],
+                tolerance=self.tolerance,
             )
-            kept = _joined(kept.select(finer), look.select(coarser))
-        return kept
+            return _joined([look.select(mask) for look, mask in zip(looks, masks, strict=True)])
+        bounds = [0.0, *self._borders(um_per_px), math.inf]
+        heard = []
+        for look, (least, most) in zip(looks, pairwise(bounds), strict=True):
+            side = decode.longest_side(look.boxes)
+            heard.append(look.select((side >= least / self.tolerance) & (side < most * self.tolerance)))
+        joined = _joined(heard)
+        whose = np.repeat(np.arange(len(heard)), [len(look) for look in heard])
+        return joined.select(decode.settle_passes(joined.boxes, joined.scores, whose))
 
     def _borders(self, um_per_px: float) -> list[float]:
         return [border * 1000.0 / um_per_px for border in self.borders_mm]
 
 
-def _joined(one: Detections, other: Detections) -> Detections:
+def _joined(looks: Sequence[Detections]) -> Detections:
     box, score, label = (
-        np.concatenate([getattr(part, name) for part in (one, other)]) for name in ("boxes", "scores", "labels")
+        np.concatenate([getattr(look, name) for look in looks]) for name in ("boxes", "scores", "labels")
     )
-    return Detections(box, score, label, one.taxa)
+    return Detections(box, score, label, looks[0].taxa)

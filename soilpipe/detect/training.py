@@ -29,6 +29,7 @@ from soilpipe.detect.fitting import fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
 from soilpipe.detect.on_samples import judge_of, look_of, middle_that_pays
+from soilpipe.detect.passes import MIDDLE
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
@@ -224,7 +225,8 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
-        card |= middle_that_pays(network, card, for_looks(validation), target)
+        before = MIDDLE in (begun_from or {})
+        card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
         judged = judge(judge_of(network, card, target), validation)
         card |= in_words(learned, judged, card, training, validation)
         card["good_for"] += f", read at {resolution:g} um per px"

@@ -112,9 +112,10 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
     """On more validation seasons than it was trained beside; the middle pass is chosen on them, not on others."""
     words = ["--folder", str(tmp_path / "seasons"), "--scans", "4", "--size", "512", "--crowd", "900", "--val-crowd"]
     words += ["600", "--seasons", "0", "--workers", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    foreign = {"middle_mm": [0.1, 0.2], "middle_tolerance": 9.0}
     shutil.copytree(SHIPPED, tmp_path / "out")
     card = json.loads((tmp_path / "out" / "card.json").read_text())
-    (tmp_path / "out" / "card.json").write_text(json.dumps({**card, "threshold": 0.99, "middle_mm": [0.1, 0.2]}))
+    (tmp_path / "out" / "card.json").write_text(json.dumps({**card, "threshold": 0.99, **foreign}))
     for seasons in ("1", "2"):
         for phase, work in (("simulate", script.simulate), ("judge", script.judge_anew)):
             work(script.arguments_of([phase, *words, "--val-seasons", seasons]))
@@ -122,7 +123,22 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
         assert judged["figures"]["images"] == 4 * int(seasons)
         assert judged["figures"]["split"].startswith(f"{seasons} simulated scanners, V0000 to V000{int(seasons) - 1}")
         assert judged["threshold"] < 0.99 and judged.get("middle_mm") in (None, [2.29, 4.91])
-    same = set(card) - {"threshold", "thresholds", "figures", "threshold_from", "shortest_found_mm", "not_good_for"}
+        assert judged.get("middle_tolerance") in (None, 1.55)
+    with pytest.raises(SystemExit, match="no validation season with animals"):
+        labels = json.loads((tmp_path / "seasons" / "labels.json").read_text())
+        (tmp_path / "seasons" / "labels.json").write_text(json.dumps({**labels, "annotations": []}))
+        script.judge_anew(script.arguments_of(["judge", *words]))
+    assert json.loads((tmp_path / "out" / "card.json").read_text()) == judged, "it was left as it is"
+    same = set(card) - {
+        "middle_mm",
+        "middle_tolerance",
+        "threshold",
+        "thresholds",
+        "figures",
+        "threshold_from",
+        "shortest_found_mm",
+        "not_good_for",
+    }
     assert {key: judged[key] for key in same} == {key: card[key] for key in same}
     weights = "weights.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (SHIPPED / weights).read_bytes()

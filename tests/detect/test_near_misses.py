@@ -67,7 +67,7 @@ def alike(one: Detections, other: Detections) -> bool:
     [
         {},
         {"heads": ["fine"]},
-        {"middle_mm": [1.0, 2.5]},
+        {"middle_mm": [1.0, 2.5], "middle_tolerance": 1.55},
         {"thresholds": {"Acari": 0.6, "Symphyla": 0.9}},
         {"threshold": 0.02},
     ],

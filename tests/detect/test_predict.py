@@ -216,7 +216,9 @@ def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork,
     assert_same(found(folded, windows, 128, (32, 96)), whole(folded, windows))
 
 
-@pytest.mark.parametrize("more", [{}, {"middle_mm": [1.2, 3.0]}], ids=["two passes", "three passes"])
+@pytest.mark.parametrize(
+    "more", [{}, {"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55}], ids=["two passes", "three passes"]
+)
 def test_all_passes_together_give_the_same_detections_whatever_the_tiles(
     network: CentrePointNetwork, more: dict[str, list[float]]
 ) -> None:

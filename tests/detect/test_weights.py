@@ -111,7 +111,12 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
         ({"heads": ["coarse"]}, "`heads`"),
         ({"middle_mm": [4.9, 2.3]}, "`middle_mm` = [4.9, 2.3]"),
         ({"middle_mm": [2.3, True]}, "`middle_mm` = [2.3, True]"),
-        ({"middle_mm": [2.3, 4.9], "heads": ["fine"]}, "`middle_mm` = [2.3, 4.9] (expected nothing"),
+        ({"middle_mm": [2.3, 4.9]}, "`middle_tolerance` = None (expected a number above 1"),
+        ({"middle_mm": [2.3, 4.9], "middle_tolerance": 1}, "`middle_tolerance` = 1 (expected"),
+        (
+            {"middle_mm": [2.3, 4.9], "middle_tolerance": 1.5, "heads": ["fine"]},
+            "`middle_mm` = [2.3, 4.9] (expected nothing",
+        ),
         ({"validation": "good"}, "`validation` = 'good'"),
         ({"contrast": "global"}, "`contrast` = 'global'"),
         ({"name": None}, "`name` = None"),
