@@ -51,7 +51,7 @@ def middle_problem(card: Mapping[str, Any]) -> str | None:
     if not (sides and 0 < told[0] < told[1] < math.inf):
         return f"`{MIDDLE}` = {told!r} (expected two lengths above 0, the shorter one first)"
     tolerance = card.get(TOLERANCE)
-    if type(tolerance) not in (int, float) or not 1 < tolerance < math.inf:
+    if not (isinstance(tolerance, int | float) and 1 < tolerance < math.inf):
         return f"`{TOLERANCE}` = {tolerance!r} (expected a number above 1 beside `{MIDDLE}`)"
     if "coarse" not in card["heads"]:
         return f"`{MIDDLE}` = {told!r} (expected nothing where `heads` has no coarse one)"

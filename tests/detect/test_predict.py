@@ -220,7 +220,7 @@ def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork,
     "more", [{}, {"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55}], ids=["two passes", "three passes"]
 )
 def test_all_passes_together_give_the_same_detections_whatever_the_tiles(
-    network: CentrePointNetwork, more: dict[str, list[float]]
+    network: CentrePointNetwork, more: dict[str, Any]
 ) -> None:
     passes = {"fine": scene(700, 900, 5), "coarse": Windows(scene(175, 225, 6).pixels, 4.0)}
     if more:
