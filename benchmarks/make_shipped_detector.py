@@ -9,11 +9,11 @@ of simulating on two cores (`--workers 2`); on one core, beside other work, 18 o
 Training has changed since: inner convolutions learn by Muon, and faint animals are taken more often. Made anew so, with
 9,000 steps, AP50 on unseen ground (80 scans of `peat`, 505 animals) was .555 instead of .595, and the earlier one was
 kept; short trainings gain by both changes. Scans are read at half their resolution: at full resolution, with 10,000
-steps, AP50 on unseen ground was .50 instead of .65 (one training each, the same 349 animals). `judge` leaves the
-weights as they are and chooses thresholds and whether there is a middle pass on all validation seasons that there are,
-which may be more than a training had. The phases are apart because a machine with a GPU may be lent for minutes only.
-All seeds are fixed: the same arguments give the same scenes, and on one kind of CPU with as many threads the same
-weights. Needs numpy, OpenCV, torch and safetensors only.
+steps, AP50 on unseen ground was .50 instead of .65 (one training each, the same 349 animals). `judge` trains nothing:
+it balances the heads' scores and chooses thresholds and whether there is a middle pass on all validation seasons that
+there are, which may be more than a training had. The phases are apart because a machine with a GPU may be lent for
+minutes only. All seeds are fixed: the same arguments give the same scenes, and on one kind of CPU with as many threads
+the same weights. Needs numpy, OpenCV, torch and safetensors only.
 
 Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
 seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
@@ -41,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kept_settings import check_seasons
 
+from soilpipe.detect.balance import balance
 from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.dataset import build_samples
@@ -154,7 +155,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def judge_anew(arguments: argparse.Namespace) -> None:
-    """Thresholds, middle pass and figures of the detector in `--out`, from the validation seasons of `--folder`."""
+    """What the validation seasons of `--folder` choose of the detector in `--out`: how its heads' scores compare,
+    whether there is a middle pass, thresholds; and its figures."""
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     detector = load_detector(arguments.out, device=device)
     card = {key: value for key, value in without_middle(detector.card).items() if key != "thresholds"}
@@ -171,13 +173,14 @@ def judge_anew(arguments: argparse.Namespace) -> None:
         even=evens_contrast(card),
         workers=arguments.workers,
     )
+    card["coarse_raised"] = round(card.get("coarse_raised", 0.0) + balance(detector.network, card, samples, device), 4)
     card |= middle_that_pays(detector.network, card, samples, device)
     judged = judge(judge_of(detector.network, card, device), samples)
     told = f"{len(scanners)} simulated scanners, {VALIDATION}0000 to {VALIDATION}{len(scanners) - 1:04d}"
     told += "; whether there is a middle pass was chosen on them, too"
     card |= worth(judged, told, card)
     save_detector(arguments.out, detector.network, card)
-    keys = (MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")
+    keys = ("coarse_raised", MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")
     print(json.dumps({key: card.get(key) for key in keys}, indent=1))
 
 

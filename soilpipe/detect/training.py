@@ -17,6 +17,7 @@ import torch
 
 from soilpipe.detect.ancestry import begun, of_backbone
 from soilpipe.detect.backbone_weights import backbone_name
+from soilpipe.detect.balance import balance
 from soilpipe.detect.base import CONTRAST, LOCAL, evens_contrast
 from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
@@ -225,6 +226,7 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
+        card["coarse_raised"] = round(balance(network, card, for_looks(validation), target), 4)
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
         judged = judge(judge_of(network, card, target), validation)
