@@ -60,6 +60,7 @@ def trained(season: Season, folder: Path, name: str, days: set[int], but_for: st
     return models.register(season.store, "detector", made)
 
 
+@pytest.mark.slow
 def test_with_enough_held_out_tiles_only_those_are_judged_on(tmp_path: Path) -> None:
     scanners = ("A20", "B20", "C20")
     season = labelled_project(tmp_path, scanners=scanners, days=10, tiles=3)

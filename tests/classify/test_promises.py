@@ -38,7 +38,7 @@ def held(n: int, rng: np.random.Generator, groups: int) -> tuple[Held, Field]:
     )
 
 
-@pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.parametrize("crossed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_with_few_crops_sets_hold_the_true_class_as_often_as_promised(crossed: bool) -> None:
     """Few crops fit four numbers and choose a decay; a limit by the same ones would be too low."""
     rng = np.random.default_rng(3)

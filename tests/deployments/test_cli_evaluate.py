@@ -18,6 +18,8 @@ from tests.tiny_model import make_model
 
 cli = CliRunner()
 
+pytestmark = pytest.mark.slow  # all judge one detector, which takes most of a minute to train
+
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -61,7 +63,6 @@ def test_the_page_stands_alone_and_the_json_beside_it_has_the_figures(evaluated:
     assert str(folder) not in page
 
 
-@pytest.mark.slow
 def test_models_show_tells_the_limits_and_promotion_needs_no_force(evaluated: Any) -> None:
     folder, version, _ = evaluated
     shown = cli.invoke(app, ["models", "show", version, *where(folder)])
@@ -73,7 +74,6 @@ def test_models_show_tells_the_limits_and_promotion_needs_no_force(evaluated: An
     assert models.champion(Store(folder / "store")) == version
 
 
-@pytest.mark.slow
 def test_several_versions_stand_in_one_table(evaluated: Any, tmp_path: Path) -> None:
     folder, version, _ = evaluated
     both = ["--version", "shipped", "--version", version, "--version", version]

@@ -131,6 +131,7 @@ def test_an_interrupted_training_goes_on_and_is_forgotten_when_it_is_done(
     )
 
 
+@pytest.mark.slow
 def test_of_two_trainings_of_one_name_the_second_is_refused_and_a_killed_one_bars_nobody(
     project: TinyProject, labels: Path
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_family_of_torchvision_goes_the_same_way(project: TinyProject, labels:
     assert shown.exit_code == 0, shown.output
 
 
+@pytest.mark.slow
 def test_simulated_seasons_are_mixed_in_and_told(project: TinyProject, labels: Path, tmp_path: Path) -> None:
     folder = tmp_path / "seasons"
     folder.mkdir()

@@ -94,6 +94,7 @@ def test_the_curves_of_a_resumed_training_are_whole(path: Path, monkeypatch: pyt
     assert whole["share_of_crops"]["artificial"] == whole["scenes"]["crops"] / 16
 
 
+@pytest.mark.slow
 def test_without_resume_it_begins_anew(path: Path) -> None:
     with pytest.raises(KilledError):
         train(path, "killed", work=path.parent / "work", progress=kill_at(6))
@@ -102,6 +103,7 @@ def test_without_resume_it_begins_anew(path: Path) -> None:
     assert 1 in steps
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_another_training_is_refused_with_what_differs(path: Path, labelled: Labelled) -> None:
     work = path.parent / "work"
     with pytest.raises(KilledError):
@@ -113,7 +115,7 @@ def test_the_checkpoint_of_another_training_is_refused_with_what_differs(path: P
         train(path, "killed", work=work, resume=True)
 
 
-@pytest.mark.parametrize("length", [0, 7, 500, -9])
+@pytest.mark.parametrize("length", [7, *(pytest.param(length, marks=pytest.mark.slow) for length in (0, 500, -9))])
 def test_a_truncated_checkpoint_is_told(path: Path, length: int) -> None:
     file = path.parent / "work" / CHECKPOINT
     with pytest.raises(KilledError):

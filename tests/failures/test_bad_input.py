@@ -74,6 +74,7 @@ def test_a_file_of_an_undeclared_scanner_is_left_alone(after_the_run: tuple[Tiny
     assert not list((project.store / "receipts").rglob("B-*"))
 
 
+@pytest.mark.slow
 def test_the_next_run_is_green_again(after_the_run: tuple[TinyProject, Any]) -> None:
     project, _ = after_the_run
 

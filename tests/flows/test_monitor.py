@@ -31,6 +31,7 @@ def test_a_run_goes_from_inbox_to_counts_and_a_second_one_changes_no_byte(projec
     assert project.bytes_of_store() == before
 
 
+@pytest.mark.slow
 def test_a_run_says_which_scans_were_compared_with_nothing_and_counts_them_as_detected(project: TinyProject) -> None:
     from deployments.running import run_scanner
     from flows.progress import listening

@@ -136,6 +136,7 @@ def test_minutes_end_a_run_and_the_learning_rate_comes_down_all_the_same(
     assert card["seconds"] == 60.0 and card["spread"]["after"]["step"] == 10
 
 
+@pytest.mark.slow
 def test_minutes_that_suffice_change_nothing(
     crops: SomeCrops, start: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
