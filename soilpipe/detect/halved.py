@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from soilpipe.detect.dataset import OUTSIDE, Sample
+from soilpipe.detect.dataset import Sample, padded
 from soilpipe.detect.passes import PassName
 from soilpipe.detect.tiled import InputWindows
 from soilpipe.tiles import factor_at
@@ -27,13 +27,7 @@ class Halved:
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """As `soilpipe.background.ModelInput.read`."""
-        out = np.empty((7, y1 - y0, x1 - x0), np.uint8)
-        out[:] = OUTSIDE[:, None, None]
-        top, bottom = max(y0, 0), min(y1, self.height)
-        left, right = max(x0, 0), min(x1, self.width)
-        if top < bottom and left < right:
-            out[:, top - y0 : bottom - y0, left - x0 : right - x0] = self._inside(top, bottom, left, right)
-        return out
+        return padded((y0, y1, x0, x1), (self.height, self.width), self._inside)
 
     def _inside(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         rows, columns = min(2 * bottom, self._whole.height), min(2 * right, self._whole.width)
