@@ -47,7 +47,7 @@ from soilpipe.detect.coco import only, read_labels
 from soilpipe.detect.dataset import build_samples
 from soilpipe.detect.label_taxa import with_taxa
 from soilpipe.detect.on_samples import judge_of, middle_that_pays
-from soilpipe.detect.passes import MIDDLE, without_middle
+from soilpipe.detect.passes import FINEST, MIDDLE, finest_told, without_finest, without_middle
 from soilpipe.detect.starting import Start
 from soilpipe.detect.trained_card import worth
 from soilpipe.detect.training import train_detector
@@ -147,6 +147,8 @@ def train(arguments: argparse.Namespace) -> None:
         even=arguments.even_contrast,
         device=arguments.device,
         warm_start=arguments.warm_start,
+        work=arguments.work,
+        resume=arguments.work is not None,
         licence="Apache-2.0",  # as the package that it comes with; it has seen simulated ground alone
         workers=arguments.workers,
         progress=told,
@@ -159,7 +161,7 @@ def judge_anew(arguments: argparse.Namespace) -> None:
     whether there is a middle pass, thresholds; and its figures."""
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     detector = load_detector(arguments.out, device=device)
-    card = {key: value for key, value in without_middle(detector.card).items() if key != "thresholds"}
+    card = {key: value for key, value in without_finest(without_middle(detector.card)).items() if key != "thresholds"}
     everything = read_labels(arguments.folder / "labels.json", arguments.folder)
     labels = only(everything, lambda image: str(image.scanner_id).startswith(VALIDATION))
     scanners = {image.scanner_id for image in labels.labelled}
@@ -172,7 +174,9 @@ def judge_anew(arguments: argparse.Namespace) -> None:
         difference=card.get("difference", True),
         even=evens_contrast(card),
         workers=arguments.workers,
+        finest=arguments.finest,
     )
+    card |= finest_told(card["um_per_px"]) if arguments.finest else {}
     card["coarse_raised"] = round(card.get("coarse_raised", 0.0) + balance(detector.network, card, samples, device), 4)
     card |= middle_that_pays(detector.network, card, samples, device)
     judged = judge(judge_of(detector.network, card, device), samples)
@@ -180,7 +184,7 @@ def judge_anew(arguments: argparse.Namespace) -> None:
     told += "; whether there is a middle pass was chosen on them, too"
     card |= worth(judged, told, card)
     save_detector(arguments.out, detector.network, card)
-    keys = ("coarse_raised", MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")
+    keys = ("coarse_raised", FINEST, MIDDLE, "threshold", "thresholds", "threshold_best_f1", "figures")
     print(json.dumps({key: card.get(key) for key in keys}, indent=1))
 
 
@@ -205,6 +209,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--adamw", action="store_true", help="for all weights, in place of Muon for most")
     parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
+    parser.add_argument("--work", type=Path, default=None, help="keep the training there, and go on from what is there")
+    parser.add_argument("--finest", action="store_true", help="judge with a finest pass, and give it one")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
     parser.add_argument("--seed", type=int, default=2)

@@ -25,7 +25,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.cut_windows import what_evens, with_its_references
 from soilpipe.detect.network import Head
-from soilpipe.detect.passes import COARSE
+from soilpipe.detect.passes import TIMES, PassName, sees_finest
 from soilpipe.detect.spill import mapped, spill, spilled_file
 from soilpipe.errors import SoilpipeError
 from soilpipe.tiles import ScanImage, image_from_array
@@ -92,14 +92,15 @@ OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, ready for training: what the fine and the coarse pass see, and its labels in px of full resolution.
+    """One image, ready for training: what the fine and the coarse pass see, a finest one where that is asked for, and
+    its labels in px of full resolution.
 
     faint: by pass, which animals hardly show in the difference, (n,) bool; None: its pixels tell. Samples that show one
     image in several ways are given the same, so that the same crops are drawn of them.
     """
 
     image: LabelledImage
-    passes: dict[Head, SamplePass]
+    passes: dict[PassName, SamplePass]
     um_per_px: float
     references: int  # how many counted in the difference; 0: it is nowhere valid
     faint: dict[Head, np.ndarray] | None = None
@@ -219,11 +220,13 @@ def build_samples(
     difference: bool = True,
     even: bool = False,
     workers: int = 1,
+    finest: bool = False,
     spilled: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Sample]:
     """Training samples of all labelled images, at `um_per_px` and a quarter of that scale, in a fixed order.
 
+    `finest`: also what a finest pass sees, of images that are fine enough for it; four times as many pixels.
     `even`: the contrast of their colours is evened. `workers` processes (spawned) share the work; the result does not
     depend on how many. `spilled`: a folder that holds the pixels instead of memory (`soilpipe.detect.spill`), as long
     as the samples are used.
@@ -231,7 +234,7 @@ def build_samples(
     references = references_of(labels) if difference else {}
     images = _in_order(labels)
     jobs = [
-        (chunk, [references.get(image.file_name) for image in chunk], um_per_px, dpi, even, spilled)
+        (chunk, [references.get(image.file_name) for image in chunk], um_per_px, dpi, even, finest, spilled)
         for _, group in groupby(images, key=lambda image: image.scanner_id)
         for chunk in _chunks(list(group))
     ]
@@ -264,7 +267,7 @@ def workers_that_pay(labels: LabelSet, difference: bool) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...] | None], float, float | None, bool, Path | None]
+Job = tuple[list[LabelledImage], list[tuple[LabelledImage, ...] | None], float, float | None, bool, bool, Path | None]
 
 
 def _chunks(images: list[LabelledImage]) -> list[list[LabelledImage]]:
@@ -276,22 +279,24 @@ def _single_threaded() -> None:
 
 
 def _build(job: Job) -> list[Sample]:
-    images, references, um_per_px, dpi, even, spilled = job
+    images, references, um_per_px, dpi, even, finest, spilled = job
     pictures = _Pictures(dpi)
-    scales: dict[Head, float] = {"fine": um_per_px, "coarse": COARSE * um_per_px}
     samples = []
     for image, others in zip(images, references, strict=True):
         scene = _open_scene(image, others, pictures)
-        passes: dict[Head, SamplePass] = {}
+        passes: dict[PassName, SamplePass] = {}
         tone = even_contrast(scene.scan) if even else None
-        for head, scale in scales.items():
-            whole = ModelInput(scene.scan, scene.references, scene.registrations, scale, even=tone)
+        names: list[PassName] = ["fine", "coarse"]
+        if finest and sees_finest(um_per_px, scene.scan.um_per_px):
+            names.append("finest")
+        for name in names:
+            whole = ModelInput(scene.scan, scene.references, scene.registrations, TIMES[name] * um_per_px, even=tone)
             if spilled is None:
                 pixels = whole.read(0, whole.height, 0, whole.width)
             else:
-                spill(whole, spilled_file(spilled, image.file_name, head))
+                spill(whole, spilled_file(spilled, image.file_name, name))
                 pixels = np.zeros((7, 0, 0), np.uint8)
-            passes[head] = SamplePass(pixels, whole.factor)
+            passes[name] = SamplePass(pixels, whole.factor)
             usable = whole.usable
         samples.append(Sample(image, passes, scene.scan.um_per_px, usable))
     return samples
@@ -305,8 +310,8 @@ def _mapped(samples: list[Sample], spilled: Path | None) -> list[Sample]:
         replace(
             sample,
             passes={
-                head: replace(part, pixels=mapped(spilled_file(spilled, sample.image.file_name, head)))
-                for head, part in sample.passes.items()
+                name: replace(part, pixels=mapped(spilled_file(spilled, sample.image.file_name, name)))
+                for name, part in sample.passes.items()
             },
         )
         for sample in samples

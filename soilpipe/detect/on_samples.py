@@ -12,7 +12,7 @@ from soilpipe.detect.dataset import Sample
 from soilpipe.detect.fitting import Look
 from soilpipe.detect.halved import seen_by
 from soilpipe.detect.network import Head
-from soilpipe.detect.passes import middle_told, without_middle
+from soilpipe.detect.passes import finest_told, middle_told, without_finest, without_middle
 from soilpipe.detect.validation import Judge, look
 from soilpipe.detect.weights import LoadedDetector, Network, detector_of
 
@@ -21,7 +21,7 @@ PAYS = 0.01  # of the score of `validation.look`, from which a middle pass is ma
 
 def of_sample(detector: LoadedDetector, sample: Sample, threshold: float | None) -> Detections:
     """What a detector finds in a sample, boxes in px of full resolution."""
-    passes = seen_by(detector.scales(), sample)
+    passes = seen_by(detector.scales(sample.um_per_px), sample)
     image = sample.image
     return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
 
@@ -58,11 +58,28 @@ def middle_that_pays(
     """
     if "coarse" not in card["heads"]:
         return {}
-    plain, middle = without_middle(card), middle_told(card["um_per_px"])
+    return _that_pays(network, without_middle(card), middle_told(card["um_per_px"]), samples, device, before=before)
+
+
+def finest_that_pays(
+    network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device
+) -> dict[str, Any]:
+    """What the card of a detector that began from one with a finest pass is to say of its own; nothing, by more than
+    PAYS, where validation samples say that it harms. Samples must show what a finest pass sees (`build_samples`)."""
+    return _that_pays(network, without_finest(card), finest_told(card["um_per_px"]), samples, device, before=True)
+
+
+def _that_pays(
+    network: Network,
+    plain: Mapping[str, Any],
+    told: dict[str, Any],
+    samples: Sequence[Sample],
+    device: torch.device,
+    *,
+    before: bool,
+) -> dict[str, Any]:
     gain = 0.0
     if samples:
-        without, with_it = (
-            look(judge_of(network, {**plain, **more}, device), samples)["score"] for more in ({}, middle)
-        )
+        without, with_it = (look(judge_of(network, {**plain, **more}, device), samples)["score"] for more in ({}, told))
         gain = with_it - without
-    return middle if gain > (-PAYS if before else PAYS) else {}
+    return told if gain > (-PAYS if before else PAYS) else {}

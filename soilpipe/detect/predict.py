@@ -110,14 +110,15 @@ class CentrePointDetector:
     ) -> tuple[Detections, list[NearMiss]]:
         """As `detect`, and what nearly was one."""
         passes = self._passes(scan, references, registrations)
+        those = self._those_on(scan.um_per_px)
         least = least_scores(self.info, threshold)
         below = reach(float(least.min()), BELOW)
-        looks = self._look(passes, scan.height, scan.width, least, below=below)
+        looks = self._look(passes, those, scan.height, scan.width, least, below=below)
         found = self._settled([look.select(look.scores >= least[look.labels]) for look in looks], scan.um_per_px)
         boxes, gaps = [], []
         for index, look in enumerate(looks):
             gap = least[look.labels] - look.scores
-            near = (gap > 0) & (gap <= below) & (self.passes.owner(look.boxes, scan.um_per_px) == index)
+            near = (gap > 0) & (gap <= below) & (those.owner(look.boxes, scan.um_per_px) == index)
             boxes.append(look.boxes[near])
             gaps.append(gap[near])
         return found, nearest(found.boxes, np.concatenate(boxes), np.concatenate(gaps))
@@ -131,12 +132,16 @@ class CentrePointDetector:
             references, registrations = (), ()
         even = even_contrast(scan) if self._evens else None
         return {
-            name: ModelInput(scan, references, registrations, scale, even=even) for name, scale in self.scales().items()
+            name: ModelInput(scan, references, registrations, scale, even=even)
+            for name, scale in self.scales(scan.um_per_px).items()
         }
 
-    def scales(self) -> dict[PassName, float]:
-        """The um/px at which each pass wants to see the scan."""
-        return self.passes.scales(self.info.um_per_px)
+    def scales(self, of_scan: float) -> dict[PassName, float]:
+        """The um/px at which each pass wants to see a scan of `of_scan` um/px."""
+        return self._those_on(of_scan).scales(self.info.um_per_px)
+
+    def _those_on(self, of_scan: float) -> Passes:
+        return self.passes.on(self.info.um_per_px, of_scan)
 
     def detect_windows(
         self,
@@ -150,12 +155,13 @@ class CentrePointDetector:
     ) -> Detections:
         """As `detect`, from what the passes read; `height`, `width`, `um_per_px` are those of full resolution."""
         least = least_scores(self.info, threshold)
-        looks = self._look(passes, height, width, least, offset=offset)
+        looks = self._look(passes, self._those_on(um_per_px), height, width, least, offset=offset)
         return self._settled([look.select(look.scores >= least[look.labels]) for look in looks], um_per_px)
 
     def _look(
         self,
         passes: Mapping[PassName, InputWindows],
+        those: Passes,
         height: int,
         width: int,
         least: np.ndarray,
@@ -165,7 +171,7 @@ class CentrePointDetector:
     ) -> list[Detections]:
         """What each pass sees from the lowest threshold on, or from `below` under it; boxes float64."""
         looks = []
-        for name in self.passes.names:
+        for name in those.names:
             windows = passes[name]
             peaks = find_peaks(
                 self._folded,
@@ -184,7 +190,7 @@ class CentrePointDetector:
 
     def _settled(self, looks: list[Detections], um_per_px: float) -> Detections:
         """What the passes found, each animal once, best first."""
-        joined = self.passes.settled(looks, um_per_px)
+        joined = self._those_on(um_per_px).settled(looks, um_per_px)
         box, score, label = joined.boxes, joined.scores, joined.labels
         order = np.lexsort((box[:, 0], box[:, 1], -score.astype(np.float64)))
         order = order[decode.without_doubles(box[order])]

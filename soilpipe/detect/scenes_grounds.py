@@ -20,7 +20,7 @@ from soilpipe.detect.components import find_components
 from soilpipe.detect.dataset import Progress, Sample, SamplePass, Scene, open_scenes
 from soilpipe.detect.labelled import LabelledImage, LabelSet
 from soilpipe.detect.network import Head
-from soilpipe.detect.passes import COARSE
+from soilpipe.detect.passes import COARSE, PassName
 from soilpipe.detect.split import NEIGHBOURING
 
 SIDE = 1536  # px of the fine pass, a side of a window: a crop of 256 px of the coarse pass fits in
@@ -88,7 +88,7 @@ def windows_of(
     for index in rng.permutation(len(places))[:most]:
         top, left = places[index]
         bottom, right = min(top + SIDE, fine.height), min(left + SIDE, fine.width)
-        passes: dict[Head, SamplePass] = {
+        passes: dict[PassName, SamplePass] = {
             "fine": SamplePass(fine.read(top, bottom, left, right), fine.factor),
             "coarse": SamplePass(
                 coarse.read(top // step, -(-bottom // step), left // step, -(-right // step)), coarse.factor

@@ -89,8 +89,8 @@ class TorchvisionDetector:
         passes: dict[PassName, InputWindows] = {"fine": ModelInput(scan, (), (), self.info.um_per_px, even=even)}
         return self.detect_windows(passes, scan.height, scan.width, scan.um_per_px, threshold=threshold)
 
-    def scales(self) -> dict[PassName, float]:
-        """The um/px at which it wants to see the scan: one pass."""
+    def scales(self, _of_scan: float) -> dict[PassName, float]:
+        """The um/px at which it wants to see any scan: one pass."""
         return {"fine": self.info.um_per_px}
 
     def detect_windows(

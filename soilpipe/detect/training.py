@@ -29,8 +29,8 @@ from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
-from soilpipe.detect.on_samples import judge_of, look_of, middle_that_pays
-from soilpipe.detect.passes import MIDDLE
+from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, middle_that_pays
+from soilpipe.detect.passes import FINEST, MIDDLE
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
@@ -153,10 +153,11 @@ def train_detector(
     resolution = _resolution(given, um_per_px, scale, dpi)
     even = evens_contrast(begun_from or {}) if even is None else even
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    has_finest = FINEST in (begun_from or {})
 
-    with _room_for(learned.split, resolution, dpi, work) as spilled, EnergyMeter(target) as meter:
+    with _room_for(learned.split, resolution, dpi, has_finest, work) as spilled, EnergyMeter(target) as meter:
 
-        def samples_of(part: LabelSet, stage: str) -> list[Sample]:
+        def samples_of(part: LabelSet, stage: str, *, finest: bool = False) -> list[Sample]:
             return build_samples(
                 part,
                 resolution,
@@ -164,12 +165,13 @@ def train_detector(
                 difference=difference,
                 even=even,
                 workers=workers_that_pay(part, difference) if workers is None else workers,
+                finest=finest,
                 spilled=spilled,
                 progress=_stage(progress, stage),
             )
 
         training, aside = without_first_scans(samples_of(learned.split.training, "training samples"))
-        validation = samples_of(learned.split.validation, "validation samples")
+        validation = samples_of(learned.split.validation, "validation samples", finest=has_finest)
         scenes, unlabelled = None, []
         if recipe.scenes:
             ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
@@ -227,6 +229,8 @@ def train_detector(
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
         card["coarse_raised"] = round(balance(network, card, for_looks(validation), target), 4)
+        if has_finest:
+            card |= finest_that_pays(network, card, for_looks(validation), target)
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
         judged = judge(judge_of(network, card, target), validation)
@@ -239,10 +243,17 @@ def train_detector(
 
 
 @contextmanager
-def _room_for(split: Split, um_per_px: float, dpi: float | None, work: Path | str | None) -> Iterator[Path | None]:
-    """A folder for the pixels of samples that memory would not hold, removed afterwards; None where it holds them."""
-    images = (*split.training.labelled, *split.validation.labelled)
-    size = sum(7.5 * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2 for image in images)
+def _room_for(
+    split: Split, um_per_px: float, dpi: float | None, finest: bool, work: Path | str | None
+) -> Iterator[Path | None]:
+    """A folder for the pixels of samples that memory would not hold, removed afterwards; None where it holds them.
+    finest: whether validation images show a finest pass as well."""
+    bytes_a_px = ((split.training, 7.5), (split.validation, 7.5 + (28.0 if finest else 0.0)))
+    size = sum(
+        most * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2
+        for part, most in bytes_a_px
+        for image in part.labelled
+    )
     if size <= MOST_IN_MEMORY:
         yield None
     elif work is None:

@@ -26,7 +26,7 @@ from soilpipe.detect.model_files import (
     version_of,
 )
 from soilpipe.detect.network import HEADS, CentrePointNetwork
-from soilpipe.detect.passes import MIDDLE, middle_problem
+from soilpipe.detect.passes import pass_problems
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import MEDIUM, network_of, size_of
 from soilpipe.detect.thresholds import threshold_problems
@@ -141,14 +141,13 @@ def check_card(card: Any, path: Path) -> None:
             problems.append(f"`difference` = {card['difference']!r} (expected true or false)")
         if heads not in (["fine"],) if family else heads not in (["fine"], list(HEADS)):
             problems.append(f"`heads` = {heads!r} (expected ['fine']{'' if family else f' or {list(HEADS)!r}'})")
-        if MIDDLE in card and (problem := middle_problem(card)):
-            problems.append(problem)
         if not 0 <= card["threshold"] <= 1:
             problems.append(f"`threshold` = {card['threshold']!r} (expected 0 to 1)")
         problems += threshold_problems(card)
         for key, least in (("um_per_px", 0), ("border_mm", 0), ("border_tolerance", 1)):
             if key in needed and not (math.isfinite(card[key]) and card[key] > least):
                 problems.append(f"`{key}` = {card[key]!r} (expected more than {least})")
+        problems += pass_problems(card)
         if card["validation"] not in ("none", "simulated", "local"):
             problems.append(f"`validation` = {card['validation']!r} (expected none, simulated or local)")
         if card["architecture"].get("taxa") != len(taxa):

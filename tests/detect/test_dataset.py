@@ -79,6 +79,23 @@ def test_evened_samples_hold_what_prediction_would_read_of_an_evened_scan(labell
     assert not np.array_equal(plain, sample.passes["fine"].pixels)
 
 
+def test_a_sample_for_a_finest_pass_holds_what_that_would_read(labelled: Labelled) -> None:
+    """Where the image is finer than the model; of others the fine pass sees all that there is."""
+
+    def change(data: dict) -> None:  # type: ignore[type-arg]
+        data["images"][1]["dpi"] = 600
+
+    path = labelled(images=2, change=change)
+    fine, coarse = build_samples(labels(path), 42.3, finest=True)
+    scan = image_from_array(read_picture(fine.image.path), 25400 / 1200)
+    whole = ModelInput(scan, (), (), 42.3 / 2)
+    window = (-4, whole.height, 0, whole.width + 9)
+    np.testing.assert_array_equal(fine.passes["finest"].read(*window), whole.read(*window))
+    assert fine.passes["finest"].factor == 1.0 and fine.passes["fine"].factor == 2.0
+    assert coarse.image.dpi == 600 and set(coarse.passes) == {"fine", "coarse"}
+    assert set(build_samples(labels(path), 42.3)[0].passes) == {"fine", "coarse"}
+
+
 @pytest.mark.slow  # a spawned process imports torch anew
 def test_the_number_of_processes_changes_nothing(labelled: Labelled) -> None:
     path = labelled(scanners={"A": 2, "B": 1}, size=(96, 96), animals=2)

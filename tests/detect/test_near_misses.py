@@ -68,6 +68,7 @@ def alike(one: Detections, other: Detections) -> bool:
         {},
         {"heads": ["fine"]},
         {"middle_mm": [1.0, 2.5], "middle_tolerance": 1.55},
+        {"um_per_px": 42.3, "finest_mm": 0.6, "finest_tolerance": 1.3},
         {"thresholds": {"Acari": 0.6, "Symphyla": 0.9}},
         {"threshold": 0.02},
     ],

@@ -1,4 +1,4 @@
-"""Which passes a detector makes, which animals each owns, and when a middle one pays."""
+"""Which passes a detector makes, which animals each owns, and when a middle or a finest one pays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.dataset import OUTSIDE, Sample, SamplePass
 from soilpipe.detect.halved import Halved, seen_by
 from soilpipe.detect.labelled import LabelledImage
-from soilpipe.detect.passes import Passes, middle_told
+from soilpipe.detect.passes import Passes, finest_told, middle_told
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
 from soilpipe.tiles import image_from_array
@@ -34,6 +34,7 @@ CARD: dict[str, Any] = {
 }
 TOLERANCE = 1.5
 THREE = CARD | {"middle_mm": [0.6, 1.2], "middle_tolerance": TOLERANCE}
+FINEST = {"finest_mm": 0.2, "finest_tolerance": 1.2}
 
 
 def found(*boxes: tuple[float, float, float, float, float]) -> Detections:
@@ -48,12 +49,24 @@ def test_a_card_tells_its_passes_finest_first() -> None:
     assert list(Passes.of(THREE).scales(UM).items()) == [("fine", 10.0), ("middle", 20.0), ("coarse", 40.0)]
 
 
+def test_a_finest_pass_is_for_scans_that_are_finer_than_the_model() -> None:
+    passes = Passes.of(CARD | FINEST)
+    assert list(passes.scales(UM).items()) == [("finest", 5.0), ("fine", 10.0), ("coarse", 40.0)]
+    for of_scan, sees in ((2.5, True), (5.0, True), (7.0, True), (7.2, False), (10.0, False), (42.3, False)):
+        assert passes.on(UM, of_scan) == (passes if sees else Passes.of(CARD)), of_scan
+    assert Passes.of(THREE).on(UM, 10.0) == Passes.of(THREE)
+    alone = Passes.of(CARD | FINEST | {"heads": ["fine"]})
+    assert alone.names == ("finest", "fine") and alone.on(UM, UM).names == ("fine",)
+
+
 def test_each_length_has_one_owner() -> None:
     boxes = np.array([[0, 0, side, 5] for side in (59, 60, 119, 120, 500)])
     assert Passes.of(THREE).owner(boxes, UM).tolist() == [0, 1, 1, 2, 2]
     assert Passes.of(THREE).owner(boxes, UM / 2).tolist() == [0, 0, 0, 1, 2], "px are those of the scan"
     assert Passes.of(CARD).owner(boxes, UM).tolist() == [0, 0, 1, 1, 1]
     assert Passes.of(CARD | {"heads": ["fine"]}).owner(boxes, UM).tolist() == [0] * 5
+    short = np.array([[0, 0, side, 5] for side in (19, 20, 59, 60, 120)])
+    assert Passes.of(THREE | FINEST).owner(short, UM).tolist() == [0, 1, 1, 2, 3]
 
 
 def test_an_animal_that_all_passes_see_is_the_surest_ones_and_strangers_to_a_pass_are_not_listened_to() -> None:
@@ -68,6 +81,18 @@ def test_an_animal_that_all_passes_see_is_the_surest_ones_and_strangers_to_a_pas
     told = sorted(zip(kept.boxes[:, 0].tolist(), kept.scores.astype(float).round(1).tolist(), strict=True))
     # A short animal is the fine pass's, also where the middle one is surer; a long one the coarse pass's.
     assert told == [(1.0, 0.4), (1.0, 0.7), (300.0, 0.4), (600.0, 0.2)]
+
+
+def test_the_finest_and_the_fine_pass_share_what_lies_about_their_border() -> None:
+    """20 px is the border here, and 24 px and 16.7 px the limits within which the other is heard."""
+    looks = [
+        found((0, 0, 15, 9, 0.4), (100, 0, 118, 9, 0.8), (200, 0, 230, 9, 0.9), (300, 0, 322, 9, 0.6)),
+        found((0, 0, 15, 9, 0.9), (100, 0, 119, 9, 0.6), (200, 0, 230, 9, 0.3), (300, 0, 321, 9, 0.7)),
+        found(),
+    ]
+    kept = Passes.of(CARD | FINEST).settled(looks, UM)
+    told = sorted(zip(kept.boxes[:, 0].tolist(), kept.scores.astype(float).round(1).tolist(), strict=True))
+    assert told == [(0.0, 0.4), (100.0, 0.8), (200.0, 0.3), (300.0, 0.7)]
 
 
 def test_what_gave_way_takes_nothing_with_it() -> None:
@@ -96,6 +121,8 @@ def test_the_analysis_of_a_detector_without_a_middle_pass_is_what_it_was() -> No
     plain, three = settings(CARD), settings(THREE)
     assert "middle_mm" not in plain
     assert three == plain | {"middle_mm": [0.6, 1.2], "middle_tolerance": TOLERANCE}
+    assert settings(CARD | FINEST) == plain | FINEST
+    assert settings(THREE | FINEST) == three | FINEST
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (63, 97)])
@@ -177,3 +204,16 @@ def test_a_middle_pass_is_made_where_more_is_found_with_it(
     assert told(THREE, [sample]) == (middle_told(UM) if (gain > 0 if clear else before) else {})
     assert told(CARD, []) == (middle_told(UM) if before else {})
     assert told(CARD | {"heads": ["fine"]}, [sample]) == {}
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.0, -0.005, -0.1])
+def test_a_finest_pass_stays_where_it_does_no_clear_harm(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    """Labels may hold too few of the shortest animals to say anything; then they go on being looked for."""
+    monkeypatch.setattr(on_samples, "judge_of", lambda network, card, device: "finest_mm" in card)
+    monkeypatch.setattr(on_samples, "look", lambda detect, samples: {"score": 0.5 + gain * detect})
+    network, device = make_network("small", 1), torch.device("cpu")
+    told = on_samples.finest_that_pays(network, CARD | FINEST, [sample], device)
+    assert told == (finest_told(UM) if gain > -0.01 else {})
+    assert on_samples.finest_that_pays(network, CARD, [], device) == finest_told(UM)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from soilpipe.background import Registration
 from soilpipe.detect import decode, strips, tiled
 from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.passes import PassName
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network
 from soilpipe.tiles import image_from_array
@@ -218,14 +219,23 @@ def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork,
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55}], ids=["two passes", "three passes"]
+    "more",
+    [
+        {},
+        {"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55},
+        {"finest_mm": 0.45, "finest_tolerance": 1.3, "um_per_px": 42.34},
+    ],
+    ids=["two passes", "a middle one", "a finest one"],
 )
 def test_all_passes_together_give_the_same_detections_whatever_the_tiles(
     network: CentrePointNetwork, more: dict[str, Any]
 ) -> None:
-    passes = {"fine": scene(700, 900, 5), "coarse": Windows(scene(175, 225, 6).pixels, 4.0)}
-    if more:
-        passes = {"fine": passes["fine"], "middle": Windows(scene(350, 450, 7).pixels, 2.0), "coarse": passes["coarse"]}
+    passes: dict[PassName, Windows] = {"fine": scene(700, 900, 5), "coarse": Windows(scene(175, 225, 6).pixels, 4.0)}
+    if "middle_mm" in more:
+        passes["middle"] = Windows(scene(350, 450, 7).pixels, 2.0)
+    if "finest_mm" in more:
+        passes = {name: Windows(one.pixels[:, ::2, ::2], 2 * one.factor) for name, one in passes.items()}
+        passes["finest"] = scene(700, 900, 5)
     detector = CentrePointDetector(network, CARD | more, device="cpu")
     answers = []
     for core, offset in ((None, (0, 0)), (256, (0, 0)), (256, (96, 160)), (128, (32, 0))):

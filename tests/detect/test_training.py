@@ -188,6 +188,20 @@ def test_a_warm_start_takes_over_what_both_know(labelled: Labelled) -> None:
         np.testing.assert_array_equal(now["fine.out.weight"][mine], first["fine.out.weight"][its])
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_a_finest_pass_is_handed_on_and_told_for_the_scale_of_the_new_one(labelled: Labelled, scale: float) -> None:
+    """At the scans' own resolution it would see no more; scans that are finer may come."""
+    path = labelled(scanners={"A": 2, "B": 1})
+    train(path, "first", scale=0.5)
+    card_file = path.parent / "first" / "card.json"
+    first = json.loads(card_file.read_text())
+    assert "finest_mm" not in first
+    card_file.write_text(json.dumps(first | {"finest_mm": 0.3, "finest_tolerance": 1.2}))
+    second = train(path, "second", scale=scale, warm_start=path.parent / "first", val_scanners=["B"])
+    assert (second["finest_mm"], second["finest_tolerance"]) == (0.45 if scale == 0.5 else 0.22, 1.3)
+    assert second["figures"]["images"] == 1
+
+
 def test_scans_that_memory_would_not_hold_are_trained_on_from_files(
     labelled: Labelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
