@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from soilpipe.detect.dataset import OUTSIDE, Sample
 from soilpipe.detect.light import Lighting, change_light
-from soilpipe.detect.network import Head
+from soilpipe.detect.passes import HEAD_OF, PassName
 from soilpipe.detect.scenes import Scenes
 
 SCALES = (0.75, 1.35)
@@ -66,7 +66,7 @@ class CropSampler:
     def __init__(
         self,
         samples: Sequence[Sample],
-        head: Head,
+        name: PassName,
         *,
         crop: int,
         length_range: tuple[float, float],
@@ -89,19 +89,19 @@ class CropSampler:
         self._outside = torch.from_numpy(OUTSIDE).to(home)[:, None, None]
         self._sources = [
             _Source(
-                torch.from_numpy(sample.passes[head].pixels).to(home),
-                sample.image.boxes / np.float32(sample.passes[head].factor),
+                torch.from_numpy(sample.passes[name].pixels).to(home),
+                sample.image.boxes / np.float32(sample.passes[name].factor),
                 sample.image.labels,
                 sample.image.crowd,
                 SIMULATED if sample.image.simulated else REAL,
-                None if sample.faint is None else sample.faint[head],
+                None if sample.faint is None else sample.faint[HEAD_OF[name]],
             )
             for sample in samples
         ]
         area = np.array([source.pixels.shape[1] * source.pixels.shape[2] for source in self._sources], float)
         self._by_area = np.cumsum(area / area.sum())
         self._animals, self._by_rarity = self._find_animals(length_range)
-        self._scenes = None if scenes is None else scenes.of_pass(head, length_range)
+        self._scenes = None if scenes is None or name == "finest" else scenes.of_pass(HEAD_OF[name], length_range)
         self._scene_share = scenes.share if scenes is not None and self._scenes is not None else 0.0
 
     def _find_animals(self, length_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

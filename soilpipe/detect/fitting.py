@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from soilpipe.detect.learning import Batch, Learner
 from soilpipe.detect.light import Lighting, change_light
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.optimiser import MuonAdamW
-from soilpipe.detect.passes import COARSE
+from soilpipe.detect.passes import COARSE, FINEST_PX, HEAD_OF, PassName
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import Scenes
 from soilpipe.detect.stopping import Stopping
@@ -38,6 +38,7 @@ from soilpipe.detect.stopping import Stopping
 __all__ = ["Fitted", "Recipe", "TrainingError", "fit", "size_ranges"]
 
 TELL_EVERY = 25  # steps
+SHORT_PX = 4 * FINEST_PX  # longest side of what crops of the finest pass are centred on: up to twice its own animals
 OF_ENCODER = ("encoder.", "stem.", "down.")  # before the names of weights for which `Recipe.encoder_rate` is
 FIRST, LAST = "stem.", ".out.weight"  # names of convolutions from pixels and to answers, which Muon is not for
 
@@ -105,14 +106,17 @@ def fit(
     rng = np.random.default_rng(recipe.seed)
     sizes = size_ranges(um_per_px, border_mm, tolerance, passes)
     tally: Counter[str] = Counter() if scenes is None else scenes.tally
-    samplers: dict[Head, CropSampler] = {}
-    for head in passes:
-        size = sizes[head]
-        samplers[head] = CropSampler(
-            samples,
-            head,
+    samplers: dict[PassName, CropSampler] = {}
+    shown = [sample for sample in samples if "finest" in sample.passes] if recipe.finest_share else []
+    names: list[PassName] = [*passes, "finest"] if shown else [*passes]
+    for name in names:
+        size = sizes[HEAD_OF[name]]
+        most = min(size.most, SHORT_PX) if name == "finest" else size.most
+        samplers[name] = CropSampler(
+            shown if name == "finest" else samples,
+            name,
             crop=recipe.crop,
-            length_range=(size.least, size.most),
+            length_range=(size.least, most),
             centred=recipe.centred,
             device=device,
             rng=rng,
@@ -124,7 +128,7 @@ def fit(
     if "coarse" in samplers and not samplers["coarse"].animals:
         del samplers["coarse"]
         sizes = size_ranges(um_per_px, border_mm, tolerance, ("fine",))
-    heads = tuple(samplers)
+    heads: tuple[Head, ...] = tuple(head for head in passes if head in samplers)
     network = learner.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = _optimiser(network, recipe, device)
@@ -135,7 +139,7 @@ def fit(
     network.train()
     step, over = begin, stopping.is_over
     with drawing_thread(device) as drawing:  # draws the next batch while this one is learned
-        draw = partial(_draw, learner, samplers, sizes, _shares(recipe, "coarse" in samplers), drawer)
+        draw = partial(_draw, learner, samplers, sizes, _shares(recipe, samplers), drawer)
         coming = None if over or begin == recipe.steps else drawing.submit(draw)
         while coming is not None:
             drawn, before = coming.result()
@@ -197,11 +201,15 @@ def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torc
     )
 
 
-def _shares(recipe: Recipe, coarse: bool) -> dict[Head, int]:
-    if not coarse:
-        return {"fine": recipe.batch}
-    of_coarse = min(max(1, round(recipe.batch * recipe.coarse_share)), recipe.batch - 1)
-    return {"fine": recipe.batch - of_coarse, "coarse": of_coarse}
+def _shares(recipe: Recipe, names: Container[PassName]) -> dict[PassName, int]:
+    """Crops of a batch by pass, one of each at least."""
+    counts: dict[PassName, int] = {"fine": recipe.batch}
+    shares: dict[PassName, float] = {"coarse": recipe.coarse_share, "finest": recipe.finest_share}
+    for name, share in shares.items():
+        if name in names:
+            counts[name] = min(max(1, round(recipe.batch * share)), counts["fine"] - 1)
+            counts["fine"] -= counts[name]
+    return counts
 
 
 @contextmanager
@@ -219,17 +227,17 @@ def drawing_thread(device: torch.device) -> Iterator[ThreadPoolExecutor]:
 
 def _draw(
     learner: Learner,
-    samplers: Mapping[Head, CropSampler],
+    samplers: Mapping[PassName, CropSampler],
     sizes: Mapping[Head, losses.SizeRange],
-    shares: Mapping[Head, int],
+    shares: Mapping[PassName, int],
     drawer: Drawing,
 ) -> tuple[Batch, dict[str, Any]]:
     """The next batch, and the state of what it is drawn from before it."""
     before = drawer.state()
-    batch: dict[Head, tuple[Tensor, Any]] = {}
-    for head, count in shares.items():
-        crops = samplers[head].draw(count)
-        batch[head] = crops.pixels, learner.targets(crops, sizes[head])
+    batch: dict[PassName, tuple[Tensor, Any]] = {}
+    for name, count in shares.items():
+        crops = samplers[name].draw(count)
+        batch[name] = crops.pixels, learner.targets(crops, sizes[HEAD_OF[name]])
     return batch, before
 
 

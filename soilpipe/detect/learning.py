@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from soilpipe.detect import losses
 from soilpipe.detect.crops import Crops
-from soilpipe.detect.network import CentrePointNetwork, Head
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.passes import HEAD_OF, PassName
 
-Batch = Mapping[Head, tuple[Tensor, Any]]
+Batch = Mapping[PassName, tuple[Tensor, Any]]
 """For each pass the pixels of its crops, (n, 7, s, s) uint8, and what is to be answered for them."""
 
 
@@ -38,7 +39,7 @@ class Learner(Protocol):
 
 
 class CentrePointLearner:
-    """The centre-point network: the trunk is shared, each head learns from the crops of its own pass."""
+    """The centre-point network: the trunk is shared, each head learns from the crops of its own passes."""
 
     parts = ("heat", "box", "taxon")
 
@@ -57,15 +58,15 @@ class CentrePointLearner:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
             features = network.features(pixels)
             answers = {
-                head: network.head(head)(part)
-                for head, part in zip(batch, features.split([len(part) for part, _ in batch.values()]), strict=True)
+                name: network.head(HEAD_OF[name])(part)
+                for name, part in zip(batch, features.split([len(part) for part, _ in batch.values()]), strict=True)
             }
         heat, box, taxon = (torch.zeros((), device=device) for _ in self.parts)
-        for head, (part, targets) in batch.items():
+        for name, (part, targets) in batch.items():
             share = len(part) / len(pixels)
-            heat = heat + share * losses.heat_loss(answers[head].heat, targets)
-            box = box + share * losses.box_loss(answers[head].sides, targets)
-            taxon = taxon + share * losses.taxon_loss(answers[head].taxon, targets)
+            heat = heat + share * losses.heat_loss(answers[name].heat, targets)
+            box = box + share * losses.box_loss(answers[name].sides, targets)
+            taxon = taxon + share * losses.taxon_loss(answers[name].taxon, targets)
         return heat, box, taxon, heat + losses.BOX_WEIGHT * box + losses.TAXON_WEIGHT * taxon
 
 

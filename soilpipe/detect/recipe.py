@@ -17,6 +17,7 @@ class Recipe:
     """How to train. `ema` None: 0.99, and 0.999 from 4,000 steps on. `coarse_share`: of the crops of a batch.
 
     `light`: how far the light of crops is changed: 1 for scanners and soils never seen, 0.5 where they are much alike.
+    `finest_share`: likewise, of crops that show what a finest pass sees, from which the fine head learns as well.
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
     `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
@@ -33,6 +34,7 @@ class Recipe:
     clip: float = 10.0
     centred: float = 0.5
     coarse_share: float = 0.25
+    finest_share: float = 0.0
     light: float = 0.5
     ema: float | None = None
     seed: int = 0
@@ -50,6 +52,11 @@ class Recipe:
             )
         if self.check_every < 0 or self.patience < 0:
             raise TrainingError(f"check_every ({self.check_every}) and patience ({self.patience}) are 0 or more")
+        if not (self.finest_share >= 0 and self.coarse_share + self.finest_share < 1):
+            raise TrainingError(
+                f"finest_share ({self.finest_share}) is 0 or more, and leaves the fine pass some crops beside "
+                f"coarse_share ({self.coarse_share})"
+            )
         if not 0 <= self.scenes < 1:
             raise TrainingError(f"scenes ({self.scenes}) is a share of the crops, from 0 to below 1")
 

@@ -11,14 +11,17 @@ import torch
 
 from soilpipe.detect.learning import CentrePointLearner, Learner
 from soilpipe.detect.network import HEADS, Head
+from soilpipe.detect.passes import FINEST
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.sizes import MEDIUM, make_network
 from soilpipe.detect.warm_start import begin_from
+from soilpipe.detect.weights import read_card
 
 SCRATCH_RATE, RESNET_RATE = 4e-3, 1e-3  # AdamW's, at its height
 WARM_RATE = 0.25
 """Of the rate, for a detector that begins from another: the whole of it first unlearns what is known (shipped detector,
 40 labelled scans of the generator `peat`, 60 steps: AP50 .37 against .32; afresh .01; one run each)."""
+FINEST_SHARE = 0.15  # of the crops, where the detector begun from has a finest pass
 PRETRAINED_RATE = 0.1  # of that, for a ResNet that comes with weights
 OWN_RATE = WARM_RATE  # and for an encoder of our own widths that does
 
@@ -61,13 +64,17 @@ class Start:
             rate = RESNET_RATE
         if self.warm_start is not None:
             rate *= WARM_RATE
+        finest = 0.0
+        if self.warm_start is not None and FINEST in read_card(self.warm_start)[0]:
+            finest = FINEST_SHARE
         share = 1.0
         if self.backbone is not None and self.family is None:
             share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
         # Going on from a whole detector gained nothing by Muon (the shipped one, 40 scans of `peat`, one run each:
         # after 60 steps AP50 .553 against AdamW's .566, after 300 .604 against .598).
         muon = self.family is None and not self.size.startswith("resnet") and self.warm_start is None
-        return Recipe(**{"learning_rate": rate, "encoder_rate": share, "muon": muon, **given})
+        own = {"learning_rate": rate, "encoder_rate": share, "muon": muon, "finest_share": finest}
+        return Recipe(**{**own, **given})
 
 
 def kind_of(card: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from soilpipe.detect.crops import Crops
 from soilpipe.detect.losses import SizeRange
-from soilpipe.detect.network import Head
+from soilpipe.detect.passes import PassName
 from soilpipe.detect.torchvision_family import TorchvisionNetwork
 
 LEARNING_RATE = 2e-4  # of AdamW; that of the small networks, 4e-3, is too much for these
@@ -72,7 +72,7 @@ class TorchvisionLearner:
         seed = zlib.crc32(crops.crop.tobytes() + crops.boxes.tobytes())
         return PictureTargets(animals, torch.from_numpy(blank).to(self._device), seed)
 
-    def losses(self, batch: Mapping[Head, tuple[Tensor, PictureTargets]]) -> tuple[Tensor, ...]:
+    def losses(self, batch: Mapping[PassName, tuple[Tensor, PictureTargets]]) -> tuple[Tensor, ...]:
         """Scalars in the order of `parts`, then their sum. Same batch and weights, same losses on a CPU."""
         ((pixels, targets),) = batch.values()
         pixels = _blanked(pixels, targets.blank)

@@ -153,11 +153,11 @@ def train_detector(
     resolution = _resolution(given, um_per_px, scale, dpi)
     even = evens_contrast(begun_from or {}) if even is None else even
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    has_finest = FINEST in (begun_from or {})
+    finest = recipe.finest_share > 0 or FINEST in (begun_from or {})
 
-    with _room_for(learned.split, resolution, dpi, has_finest, work) as spilled, EnergyMeter(target) as meter:
+    with _room_for(learned.split, resolution, dpi, finest, work) as spilled, EnergyMeter(target) as meter:
 
-        def samples_of(part: LabelSet, stage: str, *, finest: bool = False) -> list[Sample]:
+        def samples_of(part: LabelSet, stage: str) -> list[Sample]:
             return build_samples(
                 part,
                 resolution,
@@ -171,7 +171,7 @@ def train_detector(
             )
 
         training, aside = without_first_scans(samples_of(learned.split.training, "training samples"))
-        validation = samples_of(learned.split.validation, "validation samples", finest=has_finest)
+        validation = samples_of(learned.split.validation, "validation samples")
         scenes, unlabelled = None, []
         if recipe.scenes:
             ground = _grounds_of_labels(dpi, difference, recipe.seed) if grounds is None else grounds
@@ -229,7 +229,7 @@ def train_detector(
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
         card["coarse_raised"] = round(balance(network, card, for_looks(validation), target), 4)
-        if has_finest:
+        if finest:
             card |= finest_that_pays(network, card, for_looks(validation), target)
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
@@ -247,13 +247,9 @@ def _room_for(
     split: Split, um_per_px: float, dpi: float | None, finest: bool, work: Path | str | None
 ) -> Iterator[Path | None]:
     """A folder for the pixels of samples that memory would not hold, removed afterwards; None where it holds them.
-    finest: whether validation images show a finest pass as well."""
-    bytes_a_px = ((split.training, 7.5), (split.validation, 7.5 + (28.0 if finest else 0.0)))
-    size = sum(
-        most * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2
-        for part, most in bytes_a_px
-        for image in part.labelled
-    )
+    finest: whether they show a finest pass as well."""
+    images, a_px = (*split.training.labelled, *split.validation.labelled), 7.5 + (28.0 if finest else 0.0)
+    size = sum(a_px * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2 for image in images)
     if size <= MOST_IN_MEMORY:
         yield None
     elif work is None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from soilpipe.detect.crops import Crops
-from soilpipe.detect.dataset import Sample
-from soilpipe.detect.fitting import Recipe, fit, size_ranges
+from soilpipe.detect.crops import SCALES, Crops
+from soilpipe.detect.dataset import Sample, SamplePass
+from soilpipe.detect.fitting import Recipe, TrainingError, fit, size_ranges
 from soilpipe.detect.learning import Batch
 from soilpipe.detect.losses import SizeRange
 from soilpipe.detect.network import Head
@@ -48,11 +48,16 @@ def one(box: list[float], seed: int) -> Sample:
 
 
 def shown(
-    samples: Sequence[Sample], *, passes: Sequence[Head], crop: int = 64, scenes: float = 0.0
+    samples: Sequence[Sample],
+    *,
+    passes: Sequence[Head],
+    crop: int = 64,
+    scenes: float = 0.0,
+    finest_share: float = 0.0,
 ) -> tuple[list[tuple[Crops, SizeRange]], int]:
     """What a training of ten steps draws, and how many animals it pasted."""
     learner = Watching()
-    recipe = Recipe(steps=10, batch=8, crop=crop, centred=1.0, scenes=scenes)
+    recipe = Recipe(steps=10, batch=8, crop=crop, centred=1.0, scenes=scenes, finest_share=finest_share)
     made = make_scenes(samples, [], ["animal"], share=scenes)
     fit(
         samples,
@@ -87,3 +92,38 @@ def test_two_passes_share_the_animals_at_the_border() -> None:
     border = 1000 * BORDER_MM / UM
     assert (sizes["fine"].least, sizes["fine"].most) == (0.0, border)
     assert (sizes["coarse"].least, sizes["coarse"].most) == (border / 4, math.inf)
+
+
+def test_crops_for_a_finest_pass_show_the_shortest_animals_larger() -> None:
+    """Of every batch their share, centred on animals of up to twice the finest pass's border, and the fine head's."""
+    samples = [
+        one([100.0, 100.0, 118.0, 110.0], seed) for seed in range(3)
+    ]  # 18 px, where the pass sees it at 1200 dpi
+    for sample in samples:
+        whole = sample.passes["fine"].pixels
+        sample.passes.update(
+            {"fine": SamplePass(whole[:, ::2, ::2], 2.0), "coarse": SamplePass(whole[:, ::8, ::8], 8.0)}
+        )
+        sample.passes["finest"] = SamplePass(whole, 1.0)
+    seen, _ = shown(samples, passes=("fine", "coarse"), finest_share=0.25)
+    assert [len(crops.pixels) for crops, _ in seen] == [6, 2] * 10, "no animal is long enough for a coarse pass"
+    assert all(size == seen[0][1] for _, size in seen), "one head answers, and owns the same sizes in px"
+    for crops, _ in seen[1::2]:
+        whole = crops.length[~crops.ignored]
+        assert len(whole) >= 2 and (whole >= 18 * SCALES[0]).all() and (whole <= 18 * SCALES[1]).all()
+    for crops, _ in seen[::2]:
+        assert (crops.length <= 9 * SCALES[1]).all()
+
+
+def test_without_anything_finer_to_see_there_are_no_crops_of_it() -> None:
+    samples = [one(SHORT, seed) for seed in range(3)]
+    plain, _ = shown(samples, passes=("fine", "coarse"))
+    seen, _ = shown(samples, passes=("fine", "coarse"), finest_share=0.25)
+    assert [len(crops.pixels) for crops, _ in seen] == [len(crops.pixels) for crops, _ in plain]
+    assert all(torch.equal(ours.pixels, theirs.pixels) for (ours, _), (theirs, _) in zip(seen, plain, strict=True))
+
+
+@pytest.mark.parametrize(("batch", "coarse", "finest"), [(8, 0.9, 0.15), (8, 0.25, -0.1), (8, 0.5, 0.5)])
+def test_shares_that_leave_the_fine_pass_nothing_are_refused(batch: int, coarse: float, finest: float) -> None:
+    with pytest.raises(TrainingError, match="finest_share"):
+        Recipe(batch=batch, coarse_share=coarse, finest_share=finest)

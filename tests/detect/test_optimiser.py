@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from soilpipe.detect.optimiser import LENGTH, MuonAdamW, orthogonal
 from soilpipe.detect.starting import Start
+from soilpipe.detect.weights import SHIPPED
 
 
 def made(*shape: int, seed: int = 0) -> Tensor:
@@ -67,6 +68,6 @@ def test_it_finds_the_way_down() -> None:
 
 def test_networks_of_our_own_learn_by_it_unless_they_are_gone_on_with() -> None:
     assert Start().recipe().muon and Start(backbone="an encoder").recipe().muon
-    assert not Start(warm_start="a detector").recipe().muon
+    assert not Start(warm_start=SHIPPED).recipe().muon
     assert not Start("resnet18").recipe().muon and not Start(family="fcos_resnet50_fpn").recipe().muon
     assert not Start().recipe(muon=False).muon

@@ -15,6 +15,7 @@ import torch
 from soilpipe.detect.coco import LabelError, read_labels
 from soilpipe.detect.dataset import read_picture, workers_that_pay
 from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.starting import Start
 from soilpipe.detect.training import Recipe, TrainingError, train_detector
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import load_detector
@@ -197,9 +198,12 @@ def test_a_finest_pass_is_handed_on_and_told_for_the_scale_of_the_new_one(labell
     first = json.loads(card_file.read_text())
     assert "finest_mm" not in first
     card_file.write_text(json.dumps(first | {"finest_mm": 0.3, "finest_tolerance": 1.2}))
-    second = train(path, "second", scale=scale, warm_start=path.parent / "first", val_scanners=["B"])
+    given = {"warm_start": path.parent / "first", "val_scanners": ["B"]}
+    recipe = Start(warm_start=path.parent / "first").recipe(steps=2, batch=8, crop=64)
+    second = train(path, "second", scale=scale, recipe=recipe, **given)
     assert (second["finest_mm"], second["finest_tolerance"]) == (0.45 if scale == 0.5 else 0.22, 1.3)
-    assert second["figures"]["images"] == 1
+    assert second["figures"]["images"] == 1 and second["recipe"]["finest_share"] == recipe.finest_share == 0.15
+    assert second["share_of_crops"] == {"artificial": 0.0, "real": 1.0, "simulated": 0.0}
 
 
 def test_scans_that_memory_would_not_hold_are_trained_on_from_files(
