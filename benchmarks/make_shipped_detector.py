@@ -133,7 +133,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     recipe = Start(warm_start=arguments.warm_start).recipe(
         steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
-        learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35)  # fmt: skip
+        learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35,
+        finest_share=arguments.finest_share)  # fmt: skip
     card = train_detector(
         labels,
         arguments.folder,
@@ -210,6 +211,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--adamw", action="store_true", help="for all weights, in place of Muon for most")
     parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
     parser.add_argument("--work", type=Path, default=None, help="keep the training there, and go on from what is there")
+    parser.add_argument("--finest-share", type=float, default=0.0, help="of the crops: what a finest pass sees")
     parser.add_argument("--finest", action="store_true", help="judge with a finest pass, and give it one")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")

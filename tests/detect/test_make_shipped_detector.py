@@ -133,6 +133,7 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
         "middle_mm",
         "middle_tolerance",
         "threshold",
+        "threshold_best_f1",
         "thresholds",
         "figures",
         "threshold_from",
