@@ -18,8 +18,8 @@ from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.labelled import LabelledImage
-from soilpipe.detect.network import Head
 from soilpipe.detect.on_samples import of_sample
+from soilpipe.detect.passes import PassName
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.tally import JudgedImage
 from soilpipe.detect.validation import judge
@@ -117,7 +117,7 @@ class WithoutReferences:
 
 def without_references(sample: Sample, variant: str) -> Sample:
     """The sample of a scan that has no other of its scanner beside it."""
-    passes: dict[Head, Any] = {head: WithoutReferences(whole, variant) for head, whole in sample.passes.items()}
+    passes: dict[PassName, Any] = {name: WithoutReferences(whole, variant) for name, whole in sample.passes.items()}
     return Sample(sample.image, passes, sample.um_per_px, 0)
 
 

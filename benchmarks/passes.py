@@ -28,7 +28,7 @@ from seasons import FIRST, SLOT, season
 from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.figures import EDGES_MM
 from soilpipe.detect.labelled import LabelledImage
-from soilpipe.detect.passes import Passes, middle_told, without_middle
+from soilpipe.detect.passes import Passes, finest_told, middle_told, without_finest, without_middle
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.simulate import join_truths
@@ -37,17 +37,24 @@ TIMES = (0.5, 1.0, 2.0)  # of the model's um/px, at which the fine head is asked
 
 
 def detectors(shipped: CentrePointDetector) -> dict[str, CentrePointDetector]:
-    """The fine head alone at each scale, the coarse one alone, and all together without and with a middle pass."""
+    """The fine head alone at each scale, the coarse one alone, and all together without and with a finest and a middle
+    pass."""
     card, scale = shipped.card, float(shipped.card["um_per_px"])
 
     def of(**more: object) -> CentrePointDetector:
-        return CentrePointDetector(shipped.network, {**without_middle(card), **more}, device="cpu")
+        return CentrePointDetector(shipped.network, {**without_finest(without_middle(card)), **more}, device="cpu")
 
     made = {f"fine, {scale * times:.0f} um/px": of(heads=["fine"], um_per_px=scale * times) for times in TIMES}
     coarse = of()
-    coarse.passes = Passes(("coarse",), (), 1.0)
+    coarse.passes = Passes(("coarse",), (), ())
     made[f"coarse, {4 * scale:.0f} um/px"] = coarse
-    return {**made, "fine and coarse": of(), "fine, middle and coarse": of(**middle_told(scale))}
+    finest, middle = finest_told(scale), middle_told(scale)
+    return {
+        **made,
+        "fine and coarse": of(),
+        "finest, fine and coarse": of(**finest),
+        "fine, middle and coarse": of(**middle),
+    }
 
 
 def table(title: str, judged: dict[str, Evaluation], figure: str) -> str:
