@@ -24,7 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from soilpipe.detect.ancestry import ancestors_of
 from soilpipe.detect.weights import load_detector, save_detector
 
-ALIKE = ("taxa", "um_per_px", "architecture", "heads", "border_mm", "border_tolerance", "difference")
+ALIKE = (
+    "taxa",
+    "um_per_px",
+    "architecture",
+    "heads",
+    "border_mm",
+    "border_tolerance",
+    "difference",
+    "precision",
+    "contrast",
+)
 """What the cards must have in common, beside the detector that the trainings began from."""
 
 
@@ -51,15 +61,21 @@ def average(folders: Sequence[Path], out: Path) -> dict[str, Any]:
                 value.copy_(torch.stack([state[name].double() for state in states]).mean(dim=0))
     versions = [detector.info.version for detector in detectors]
     others = [ancestors_of(card, version)[0] for card, version in zip(cards[1:], versions[1:], strict=True)]
-    card = {**cards[0], "averaged_of": versions, "ancestors": [*others, *cards[0]["ancestors"]]}
+    raised = round(sum(card.get("coarse_raised", 0.0) for card in cards) / len(cards), 4)
+    card = {
+        **cards[0],
+        "coarse_raised": raised,
+        "averaged_of": versions,
+        "ancestors": [*others, *cards[0]["ancestors"]],
+    }
     save_detector(out, network, card)
     return card
 
 
 def _begun_from(card: Mapping[str, Any]) -> str | None:
     """The version of the detector that a training began from; None where it began from none, or does not tell."""
-    before = card.get("ancestors")
-    return before[0]["version"] if before else None
+    before = card.get("ancestors")  # a backbone is one as well: two networks that share it alone have no middle
+    return before[0]["version"] if before and card.get("warm_start") is not None else None
 
 
 def main() -> None:

@@ -110,9 +110,9 @@ def difference(project: Project, store: Store, receipt: Receipt, detector: Centr
 
     return {
         "registering 4 references": registered,
-        "registering and reading, 4 references": lambda: read_all(*registered(), detector.scales().values()),
+        "registering and reading, 4 references": lambda: read_all(*registered(), detector.scales(scale).values()),
         "reading, no references": lambda: read_all(
-            open_image(store, receipt.scan_id, scale), (), (), detector.scales().values()
+            open_image(store, receipt.scan_id, scale), (), (), detector.scales(scale).values()
         ),
     }
 

@@ -134,7 +134,7 @@ def train(arguments: argparse.Namespace) -> None:
     recipe = Start(warm_start=arguments.warm_start).recipe(
         steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
         learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35,
-        finest_share=arguments.finest_share)  # fmt: skip
+        **({} if arguments.finest_share is None else {"finest_share": arguments.finest_share}))  # fmt: skip
     card = train_detector(
         labels,
         arguments.folder,
@@ -162,6 +162,7 @@ def judge_anew(arguments: argparse.Namespace) -> None:
     whether there is a middle pass, thresholds; and its figures."""
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     detector = load_detector(arguments.out, device=device)
+    finest = FINEST in detector.card if arguments.finest is None else arguments.finest
     card = {key: value for key, value in without_finest(without_middle(detector.card)).items() if key != "thresholds"}
     everything = read_labels(arguments.folder / "labels.json", arguments.folder)
     labels = only(everything, lambda image: str(image.scanner_id).startswith(VALIDATION))
@@ -175,9 +176,9 @@ def judge_anew(arguments: argparse.Namespace) -> None:
         difference=card.get("difference", True),
         even=evens_contrast(card),
         workers=arguments.workers,
-        finest=arguments.finest,
+        finest=finest,
     )
-    card |= finest_told(card["um_per_px"]) if arguments.finest else {}
+    card |= finest_told(card["um_per_px"]) if finest else {}
     card["coarse_raised"] = round(card.get("coarse_raised", 0.0) + balance(detector.network, card, samples, device), 4)
     card |= middle_that_pays(detector.network, card, samples, device)
     judged = judge(judge_of(detector.network, card, device), samples)
@@ -211,8 +212,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--adamw", action="store_true", help="for all weights, in place of Muon for most")
     parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
     parser.add_argument("--work", type=Path, default=None, help="keep the training there, and go on from what is there")
-    parser.add_argument("--finest-share", type=float, default=0.0, help="of the crops: what a finest pass sees")
-    parser.add_argument("--finest", action="store_true", help="judge with a finest pass, and give it one")
+    parser.add_argument("--finest-share", type=float, help="of the crops: what a finest pass sees")
+    parser.add_argument("--finest", action=argparse.BooleanOptionalAction, help="with a finest pass; as it is")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default=None, help="cuda or cpu; by default a GPU when there is one")
     parser.add_argument("--seed", type=int, default=2)

@@ -85,7 +85,7 @@ def bare(detector: CentrePointDetector, size: int, tile: int = TILE, batch: int 
     so many batches at a time in one thread each, on a CPU."""
     network, device = detector._folded, detector.device
     works = []
-    for name, scale in detector.scales().items():
+    for name, scale in detector.scales(detector.info.um_per_px).items():
         side = round(size * detector.info.um_per_px / scale)
         count, window = windows_of(side, tile, network.smallest_input)
         pixels = torch.full((min(batch, count), 7, window, window), 120, dtype=torch.uint8, device=device)
@@ -183,7 +183,7 @@ def main() -> None:
 
         def reading() -> None:
             (fresh,), others = opened()
-            scales, evened = detector.scales().values(), evens_contrast(detector.card)
+            scales, evened = detector.scales(fresh.um_per_px).values(), evens_contrast(detector.card)
             read_all(fresh, others, registrations, scales, evened=evened)
 
         works: dict[str, Work] = {

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from soilpipe.atomic import sync_folder
 from soilpipe.detect.dataset import Sample
-from soilpipe.detect.recipe import TrainingError
+from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.stopping import Stopping
 from soilpipe.locks import HeldError, only_one
 from soilpipe.user_cache import cache_folder
@@ -233,6 +233,8 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 
 def _check_fits(theirs: Any, ours: Mapping[str, Any], path: Path) -> None:
+    if isinstance(theirs.get("recipe"), dict):  # what a release before this one did not know was as it is by default
+        theirs = {**theirs, "recipe": {**asdict(Recipe()), **theirs["recipe"]}}
     if theirs == ours:
         return
     keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]

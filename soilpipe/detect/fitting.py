@@ -202,13 +202,14 @@ def _optimiser(network: nn.Module, recipe: Recipe, device: torch.device) -> torc
 
 
 def _shares(recipe: Recipe, names: Container[PassName]) -> dict[PassName, int]:
-    """Crops of a batch by pass, one of each at least."""
+    """Crops of a batch by pass: one of each, as long as one is left for the fine pass, whose head others may share."""
     counts: dict[PassName, int] = {"fine": recipe.batch}
     shares: dict[PassName, float] = {"coarse": recipe.coarse_share, "finest": recipe.finest_share}
     for name, share in shares.items():
-        if name in names:
-            counts[name] = min(max(1, round(recipe.batch * share)), counts["fine"] - 1)
-            counts["fine"] -= counts[name]
+        count = min(max(1, round(recipe.batch * share)), counts["fine"] - 1)
+        if name in names and count:
+            counts[name] = count
+            counts["fine"] -= count
     return counts
 
 

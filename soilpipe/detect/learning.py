@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from soilpipe.detect import losses
 from soilpipe.detect.crops import Crops
-from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.network import Answer, CentrePointNetwork
 from soilpipe.detect.passes import HEAD_OF, PassName
 
 Batch = Mapping[PassName, tuple[Tensor, Any]]
@@ -57,10 +57,7 @@ class CentrePointLearner:
         pixels = torch.cat([part for part, _ in batch.values()])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
             features = network.features(pixels)
-            answers = {
-                name: network.head(HEAD_OF[name])(part)
-                for name, part in zip(batch, features.split([len(part) for part, _ in batch.values()]), strict=True)
-            }
+            answers = self._answers(batch, features)
         heat, box, taxon = (torch.zeros((), device=device) for _ in self.parts)
         for name, (part, targets) in batch.items():
             share = len(part) / len(pixels)
@@ -68,6 +65,21 @@ class CentrePointLearner:
             box = box + share * losses.box_loss(answers[name].sides, targets)
             taxon = taxon + share * losses.taxon_loss(answers[name].taxon, targets)
         return heat, box, taxon, heat + losses.BOX_WEIGHT * box + losses.TAXON_WEIGHT * taxon
+
+    def _answers(self, batch: Batch, features: Tensor) -> dict[PassName, Answer]:
+        """What the head of each pass answers. Passes that share one ask it together: its batch normalisation is to
+        know the crops of both in proportion, not those of the last asked."""
+        parts = dict(zip(batch, features.split([len(part) for part, _ in batch.values()]), strict=True))
+        answers: dict[PassName, Answer] = {}
+        for head in dict.fromkeys(HEAD_OF[name] for name in batch):
+            names = [name for name in batch if HEAD_OF[name] == head]
+            asked = parts[names[0]] if len(names) == 1 else torch.cat([parts[name] for name in names])
+            answer, first = self.network.head(head)(asked), 0
+            for name in names:
+                last = first + len(parts[name])
+                answers[name] = Answer(*(value[first:last] for value in answer))
+                first = last
+        return answers
 
 
 def bf16_pays(device: torch.device) -> bool:

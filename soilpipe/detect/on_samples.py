@@ -64,8 +64,8 @@ def middle_that_pays(
 def finest_that_pays(
     network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device
 ) -> dict[str, Any]:
-    """What the card of a detector that began from one with a finest pass is to say of its own; nothing, by more than
-    PAYS, where validation samples say that it harms. Samples must show what a finest pass sees (`build_samples`)."""
+    """What the card of a detector with a finest pass, trained for it or handed on, is to say of that; nothing where
+    validation samples say, by more than PAYS, that it harms. They must show what it sees (`build_samples`)."""
     return _that_pays(network, without_finest(card), finest_told(card["um_per_px"]), samples, device, before=True)
 
 

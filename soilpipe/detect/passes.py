@@ -50,7 +50,7 @@ def middle_told(um_per_px: float) -> dict[str, Any]:
 
 def finest_told(um_per_px: float) -> dict[str, Any]:
     """What a card says of its finest pass, for a fine pass at that scale."""
-    return {FINEST: round(FINEST_PX * um_per_px / 1000, 2), FINEST_TOLERANCE: FINEST_TOLERATED}
+    return {FINEST: float(f"{FINEST_PX * um_per_px / 1000:.2g}"), FINEST_TOLERANCE: FINEST_TOLERATED}
 
 
 def sees_finest(um_per_px: float, of_scan: float) -> bool:
@@ -76,6 +76,8 @@ def pass_problems(card: Mapping[str, Any]) -> list[str]:
 
 def _finest_problem(card: Mapping[str, Any]) -> str | None:
     told, tolerance = card[FINEST], card.get(FINEST_TOLERANCE)
+    if "family" in card:
+        return f"`{FINEST}` = {told!r} (expected nothing for a detector of torchvision: it has one pass)"
     most = card["border_mm"] if "coarse" in card["heads"] else math.inf
     if not (_is_number(told) and 0 < told < most):
         return f"`{FINEST}` = {told!r} (expected a length above 0 and below `border_mm`)"

@@ -52,7 +52,7 @@ class Recipe:
             )
         if self.check_every < 0 or self.patience < 0:
             raise TrainingError(f"check_every ({self.check_every}) and patience ({self.patience}) are 0 or more")
-        if not (self.finest_share >= 0 and self.coarse_share + self.finest_share < 1):
+        if self.finest_share and not (self.finest_share > 0 and self.coarse_share + self.finest_share < 1):
             raise TrainingError(
                 f"finest_share ({self.finest_share}) is 0 or more, and leaves the fine pass some crops beside "
                 f"coarse_share ({self.coarse_share})"

@@ -7,6 +7,10 @@ the system keeps in memory what is often used and lets go of the rest.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +19,7 @@ import numpy as np
 from soilpipe.errors import SoilpipeError
 
 BAND = 1024  # rows that are computed at once
+MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in files
 
 
 class Windows(Protocol):
@@ -25,6 +30,23 @@ class Windows(Protocol):
     @property
     def width(self) -> int: ...
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray: ...
+
+
+@contextmanager
+def room_for(size: float, work: Path | str | None) -> Iterator[Path | None]:
+    """A folder for the pixels of samples of `size` bytes that memory would not hold, below `work` where there is one,
+    removed afterwards; None where it holds them."""
+    if size <= MOST_IN_MEMORY:
+        yield None
+    elif work is None:
+        with tempfile.TemporaryDirectory(prefix="soilpipe-samples-") as name:
+            yield Path(name)
+    else:
+        folder = Path(work) / "samples"  # what a killed training left there is written anew
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def spilled_file(folder: Path, file_name: str, head: str) -> Path:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -27,15 +24,17 @@ from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of, workers
 from soilpipe.detect.energy import EnergyMeter
 from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import fit
+from soilpipe.detect.labelled import LabelledImage
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
 from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, middle_that_pays
-from soilpipe.detect.passes import FINEST, MIDDLE
+from soilpipe.detect.passes import FINEST, MIDDLE, sees_finest
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
 from soilpipe.detect.sizes import MEDIUM
-from soilpipe.detect.split import Split, split_labels
+from soilpipe.detect.spill import room_for
+from soilpipe.detect.split import split_labels
 from soilpipe.detect.starting import Start, make_learner
 from soilpipe.detect.trained_card import (
     DEFAULT_THRESHOLD,
@@ -56,7 +55,6 @@ BORDER_PX = 72  # of the fine pass: longer animals are the coarse pass's. So sma
 # badly (recall 0 to .13 on what it was trained on; .36 in the coarse pass)
 BORDER_TOLERANCE = 1.3  # within this factor of the border each pass may answer
 UM_PER_PX = 21.17  # 1200 dpi
-MOST_IN_MEMORY = 6_000_000_000  # bytes of samples; of more the pixels lie in files
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told: the stage, how much of it is done, of how much, and figures (losses)."""
@@ -153,9 +151,19 @@ def train_detector(
     resolution = _resolution(given, um_per_px, scale, dpi)
     even = evens_contrast(begun_from or {}) if even is None else even
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    finest = recipe.finest_share > 0 or FINEST in (begun_from or {})
+    handed_on = FINEST in (begun_from or {})
+    finest = recipe.finest_share > 0 or handed_on
+    if finest and family is not None:
+        raise TrainingError("finest_share is for networks of our own: torchvision's detectors have one pass")
 
-    with _room_for(learned.split, resolution, dpi, finest, work) as spilled, EnergyMeter(target) as meter:
+    # Training shows what a finest pass sees where it learns from it, validation wherever there may be one.
+    shows = {"training samples": recipe.finest_share > 0, "validation samples": finest}
+    needed = sum(
+        _size(part.labelled, resolution, dpi, finest=show)
+        for part, show in zip((learned.split.training, learned.split.validation), shows.values(), strict=True)
+    )
+
+    with room_for(needed, work) as spilled, EnergyMeter(target) as meter:
 
         def samples_of(part: LabelSet, stage: str) -> list[Sample]:
             return build_samples(
@@ -165,7 +173,7 @@ def train_detector(
                 difference=difference,
                 even=even,
                 workers=workers_that_pay(part, difference) if workers is None else workers,
-                finest=finest,
+                finest=shows[stage],
                 spilled=spilled,
                 progress=_stage(progress, stage),
             )
@@ -229,7 +237,9 @@ def train_detector(
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
         card["coarse_raised"] = round(balance(network, card, for_looks(validation), target), 4)
-        if finest:
+        # At another scale a head that is handed on knows nothing of what it would see, unless it was shown that.
+        shown = any("finest" in sample.passes for sample in (*training, *validation))
+        if shown or (handed_on and begun_from is not None and begun_from["um_per_px"] == resolution):
             card |= finest_that_pays(network, card, for_looks(validation), target)
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
@@ -242,25 +252,14 @@ def train_detector(
         return read_card(out)[0]
 
 
-@contextmanager
-def _room_for(
-    split: Split, um_per_px: float, dpi: float | None, finest: bool, work: Path | str | None
-) -> Iterator[Path | None]:
-    """A folder for the pixels of samples that memory would not hold, removed afterwards; None where it holds them.
-    finest: whether they show a finest pass as well."""
-    images, a_px = (*split.training.labelled, *split.validation.labelled), 7.5 + (28.0 if finest else 0.0)
-    size = sum(a_px * image.width * image.height * (um_per_px_of(image, dpi) / um_per_px) ** 2 for image in images)
-    if size <= MOST_IN_MEMORY:
-        yield None
-    elif work is None:
-        with tempfile.TemporaryDirectory(prefix="soilpipe-samples-") as name:
-            yield Path(name)
-    else:
-        folder = Path(work) / "samples"  # what a killed training left there is written anew
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+def _size(images: Sequence[LabelledImage], um_per_px: float, dpi: float | None, *, finest: bool) -> float:
+    """Bytes of the samples of images; `finest`: with what a finest pass sees of those that are fine enough."""
+    size = 0.0
+    for image in images:
+        scale = um_per_px_of(image, dpi)
+        a_px = 7.5 + (28.0 if finest and sees_finest(um_per_px, scale) else 0.0)
+        size += a_px * image.width * image.height * (scale / um_per_px) ** 2
+    return size
 
 
 def _stage(progress: Progress | None, stage: str) -> StageProgress | None:

@@ -72,4 +72,8 @@ def test_strangers_are_not_averaged(average: Any, trained: Path) -> None:
     (trained / "other" / "card.json").write_text(json.dumps({**card, "um_per_px": 5.0}))
     with pytest.raises(SystemExit, match=r"other: not of one kind with .*one: um_per_px 5\.0 and 21"):
         average([trained / "one", trained / "other"], trained / "both")
+    card = json.loads((trained / "one" / "card.json").read_text())
+    (trained / "one" / "card.json").write_text(json.dumps({**card, "warm_start": None}))  # as from a backbone alone
+    with pytest.raises(SystemExit, match="one: began from None"):
+        average([trained / "one", trained / "one"], trained / "both")
     assert not (trained / "both").exists()

@@ -57,7 +57,8 @@ class Counting:
         self.info, self._folded = SimpleNamespace(um_per_px=um_per_px), self
         self.given: list[tuple[str, tuple[int, ...]]] = []
 
-    def scales(self) -> dict[str, float]:
+    def scales(self, of_scan: float) -> dict[str, float]:
+        assert of_scan == self.info.um_per_px
         return {"fine": self.info.um_per_px, "coarse": 4 * self.info.um_per_px}
 
     def __call__(self, pixels: torch.Tensor, head: str) -> None:

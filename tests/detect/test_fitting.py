@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from soilpipe.detect import fitting
 from soilpipe.detect.crops import SCALES, Crops
 from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.fitting import Recipe, TrainingError, fit, size_ranges
-from soilpipe.detect.learning import Batch
+from soilpipe.detect.learning import Batch, CentrePointLearner
 from soilpipe.detect.losses import SizeRange
 from soilpipe.detect.network import Head
+from soilpipe.detect.passes import PassName
 from soilpipe.detect.scenes import make_scenes
+from soilpipe.detect.sizes import make_network
 from tests.detect.made_samples import UM, ground, sample_of, with_animal
 
 BORDER_MM = 1.52  # 72 px at 1200 dpi
@@ -127,3 +131,34 @@ def test_without_anything_finer_to_see_there_are_no_crops_of_it() -> None:
 def test_shares_that_leave_the_fine_pass_nothing_are_refused(batch: int, coarse: float, finest: float) -> None:
     with pytest.raises(TrainingError, match="finest_share"):
         Recipe(batch=batch, coarse_share=coarse, finest_share=finest)
+
+
+def test_a_batch_too_small_for_all_passes_leaves_the_finest_out() -> None:
+    recipe = Recipe(batch=2, coarse_share=0.25, finest_share=0.15)
+    assert fitting._shares(recipe, ("fine", "coarse", "finest")) == {"fine": 1, "coarse": 1}
+    assert fitting._shares(replace(recipe, batch=3), ("fine", "coarse", "finest")) == {
+        "fine": 1,
+        "coarse": 1,
+        "finest": 1,
+    }
+    assert fitting._shares(replace(recipe, batch=20), ("fine", "finest")) == {"fine": 17, "finest": 3}
+
+
+def test_passes_that_share_a_head_ask_it_together() -> None:
+    """Its batch normalisation then sees the crops of both in proportion; each gets its own answers."""
+    torch.manual_seed(0)
+    network = make_network("small", 2)
+    network.train()
+    pixels = torch.randint(0, 256, (6, 7, 64, 64), dtype=torch.uint8)
+    learner = CentrePointLearner(network, torch.device("cpu"))
+    batch = {
+        name: (part, None) for name, part in zip(("fine", "coarse", "finest"), pixels.split([3, 2, 1]), strict=True)
+    }
+    features = network.features(pixels)
+    ours = learner._answers(cast(Batch, batch), features)
+    together = network.head("fine")(torch.cat([features[:3], features[5:]]))
+    for name, rows in (("fine", slice(0, 3)), ("finest", slice(3, 4))):
+        for mine, whole in zip(ours[cast(PassName, name)], together, strict=True):
+            torch.testing.assert_close(mine, whole[rows], rtol=0, atol=0)
+    for mine, whole in zip(ours["coarse"], network.head("coarse")(features[3:5]), strict=True):
+        torch.testing.assert_close(mine, whole, rtol=0, atol=0)

@@ -81,6 +81,20 @@ def test_detections_are_those_of_detect(network: CentrePointNetwork, scan: ScanI
     assert near or card.get("threshold") == 0.02
 
 
+def test_a_scan_that_is_no_finer_than_the_model_is_seen_as_without_a_finest_pass(
+    network: CentrePointNetwork, scan: ScanImage
+) -> None:
+    """Of a finer scan that pass shows more; of this one it would be the fine one's guess at pixels twice as large."""
+    card = {"um_per_px": 42.3, "finest_mm": 0.6, "finest_tolerance": 1.3}
+    plain, finest = detector(network, um_per_px=42.3), detector(network, **card)
+    assert not alike(plain.detect(scan, [], []), finest.detect(scan, [], []))
+    coarse = replace(scan, um_per_px=42.3)
+    assert list(finest.scales(coarse.um_per_px)) == ["fine", "coarse"]
+    (found, near), (expected, others) = (one.detect_nearly(coarse, [], []) for one in (finest, plain))
+    assert len(found) and alike(found, expected) and near == others
+    assert alike(finest.detect(coarse, [], []), expected)
+
+
 def test_near_misses_are_what_a_lower_threshold_would_find_beside_the_detections(
     network: CentrePointNetwork, scan: ScanImage
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,14 @@ def test_the_checkpoint_of_another_training_is_refused_with_what_differs(path: P
     labelled(scanners={"A": 3, "B": 2}, seed=1)
     with pytest.raises(TrainingError, match=r"training_samples was .* without --resume"):
         train(path, "killed", work=work, resume=True)
+
+
+def test_a_checkpoint_fits_that_does_not_tell_what_its_release_did_not_know() -> None:
+    theirs = {"recipe": {key: value for key, value in asdict(RECIPE).items() if key != "finest_share"}, "taxa": ["a"]}
+    checkpoint._check_fits(theirs, {"recipe": asdict(RECIPE), "taxa": ["a"]}, Path("kept"))
+    with pytest.raises(TrainingError, match="recipe was"):
+        asked = asdict(replace(RECIPE, finest_share=0.2))
+        checkpoint._check_fits(theirs, {"recipe": asked, "taxa": ["a"]}, Path("kept"))
 
 
 @pytest.mark.parametrize("length", [7, *(pytest.param(length, marks=pytest.mark.slow) for length in (0, 500, -9))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,21 +190,38 @@ def test_a_warm_start_takes_over_what_both_know(labelled: Labelled) -> None:
         np.testing.assert_array_equal(now["fine.out.weight"][mine], first["fine.out.weight"][its])
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0])
-def test_a_finest_pass_is_handed_on_and_told_for_the_scale_of_the_new_one(labelled: Labelled, scale: float) -> None:
-    """At the scans' own resolution it would see no more; scans that are finer may come."""
-    path = labelled(scanners={"A": 2, "B": 1})
+def with_a_finest_pass(path: Path) -> Path:
+    """The folder of a detector that sees scans at half their resolution, and has one."""
     train(path, "first", scale=0.5)
     card_file = path.parent / "first" / "card.json"
     first = json.loads(card_file.read_text())
     assert "finest_mm" not in first
     card_file.write_text(json.dumps(first | {"finest_mm": 0.3, "finest_tolerance": 1.2}))
-    given = {"warm_start": path.parent / "first", "val_scanners": ["B"]}
-    recipe = Start(warm_start=path.parent / "first").recipe(steps=2, batch=8, crop=64)
-    second = train(path, "second", scale=scale, recipe=recipe, **given)
-    assert (second["finest_mm"], second["finest_tolerance"]) == (0.45 if scale == 0.5 else 0.22, 1.3)
-    assert second["figures"]["images"] == 1 and second["recipe"]["finest_share"] == recipe.finest_share == 0.15
-    assert second["share_of_crops"] == {"artificial": 0.0, "real": 1.0, "simulated": 0.0}
+    return card_file.parent
+
+
+def test_a_finest_pass_is_handed_on_and_learned_for(labelled: Labelled) -> None:
+    path = labelled(scanners={"A": 2, "B": 1})
+    first = with_a_finest_pass(path)
+    recipe = Start(warm_start=first).recipe(steps=2, batch=8, crop=64)
+    second = train(path, "second", recipe=recipe, warm_start=first, val_scanners=["B"])
+    assert (second["finest_mm"], second["finest_tolerance"]) == (0.45, 1.3)
+    assert second["figures"]["images"] == 1 and second["recipe"]["finest_share"] == 0.15
+    unlearned = train(path, "third", recipe=replace(recipe, finest_share=0.0), warm_start=first)
+    weights = [(path.parent / name / "weights.safetensors").read_bytes() for name in ("second", "third")]
+    assert unlearned["finest_mm"] == 0.45 and weights[0] != weights[1]
+
+
+def test_a_finest_pass_of_another_scale_is_not_handed_on_where_no_scan_shows_it(labelled: Labelled) -> None:
+    """The head would be asked about what it never saw as soon as a finer scan comes."""
+    path = labelled(images=2)
+    first = with_a_finest_pass(path)
+    assert "finest_mm" not in train(path, "second", scale=1.0, warm_start=first)
+
+
+def test_torchvisions_detectors_have_no_finest_pass(labelled: Labelled) -> None:
+    with pytest.raises(TrainingError, match="finest_share is for networks of our own"):
+        train(labelled(images=1), family="fcos_resnet50_fpn", recipe=replace(TINY, finest_share=0.2))
 
 
 def test_scans_that_memory_would_not_hold_are_trained_on_from_files(
@@ -217,7 +235,7 @@ def test_scans_that_memory_would_not_hold_are_trained_on_from_files(
             seen.append(len(list((path.parent / "work" / "samples").glob("*.npy"))))
 
     train(path, "memory", difference=True)
-    monkeypatch.setattr("soilpipe.detect.training.MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr("soilpipe.detect.spill.MOST_IN_MEMORY", 1000)
     train(path, "files", difference=True, work=path.parent / "work", progress=told)
     train(path, "temporary", difference=True)
     weights = [(path.parent / name / "weights.safetensors").read_bytes() for name in ("memory", "files", "temporary")]
