@@ -124,6 +124,10 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
         assert judged["figures"]["split"].startswith(f"{seasons} simulated scanners, V0000 to V000{int(seasons) - 1}")
         assert judged["threshold"] < 0.99 and judged.get("middle_mm") in (None, [2.29, 4.91])
         assert judged.get("middle_tolerance") in (None, 1.55)
+    for flags, finest in ((["--finest"], 0.45), ([], 0.45), (["--no-finest"], None)):  # without either: as it is
+        script.judge_anew(script.arguments_of(["judge", *words, *flags]))
+        judged = json.loads((tmp_path / "out" / "card.json").read_text())
+        assert judged.get("finest_mm") == finest and judged["figures"]["images"] == 8
     with pytest.raises(SystemExit, match="no validation season with animals"):
         labels = json.loads((tmp_path / "seasons" / "labels.json").read_text())
         (tmp_path / "seasons" / "labels.json").write_text(json.dumps({**labels, "annotations": []}))
