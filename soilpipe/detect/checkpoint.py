@@ -233,8 +233,10 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 
 def _check_fits(theirs: Any, ours: Mapping[str, Any], path: Path) -> None:
-    if isinstance(theirs.get("recipe"), dict):  # what a release before this one did not know was as it is by default
-        theirs = {**theirs, "recipe": {**asdict(Recipe()), **theirs["recipe"]}}
+    if isinstance(theirs.get("recipe"), dict):  # what its release did not know was as it is by default
+        unknown = ours["recipe"].keys() - theirs["recipe"].keys()
+        defaults = {key: value for key, value in asdict(Recipe()).items() if key in unknown}
+        theirs = {**theirs, "recipe": {**defaults, **theirs["recipe"]}}
     if theirs == ours:
         return
     keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
