@@ -27,10 +27,11 @@ from ablation_enhanced import enhanced, under
 
 from soilpipe.background import ModelInput, Registration, choose_references, register
 from soilpipe.detect.coco import read_labels
-from soilpipe.detect.dataset import Sample, SamplePass, read_picture, um_per_px_of
+from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.labelled import LabelledImage, LabelSet, Where, only
 from soilpipe.detect.network import Head
 from soilpipe.detect.passes import COARSE
+from soilpipe.detect.pictures import read_picture, um_per_px_of
 from soilpipe.detect.spill import mapped, spill, spilled_file
 from soilpipe.detect.training import UM_PER_PX
 from soilpipe.simulate import SeasonSpec, join_truths, write_season

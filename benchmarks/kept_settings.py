@@ -16,8 +16,8 @@ import numpy as np
 
 from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.coco import LabelSet
-from soilpipe.detect.dataset import um_per_px_of
 from soilpipe.detect.model_files import CARD
+from soilpipe.detect.pictures import um_per_px_of
 from soilpipe.detect.recipe import Recipe
 from soilpipe.detect.sizes import encoder_size_of
 from soilpipe.detect.weights import read_card

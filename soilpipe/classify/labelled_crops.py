@@ -14,8 +14,9 @@ from soilpipe.classify.crop_pixels import CropPixels
 from soilpipe.classify.embedding import embed_boxes, longer_sides
 from soilpipe.classify.examples import BACKGROUND, Examples, Source, joined
 from soilpipe.classify.label_facts import ImageFacts
-from soilpipe.detect.dataset import Scene, open_scenes, um_per_px_of
+from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.labelled import LabelError, LabelledImage, LabelSet
+from soilpipe.detect.pictures import Scene, um_per_px_of
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.taxonomy import Taxonomy, TaxonomyError
 

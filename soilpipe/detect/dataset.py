@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,34 +19,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from soilpipe.background import ModelInput, Registration, choose_references, even_contrast, register_all
+from soilpipe.background import ModelInput, choose_references, even_contrast
+from soilpipe.background.registered_before import RegisteredBefore
 from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
-from soilpipe.detect.cut_windows import what_evens, with_its_references
+from soilpipe.detect.cut_windows import with_its_references
 from soilpipe.detect.network import Head
 from soilpipe.detect.passes import TIMES, PassName, sees_finest
+from soilpipe.detect.pictures import PICTURES, Pictures, Scene
 from soilpipe.detect.spill import mapped, spill, spilled_file
-from soilpipe.errors import SoilpipeError
-from soilpipe.tiles import ScanImage, image_from_array
 
-DEFAULT_DPI = 1200.0
-MM_PER_INCH = 25.4
-CACHE_BYTES = 1_500_000_000  # decoded pictures that one process keeps
-MAX_PIXELS, MAX_MEMORY = 1_200_000_000, 4_000_000_000  # of a loose file: px, bytes
 WORTH_PROCESSES = 50_000_000  # px with references, from which several processes are sooner ready than one
 CHUNK = 16  # images that a process takes at once
 
 Progress = Callable[[int, int], None]  # done, of
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A labelled image as a detector is asked about it."""
-
-    image: LabelledImage
-    scan: ScanImage
-    references: tuple[ScanImage, ...]
-    registrations: tuple[Registration, ...]
 
 
 @dataclass(frozen=True)
@@ -106,34 +91,6 @@ class Sample:
     faint: dict[Head, np.ndarray] | None = None
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A loose image file, (H, W, 3) uint8 RGB, as its rows lie in the file (no EXIF rotation).
-
-    Read as `soilpipe.ingest` reads scans where its format libraries are installed, else with OpenCV.
-    """
-    try:
-        from soilpipe.ingest.readers import open_reader
-    except ImportError:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if picture is None:
-            raise SoilpipeError(f"{path}: not an image that OpenCV reads") from None
-        return np.ascontiguousarray(picture[..., ::-1])
-    from soilpipe.ingest.readers.base import Refused
-
-    try:
-        with open_reader(path, max_pixels=MAX_PIXELS, max_memory=MAX_MEMORY) as reader:
-            return np.concatenate(list(reader.bands(1024)))
-    except Refused as refusal:
-        raise SoilpipeError(f"{path}: {refusal}") from refusal
-    except OSError as error:
-        raise SoilpipeError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def um_per_px_of(image: LabelledImage, dpi: float | None) -> float:
-    """µm per px of an image: by its own dpi, else by the argument, else 1200 dpi."""
-    return 1000 * MM_PER_INCH / (image.dpi or dpi or DEFAULT_DPI)
-
-
 def references_of(labels: LabelSet) -> dict[str, tuple[LabelledImage, ...]]:
     """For each file name the earlier images of its scanner that it is compared with; none without scanner and time.
 
@@ -159,36 +116,13 @@ def references_of(labels: LabelSet) -> dict[str, tuple[LabelledImage, ...]]:
     return chosen
 
 
-class _Pictures:
-    """Decoded images of this process, the least used dropped first."""
-
-    def __init__(self, dpi: float | None) -> None:
-        self._dpi = dpi
-        self._kept: OrderedDict[Path, ScanImage] = OrderedDict()
-
-    def scan(self, image: LabelledImage) -> ScanImage:
-        if image.path not in self._kept:
-            picture = read_picture(image.path)
-            if picture.shape[:2] != (image.height, image.width):
-                raise LabelError(
-                    f"{image.file_name} has {picture.shape[1]} x {picture.shape[0]} px, its labels were made on "
-                    f"{image.width} x {image.height}. Labels and image do not belong together"
-                )
-            scan = image_from_array(picture, um_per_px_of(image, self._dpi), image.file_name)
-            self._kept[image.path] = replace(scan, even=what_evens(image))
-            room = max(1, CACHE_BYTES // (4 * image.width * image.height))
-            while len(self._kept) > room:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(image.path)
-        return self._kept[image.path]
-
-
 def open_scenes(labels: LabelSet, *, dpi: float | None = None, difference: bool = True) -> Iterator[Scene]:
     """The labelled images with their references, one after the other, grouped by scanner and time."""
-    pictures = _Pictures(dpi)
+    pictures = Pictures(dpi)
     references = references_of(labels) if difference else {}
     for image in _in_order(labels):
         yield _open_scene(image, references.get(image.file_name), pictures)
+    _tidy(references)
 
 
 def _in_order(labels: LabelSet) -> list[LabelledImage]:
@@ -203,13 +137,12 @@ def _in_order(labels: LabelSet) -> list[LabelledImage]:
     )
 
 
-def _open_scene(image: LabelledImage, references: Sequence[LabelledImage] | None, pictures: _Pictures) -> Scene:
+def _open_scene(image: LabelledImage, references: Sequence[LabelledImage] | None, pictures: Pictures) -> Scene:
     """references: other images of the label file; None: none at all, whatever the image brings along."""
     scan = pictures.scan(image)
     if references is not None and image.registered is not None:
         return Scene(image, *with_its_references(image, scan))
-    others = tuple(pictures.scan(reference) for reference in references or ())
-    return Scene(image, scan, others, tuple(register_all(scan, others)))
+    return pictures.compared(image, references or ())
 
 
 def build_samples(
@@ -244,6 +177,7 @@ def build_samples(
             samples += _mapped(_build(job), spilled)
             if progress:
                 progress(len(samples), len(images))
+        _tidy(references)
         return samples
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_threaded) as pool:
@@ -251,7 +185,14 @@ def build_samples(
             samples += _mapped(built, spilled)
             if progress:
                 progress(len(samples), len(images))
+    _tidy(references)
     return samples
+
+
+def _tidy(references: Mapping[str, Sequence[LabelledImage]]) -> None:
+    """Bound what is kept of registrations, where there was anything to register."""
+    if any(references.values()):
+        RegisteredBefore(PICTURES).tidy()
 
 
 def workers_that_pay(labels: LabelSet, difference: bool) -> int:
@@ -280,7 +221,7 @@ def _single_threaded() -> None:
 
 def _build(job: Job) -> list[Sample]:
     images, references, um_per_px, dpi, even, finest, spilled = job
-    pictures = _Pictures(dpi)
+    pictures = Pictures(dpi)
     samples = []
     for image, others in zip(images, references, strict=True):
         scene = _open_scene(image, others, pictures)

@@ -19,7 +19,7 @@ from soilpipe.detect import claims as told
 from soilpipe.detect.base import Detector
 from soilpipe.detect.claims import Claims, Interval, interval, interval_of, value_of
 from soilpipe.detect.coco import LabelError, LabelSet, Where, only, read_labels
-from soilpipe.detect.dataset import MM_PER_INCH, Scene, open_scenes, um_per_px_of
+from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.evaluation import Evaluation, TaxonFigures
 from soilpipe.detect.figures import (
     EDGES_MM,
@@ -33,6 +33,7 @@ from soilpipe.detect.figures import (
     shortest_found,
 )
 from soilpipe.detect.meeting import Meeting
+from soilpipe.detect.pictures import MM_PER_INCH, Scene, um_per_px_of
 from soilpipe.detect.population import population_figures
 from soilpipe.detect.precision import MOST, ImageAnswer, Precisions, coco_precisions, mean_precisions
 from soilpipe.detect.tally import (

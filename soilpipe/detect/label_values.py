@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_PX = 1_200_000_000  # of an image: files of more are not read, see `dataset.MAX_PIXELS`
+MOST_PX = 1_200_000_000  # of an image: files of more are not read, see `pictures.MAX_PIXELS`
 THINNEST_PX = 0.01  # a box that is thinner, once it is clipped to its image, is a slip of the hand or of rounding
 DPI = (1.0, 1e6)
 MOST_WHOLE = 2**31 - 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from soilpipe.detect.base import Detections, Detector, DetectorInfo
-from soilpipe.detect.dataset import DEFAULT_DPI, MAX_MEMORY, MAX_PIXELS, MM_PER_INCH
+from soilpipe.detect.pictures import DEFAULT_DPI, MAX_MEMORY, MAX_PIXELS, MM_PER_INCH
 from soilpipe.detect.thresholds import least_scores, thresholds_used
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.readers import open_reader

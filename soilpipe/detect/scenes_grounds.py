@@ -17,10 +17,11 @@ import numpy.typing as npt
 from soilpipe.background import ModelInput, even_contrast
 from soilpipe.detect.change import ChangeSettings, change_map
 from soilpipe.detect.components import find_components
-from soilpipe.detect.dataset import Progress, Sample, SamplePass, Scene, open_scenes
+from soilpipe.detect.dataset import Progress, Sample, SamplePass, open_scenes
 from soilpipe.detect.labelled import LabelledImage, LabelSet
 from soilpipe.detect.network import Head
 from soilpipe.detect.passes import COARSE, PassName
+from soilpipe.detect.pictures import Scene
 from soilpipe.detect.split import NEIGHBOURING
 
 SIDE = 1536  # px of the fine pass, a side of a window: a crop of 256 px of the coarse pass fits in

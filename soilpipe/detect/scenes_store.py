@@ -11,8 +11,9 @@ import numpy as np
 
 from soilpipe.background import register_all
 from soilpipe.config import Project, Scanner
-from soilpipe.detect.dataset import Progress, Sample, Scene
+from soilpipe.detect.dataset import Progress, Sample
 from soilpipe.detect.labelled import LabelledImage, LabelSet
+from soilpipe.detect.pictures import Scene
 from soilpipe.detect.run import suitable_references
 from soilpipe.detect.scenes_grounds import BUDGET, free_images, windows_in, windows_of
 from soilpipe.ingest.clock import at_present, scan_times

@@ -20,7 +20,7 @@ from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Progress as StageProgress
-from soilpipe.detect.dataset import Sample, build_samples, um_per_px_of, workers_that_pay
+from soilpipe.detect.dataset import Sample, build_samples, workers_that_pay
 from soilpipe.detect.energy import EnergyMeter
 from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import fit
@@ -29,6 +29,7 @@ from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
 from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, middle_that_pays
 from soilpipe.detect.passes import FINEST, MIDDLE, sees_finest
+from soilpipe.detect.pictures import um_per_px_of
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from soilpipe.background import Registration, cut_references, save_references
+from soilpipe.background.registered_before import RegisteredBefore
 from soilpipe.config import Project
 from soilpipe.detect.run import suitable_references
 from soilpipe.errors import SoilpipeError
 from soilpipe.ingest.receipts import read_receipt
 from soilpipe.labels.pictures import ASSUMED_UM_PER_PX
-from soilpipe.labels.registered_before import RegisteredBefore
 from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
 
@@ -39,7 +39,7 @@ def add_references(
     """
     data = json.loads(labels.read_text(encoding="utf-8"))
     wanted = [entry for entry in data["images"] if names is None or entry["file_name"] in names]
-    done, before = 0, RegisteredBefore(store)
+    done, before = 0, RegisteredBefore(store.root)
     for scan_id, entries in groupby(wanted, key=lambda entry: str(entry["scan_id"])):
         whole = _Whole(project, store, scan_id, before)
         for entry in entries:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from soilpipe.background import ModelInput, even_contrast, register
+from soilpipe.background import ModelInput, Registration, even_contrast, register, register_all, registered_before
 from soilpipe.detect.coco import LabelError, LabelSet, read_labels
-from soilpipe.detect.dataset import build_samples, open_scenes, read_picture, references_of
+from soilpipe.detect.dataset import build_samples, open_scenes, references_of
+from soilpipe.detect.pictures import read_picture
 from soilpipe.errors import SoilpipeError
-from soilpipe.tiles import image_from_array
+from soilpipe.tiles import ScanImage, image_from_array
 
 Labelled = Callable[..., Path]
 
@@ -65,6 +67,33 @@ def test_a_sample_holds_what_prediction_would_read(labelled: Labelled) -> None:
         np.testing.assert_array_equal(sample.passes[head].read(*window), whole.read(*window))
     assert sample.passes["fine"].pixels[6].mean() > 200 and sample.passes["coarse"].factor == 4.0
     assert build_samples(labels(path), 21.17, difference=False)[3].references == 0
+
+
+def test_pictures_are_registered_once_as_long_as_they_show_the_same(
+    labelled: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second training takes what the first has found, wherever the files lie by then and whatever they are called."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    calls: list[int] = []
+
+    def counting(scan: ScanImage, references: Sequence[ScanImage]) -> list[Registration]:
+        calls.append(len(references))
+        return register_all(scan, references)
+
+    monkeypatch.setattr(registered_before, "register_all", counting)
+    path = labelled(scanners={"A": 3})
+    still_ground(path)
+    first = build_samples(labels(path), 21.17)
+    assert calls == [1, 2]
+    moved = Path(shutil.copytree(path.parent, tmp_path / "elsewhere")) / path.name
+    for one, other in zip(first, build_samples(labels(moved), 21.17), strict=True):
+        np.testing.assert_array_equal(one.passes["fine"].pixels, other.passes["fine"].pixels)
+    assert calls == [1, 2]
+    picture = read_picture(moved.parent / "A_1.png")
+    picture[0, 0] ^= 1
+    cv2.imwrite(str(moved.parent / "A_1.png"), picture[..., ::-1])
+    list(open_scenes(labels(moved)))
+    assert calls == [1, 2, 1, 1], "A_1 under A_0, and under A_2; A_0 under A_2 is known"
 
 
 def test_evened_samples_hold_what_prediction_would_read_of_an_evened_scan(labelled: Labelled) -> None:

@@ -14,7 +14,8 @@ from soilpipe.background import ModelInput, register_all
 from soilpipe.config import TEMPLATE, load_project
 from soilpipe.detect import scenes_grounds
 from soilpipe.detect.coco import LabelSet, read_labels
-from soilpipe.detect.dataset import Scene, build_samples
+from soilpipe.detect.dataset import build_samples
+from soilpipe.detect.pictures import Scene
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import free_images, grounds_of_labels, windows_in, windows_of
 from soilpipe.detect.scenes_store import grounds_of_store

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from soilpipe.detect.coco import LabelError, read_labels
-from soilpipe.detect.dataset import read_picture, workers_that_pay
+from soilpipe.detect.dataset import workers_that_pay
 from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.pictures import read_picture
 from soilpipe.detect.starting import Start
 from soilpipe.detect.training import Recipe, TrainingError, train_detector
 from soilpipe.detect.warm_start import begin_from

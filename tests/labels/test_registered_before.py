@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soilpipe.background import Registration, register_all
-from soilpipe.labels import registered_before
+from soilpipe.background import Registration, register_all, registered_before
+from soilpipe.background.registered_before import RegisteredBefore
 from soilpipe.labels.draw import draw_tiles
-from soilpipe.labels.registered_before import RegisteredBefore
 from soilpipe.labels.taken import write_coco
 from soilpipe.store import Store
 from soilpipe.tiles import ScanImage, open_image
@@ -61,13 +60,13 @@ def test_what_was_registered_before_is_not_registered_again(
     images: tuple[Store, list[ScanImage]], made: list[int], tmp_path: Path
 ) -> None:
     store, (scan, *references) = images
-    before = RegisteredBefore(store, tmp_path / "kept")
+    before = RegisteredBefore(store.root, tmp_path / "kept")
     first = before.register(scan, references[:2])
-    again = RegisteredBefore(store, tmp_path / "kept").register(scan, references[::-1])
+    again = RegisteredBefore(store.root, tmp_path / "kept").register(scan, references[::-1])
     assert made == [2, 1], "the third alone was new"
     assert [one.ok for one in again] == [False, True, True] and "hold on to" in again[0].reason
     assert all(map(alike, again[1:], first[::-1])) and all(map(alike, again, register_all(scan, references[::-1])))
-    assert RegisteredBefore(store, tmp_path / "kept").register(scan, references[2:])[0].reason == again[0].reason
+    assert RegisteredBefore(store.root, tmp_path / "kept").register(scan, references[2:])[0].reason == again[0].reason
     assert made == [2, 1] and before.register(scan, []) == []
 
 
@@ -76,13 +75,13 @@ def test_other_stores_scales_and_releases_have_registrations_of_their_own(
 ) -> None:
     store, (scan, reference, *_) = images
     kept = tmp_path / "kept"
-    RegisteredBefore(store, kept).register(scan, [reference])
-    RegisteredBefore(Store(str(tmp_path / "other")), kept).register(scan, [reference])
+    RegisteredBefore(store.root, kept).register(scan, [reference])
+    RegisteredBefore(Store(str(tmp_path / "other")).root, kept).register(scan, [reference])
     coarser = [open_image(store, str(one.scan_id), 2 * UM) for one in (scan, reference)]
-    RegisteredBefore(store, kept).register(coarser[0], coarser[1:])
-    RegisteredBefore(store, kept).register(reference, [scan])
-    monkeypatch.setattr(registered_before, "ALGORITHM_VERSION", "next")
-    RegisteredBefore(store, kept).register(scan, [reference])
+    RegisteredBefore(store.root, kept).register(coarser[0], coarser[1:])
+    RegisteredBefore(store.root, kept).register(reference, [scan])
+    monkeypatch.setattr(registered_before, "code", lambda: "edited")
+    RegisteredBefore(store.root, kept).register(scan, [reference])
     assert made == [1] * 5 and len(list(kept.glob("*/*.npz"))) == 5
 
 
@@ -92,7 +91,7 @@ def test_what_cannot_be_read_is_made_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     store, (scan, reference, *_) = images
-    before = RegisteredBefore(store, tmp_path)
+    before = RegisteredBefore(store.root, tmp_path)
     (first,) = before.register(scan, [reference])
     (path,) = tmp_path.glob("*/*.npz")
     whole = path.read_bytes()
@@ -107,7 +106,7 @@ def test_where_nothing_can_be_kept_nothing_is_and_all_goes_on(
 ) -> None:
     store, (scan, reference, *_) = images
     (tmp_path / "kept").write_bytes(b"a file where the folder would be")
-    before = RegisteredBefore(store, tmp_path / "kept")
+    before = RegisteredBefore(store.root, tmp_path / "kept")
     for _ in range(2):
         assert before.register(scan, [reference])[0].ok
     before.tidy()
@@ -118,7 +117,7 @@ def test_what_was_not_used_for_longest_goes_first(
     images: tuple[Store, list[ScanImage]], made: list[int], tmp_path: Path
 ) -> None:
     store, (scan, *references) = images
-    before = RegisteredBefore(store, tmp_path)
+    before = RegisteredBefore(store.root, tmp_path)
     before.register(scan, references[:1])
     before.register(scan, references[1:2])
     for path in tmp_path.glob("*/*.npz"):

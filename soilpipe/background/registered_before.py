@@ -1,24 +1,24 @@
 """Registrations of labelled scans, kept from one training or judgement to the next.
 
-Two scans that are stored never change, and to register one under the other takes seconds: every labelled scan would
-cost them again for each training, each judgement and each weekly refresh.
+What two scans show never changes, and to register one under the other takes seconds: every labelled scan would cost
+them again for each training, each judgement and each weekly refresh.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 
-from soilpipe.analyses import ALGORITHM_VERSION
 from soilpipe.atomic import write_atomically
-from soilpipe.background import Registration, register_all
+from soilpipe.background.registration import Registration, register_all
 from soilpipe.background.registration_file import from_bytes, to_bytes
-from soilpipe.store import Store, canonical_json
 from soilpipe.tiles import ScanImage
 from soilpipe.user_cache import cache_folder
 
@@ -28,15 +28,24 @@ references take under 3 MB, so it is reached with some 3,500 labelled scans."""
 log = logging.getLogger(__name__)
 
 
-class RegisteredBefore:
-    """The registrations of a store's scans that this machine keeps."""
+@lru_cache(maxsize=1)
+def code() -> str:
+    """Hex sha256 of the source that decides what is found: a version number would not tell an edited copy."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), here.parent / "tiles.py"]
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
-    def __init__(self, store: Store, folder: Path | None = None) -> None:
-        self._root = store.root
+
+class RegisteredBefore:
+    """The registrations that this machine keeps of scans whose ids tell what they show. `among`: within what they do,
+    the root of a store, say."""
+
+    def __init__(self, among: str, folder: Path | None = None) -> None:
+        self._among = among
         self._folder = folder or cache_folder("registrations")
 
     def register(self, scan: ScanImage, references: Sequence[ScanImage]) -> list[Registration]:
-        """As `register_all`, of scans of the store alone; what was found before is taken from where it is kept."""
+        """As `register_all`, of scans with such ids alone; what was found before is taken from where it is kept."""
         paths = [self._path(scan, reference) for reference in references]
         known = [_read(path) for path in paths]
         new = [reference for reference, found in zip(references, known, strict=True) if found is None]
@@ -66,10 +75,10 @@ class RegisteredBefore:
             size -= bytes_
 
     def _path(self, scan: ScanImage, reference: ScanImage) -> Path:
-        """By what decides what is found; the ids of scans tell their content."""
-        by = [ALGORITHM_VERSION, cv2.__version__]
-        request = [*by, self._root, scan.scan_id, reference.scan_id, scan.um_per_px, reference.um_per_px]
-        digest = hashlib.sha256(canonical_json(request)).hexdigest()
+        """By what decides what is found."""
+        ids = [self._among, scan.scan_id, reference.scan_id]
+        request = [code(), cv2.__version__, *ids, scan.um_per_px, reference.um_per_px]
+        digest = hashlib.sha256(json.dumps(request).encode()).hexdigest()
         return self._folder / digest[:2] / f"{digest[2:34]}.npz"
 
 
