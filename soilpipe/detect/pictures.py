@@ -73,6 +73,7 @@ class Pictures:
         self._before = RegisteredBefore(PICTURES)
 
     def scan(self, image: LabelledImage) -> ScanImage:
+        """The image with its pyramid. LabelError where it has another size than its labels say."""
         if image.path not in self._kept:
             picture = read_picture(image.path)
             if picture.shape[:2] != (image.height, image.width):

@@ -15,9 +15,9 @@ class TrainingError(SoilpipeError):
 @dataclass(frozen=True)
 class Recipe:
     """How to train. `ema` None: 0.99, and 0.999 from 4,000 steps on. `coarse_share`: of the crops of a batch.
+    `finest_share`: likewise, of crops that show what a finest pass sees, from which the fine head learns as well.
 
     `light`: how far the light of crops is changed: 1 for scanners and soils never seen, 0.5 where they are much alike.
-    `finest_share`: likewise, of crops that show what a finest pass sees, from which the fine head learns as well.
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
     `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
