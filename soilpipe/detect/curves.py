@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from soilpipe import layout
 from soilpipe.detect.checkpoint import Curves
 from soilpipe.store import Store
 
 LOSSES = "losses.png"
+OF_A_MEAN = 20  # part of all losses told that a smoothed one is the mean of: those of one batch hide where it goes
 
 
 def plot_curves(curves: Curves, parts: Sequence[str], path: Path) -> None:
-    """Losses by step, and below them the looks (step, score, AP50), as one PNG; left out without matplotlib."""
+    """Losses by step, thin as told and thick smoothed, and below them the looks (step, score, AP50), as one PNG; left
+    out without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -25,7 +28,8 @@ def plot_curves(curves: Curves, parts: Sequence[str], path: Path) -> None:
     all_axes = np.atleast_1d(figure.subplots(1 + looked, 1, sharex=True))
     losses = np.array(curves.losses, float).reshape(-1, len(parts) + 2)
     for column, label in enumerate(parts, start=1):
-        all_axes[0].plot(losses[:, 0], losses[:, column], label=label, linewidth=1)
+        told = all_axes[0].plot(losses[:, 0], losses[:, column], linewidth=0.5, alpha=0.4)[0]
+        all_axes[0].plot(losses[:, 0], smoothed(losses[:, column]), label=label, color=told.get_color())
     all_axes[0].set(ylabel="loss", yscale="log")
     all_axes[0].legend()
     if looked:
@@ -38,6 +42,12 @@ def plot_curves(curves: Curves, parts: Sequence[str], path: Path) -> None:
         all_axes[1].legend(fontsize="small")
     all_axes[-1].set(xlabel="step")
     figure.savefig(path, dpi=120)
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Of (n,) values one after the other the mean of each and its neighbours, fewer of them at the ends: (n,) float."""
+    width = 2 * (len(values) // OF_A_MEAN // 2) + 1
+    return pd.Series(values).rolling(width, center=True, min_periods=1).mean().to_numpy(float)
 
 
 def keep_curves(store: Store, version: str, folder: Path) -> str | None:
