@@ -59,7 +59,10 @@ def keep(folder: Path, **changed: Any) -> dict[str, Any]:
 
 
 def test_a_kept_detector_serves_what_it_was_trained_with_and_stops_anything_else(parts: Any, tmp_path: Path) -> None:
-    card = keep(tmp_path / "x", labels_taken="all devices but x")
+    of_shipped = json.loads((SHIPPED / "card.json").read_text())["recipe"]
+    older = {key: value for key, value in of_shipped.items() if key not in ("muon", "finest_share")}
+    kept = older | {"seed": 2, "steps": 12_000, "batch": 16, "light": 1.0}
+    card = keep(tmp_path / "x", labels_taken="all devices but x", recipe=kept)
     recipe = Recipe(**card["recipe"])
     as_trained = {"labels_taken": "all devices but x", "um_per_px": card["um_per_px"], "size": "medium"}
     assert parts.kept.kept_card(tmp_path / "none", recipe, **as_trained) is None
@@ -69,7 +72,8 @@ def test_a_kept_detector_serves_what_it_was_trained_with_and_stops_anything_else
         ({"steps": 40}, {}, "steps 12000 (now 40)"),
         ({"batch": 8}, {}, "batch 16 (now 8)"),
         ({"light": 0.5}, {}, "light 1.0 (now 0.5)"),
-        ({"muon": True}, {}, "muon False (now True)"),  # the card is older than Muon
+        ({"muon": True}, {}, "muon False (now True)"),  # the card is older than Muon, and than the finest pass
+        ({"finest_share": 0.2}, {}, "finest_share 0.0 (now 0.2)"),
         ({}, {"um_per_px": 21.17}, "um_per_px 42.333 (now 21.17)"),
         ({}, {"size": "small"}, "size medium (now small)"),
         ({}, {"even": True}, "even_contrast False (now True)"),
