@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Two test workers of one thread each: more threads than cores only wait for each other.
+# Two workers, for types and for tests, the latter of one thread each: more threads than cores only wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 
@@ -24,7 +24,7 @@ $(STAMP): constraints.txt pyproject.toml scripts/install.sh
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n $(WORKERS)
 
 # A file goes to one worker whole: what its tests share (a season, a trained detector) is then made once, not twice.
 test: lint

@@ -180,6 +180,7 @@ def test_what_is_found_for_a_reference_does_not_depend_on_the_others(season) -> 
     assert register_all(scan, []) == []
 
 
+@pytest.mark.slow
 def test_a_strip_in_the_middle_of_each_block_tells_as_much_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = ground(4, 1500, 2400)
     scan, reference = image(shot(scene, 31)), image(shot(scene, 32, drift=(0.7, -1.1), gain=1.1))

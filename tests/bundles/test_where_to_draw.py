@@ -42,6 +42,7 @@ def test_scans_that_nobody_learned_from_are_named_with_their_days(
     assert "within 72 hours" in words and "scans of A20 taken from 2024-03-28 on" in words
 
 
+@pytest.mark.slow
 def test_of_a_scanner_with_labels_only_later_scans_count_and_of_the_one_held_out_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

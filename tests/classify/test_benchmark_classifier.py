@@ -61,6 +61,7 @@ def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
     assert "coverage of sets" in table and "0.90 ± 0.02" in table
 
 
+@pytest.mark.slow
 def test_the_tuned_arm_judges_by_the_encoder_that_the_final_classifier_stands_on(
     benchmark: Any, made: Any, tmp_path: Path
 ) -> None:

@@ -169,7 +169,7 @@ def test_tuning_tells_taxa_apart_that_the_encoder_does_not(labels: Path, encoder
     assert seen_by_ancestors({"ancestors": of_backbone(tmp_path / "tuned")}, names, images) == len(images)
 
 
-@pytest.mark.parametrize("calibrate", [None, ["B"]])
+@pytest.mark.parametrize("calibrate", [None, pytest.param(["B"], marks=pytest.mark.slow)])
 def test_the_vectors_that_a_classifier_keeps_are_those_that_a_run_will_make(
     calibrate: list[str] | None, labels: Path, encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_the_folder_of_the_labels_is_that_of_the_images_and_the_last_scanner_val
     assert card["recipe"]["patience"] == 10 and card["recipe"]["check_every"] == 1
 
 
+@pytest.mark.slow
 def test_a_block_of_time_validates(project: TinyProject, labels: Path) -> None:
     card = train(project, labels, *FRESH, "--validate-from", "2024-03-10", "--validate-until", "2024-03-12")["card"]
     assert "contrast" not in card

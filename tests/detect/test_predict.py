@@ -80,7 +80,9 @@ def folded(network: CentrePointNetwork) -> CentrePointNetwork:
     return network.folded()
 
 
-@pytest.fixture(scope="module", params=["small", "medium", pytest.param("resnet18", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["medium", *(pytest.param(size, marks=pytest.mark.slow) for size in ("small", "resnet18"))]
+)
 def any_folded(request: pytest.FixtureRequest) -> CentrePointNetwork:
     return lively(request.param).folded()
 
@@ -211,7 +213,10 @@ def test_less_than_the_halo_is_not_enough(folded: CentrePointNetwork, monkeypatc
     assert len(peaks) != len(expected) or not np.array_equal(peaks.heat, expected.heat)
 
 
-@pytest.mark.parametrize("size", [(384, 384), (385, 1151), (1000, 40), (640, 704)])
+@pytest.mark.parametrize(
+    "size",
+    [(1000, 40), *(pytest.param(size, marks=pytest.mark.slow) for size in ((384, 384), (385, 1151), (640, 704)))],
+)
 def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork, size: tuple[int, int]) -> None:
     windows = scene(*size, seed=1)
     assert len(whole(folded, windows)) > 0
@@ -221,11 +226,10 @@ def test_sizes_at_the_edges_of_the_padding_are_exact(folded: CentrePointNetwork,
 @pytest.mark.parametrize(
     "more",
     [
-        {},
-        {"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55},
-        {"finest_mm": 0.45, "finest_tolerance": 1.3, "um_per_px": 42.34},
+        pytest.param({}, id="two passes", marks=pytest.mark.slow),
+        pytest.param({"middle_mm": [1.2, 3.0], "middle_tolerance": 1.55}, id="a middle one", marks=pytest.mark.slow),
+        pytest.param({"finest_mm": 0.45, "finest_tolerance": 1.3, "um_per_px": 42.34}, id="a finest one"),
     ],
-    ids=["two passes", "a middle one", "a finest one"],
 )
 def test_all_passes_together_give_the_same_detections_whatever_the_tiles(
     network: CentrePointNetwork, more: dict[str, Any]

@@ -109,6 +109,7 @@ def test_rare_taxa_come_more_often_than_their_share() -> None:
     assert scenes.told()["cut_out"] == {"Acari": 8, "Geophilomorpha": 2}, "of both passes"
 
 
+@pytest.mark.slow
 def test_animals_rest_at_the_rates_of_the_campaign() -> None:
     """In the background of four references is what sat there 48 hours before; half of it, what sat there 24."""
     scenes = made(bare())

@@ -90,7 +90,10 @@ def rms(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("evened", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["as scanned", "evened"])
-@pytest.mark.parametrize(("present", "background"), [((4,), 0.0), ((0, 1, 2, 3, 4), 1.0)], ids=["came", "rests"])
+@pytest.mark.parametrize(
+    ("present", "background"),
+    [pytest.param((4,), 0.0, id="came"), pytest.param((0, 1, 2, 3, 4), 1.0, id="rests", marks=pytest.mark.slow)],
+)
 def test_a_pasted_animals_difference_is_that_of_the_animal_really_there(
     monkeypatch: pytest.MonkeyPatch,
     animals: list[Placement],

@@ -40,7 +40,7 @@ CARD: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[pytest.param(FAMILIES[0], marks=pytest.mark.slow), *FAMILIES[1:]])
 def network(request: pytest.FixtureRequest) -> Iterator[TorchvisionNetwork]:
     torch.manual_seed(1)
     network = make_family(request.param, 2)

@@ -167,7 +167,7 @@ def test_a_whole_torchvision_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("raise RuntimeError('CUDA of another kind')", "does not fit torch"),
+        pytest.param("raise RuntimeError('CUDA of another kind')", "does not fit torch", marks=pytest.mark.slow),
         ("import nowhere_to_be_found", "is needed for this and can't be imported"),
         ("raise ImportError('undefined symbol')", "does not fit torch"),
     ],

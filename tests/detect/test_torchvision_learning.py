@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 ALL_SIZES = SizeRange(0.0, float("inf"), 1.3)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[pytest.param(FAMILIES[0], marks=pytest.mark.slow), *FAMILIES[1:]])
 def network(request: pytest.FixtureRequest) -> Iterator[TorchvisionNetwork]:
     torch.manual_seed(1)
     network = make_family(request.param, 2)

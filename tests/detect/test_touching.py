@@ -81,6 +81,7 @@ def assert_few(pieces: list[int], comparisons: int) -> None:
     assert sum(pieces) < comparisons * 200 * MANY
 
 
+@pytest.mark.slow
 def test_the_border_between_two_passes_that_find_tens_of_thousands_is_settled_in_little_memory(
     pieces: list[int],
 ) -> None:

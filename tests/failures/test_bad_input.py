@@ -81,6 +81,7 @@ def test_the_next_run_is_green_again(after_the_run: tuple[TinyProject, Any]) -> 
     assert project.run().is_completed(), "a refusal reddens the run that first sees it, and no other"
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_during_the_run_stops_nothing(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_full_disk_loses_nothing_and_stops_no_other_scan(
     assert len(list((project.store / "detections").rglob("*.parquet"))) == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_crashes_its_reader_is_refused_once_and_not_met_again(
     project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_run_says_which_scans_were_compared_with_nothing_and_counts_them_as_de
     assert list(slots["references_used"].dropna()) == [0, 0, 0] and list(slots["state"]).count("observed") == 3
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_come_to_what_a_whole_run_does(project: TinyProject) -> None:
     for number in range(3):
         project.put_scan(number)
@@ -83,6 +84,7 @@ def test_nothing_is_detected_past_an_earlier_file_that_still_waits(tmp_path: Pat
     assert "20260306T000000" in detected[0]
 
 
+@pytest.mark.slow
 def test_since_and_until_leave_out_what_is_outside(project: TinyProject) -> None:
     for number in range(4):
         project.put_scan(number)
@@ -112,6 +114,7 @@ def test_a_run_leaves_a_counts_table_a_picture_and_the_way_to_the_report(project
     assert "reports/A.html" in artifacts["report"]["data"]
 
 
+@pytest.mark.slow
 def test_runs_and_tasks_have_names_that_a_person_can_read(project: TinyProject) -> None:
     from prefect.client.orchestration import get_client
 

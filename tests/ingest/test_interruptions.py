@@ -57,8 +57,14 @@ def truth(bench: object) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("stop", "count"),
-    [(kill_after, 0), (kill_after, 2), (kill_after, 4), (kill_after, 5), (kill_after, 6), (kill_before_the_receipt, 0)],
-    ids=["first metadata", "first shard", "second level", "mask", "original", "receipt"],
+    [
+        pytest.param(kill_after, 0, id="first metadata"),
+        pytest.param(kill_after, 2, id="first shard"),
+        pytest.param(kill_after, 4, id="second level", marks=pytest.mark.slow),
+        pytest.param(kill_after, 5, id="mask", marks=pytest.mark.slow),
+        pytest.param(kill_after, 6, id="original", marks=pytest.mark.slow),
+        pytest.param(kill_before_the_receipt, 0, id="receipt"),
+    ],
 )
 def test_killed_and_run_again_gives_the_same_bytes(
     stop: Callable[[int], None], count: int, make_bench, draw, encode

@@ -152,6 +152,7 @@ FINE = {"precinct_size": (32, 32), "codeblock_size": (16, 16)}
 LAYERS = {"quality_mode": "rates", "quality_layers": [60, 30, 15, 8, 4, 2]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

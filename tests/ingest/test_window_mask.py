@@ -20,7 +20,7 @@ INSIDE, OUTSIDE = FADED[32::64, 32::64, 0] > 0.9, FADED[32::64, 32::64, 0] < 0.1
 """Of each cell: whether its middle is surely veiled, surely not."""
 
 
-@pytest.fixture(scope="module", params=["loam", "peat"])
+@pytest.fixture(scope="module", params=["loam", pytest.param("peat", marks=pytest.mark.slow)])
 def season(request) -> list[np.ndarray]:
     """Three scans two days apart: drops come and go, a moisture front moves."""
     times = tuple(datetime(2024, 3, 6, tzinfo=UTC) + timedelta(days=2 * i) for i in range(3))

@@ -42,6 +42,7 @@ def test_a_flipped_bit_anywhere_in_a_written_scan_is_found(scanned, which: int, 
     scanned.store.write_bytes(entry.key, sound)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_its_receipt_is_found_or_changes_nothing_that_it_says(scanned, where: float, bit: int) -> None:

@@ -83,7 +83,7 @@ def test_the_digests_are_those_of_the_shards_as_they_lie_in_the_store(store: Sto
         describe_files(store, FOLDER, KEY, image.shape[:2], digests)
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("in_memory", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_cluster_writes_the_same_bytes(
     in_memory: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_when_all_is_held_out_there_is_nothing_to_learn(tmp_path: Path) -> None:
         built(season, tmp_path / "corpus", since=START)
 
 
+@pytest.mark.slow
 def test_what_is_labelled_for_the_hold_out_later_leaves_the_memory(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     season = labelled_project(tmp_path / "project", days=2, tiles=1)

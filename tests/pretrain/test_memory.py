@@ -131,6 +131,7 @@ def test_what_may_not_be_replayed_is_left_out_and_said(season: Season, tmp_path:
     assert SUPERSEDED in second.summary()
 
 
+@pytest.mark.slow
 def test_crops_of_another_size_are_not_replayed(season: Season, tmp_path: Path) -> None:
     first = remembered(season, tmp_path)
     larger = replace(SMALL, side=2 * SIDE)
@@ -141,6 +142,7 @@ def test_crops_of_another_size_are_not_replayed(season: Season, tmp_path: Path) 
     assert coarser.entries[0].factor == 2.0
 
 
+@pytest.mark.slow
 def test_scans_that_are_new_again_are_not_replayed_as_well(season: Season, tmp_path: Path) -> None:
     remembered(season, tmp_path)
     again = built(season, tmp_path / "again")
@@ -169,6 +171,7 @@ def test_at_the_default_budget_all_crops_have_room_and_what_leaves_is_what_is_mo
     assert 2 * short.most_memory <= short.rows and short.candidates(short.most_memory) + short.most_memory <= short.rows
 
 
+@pytest.mark.slow
 def test_week_by_week_the_memory_evicts_by_likeness_alone(tmp_path: Path) -> None:
     """With a budget of which the room is short, too: nothing leaves by chance, so what was seen once stays."""
     season = make_season(tmp_path, scans=8)

@@ -92,6 +92,7 @@ def test_a_device_too_small_for_any_batch_is_told(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_below_four_crops_activations_are_computed_again_and_the_same_is_learned(
     crops: SomeCrops,
     start: Encoder,

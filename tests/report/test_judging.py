@@ -172,6 +172,7 @@ def test_the_surest_false_alarms_come_first_and_say_why(tmp_path: Path) -> None:
     assert [score for score, _, _ in told] == pytest.approx([0.9, 0.9, 0.7, 0.7, 0.6, 0.6])
 
 
+@pytest.mark.slow
 def test_the_same_place_of_a_scanner_is_shown_once_and_the_gallery_is_no_longer_than_it_may(tmp_path: Path) -> None:
     labels = [[(A, "Acari"), (B, "Acari")] for _ in range(5)]
     _, gallery, page = judged(tmp_path, labels, [], scanner="S")

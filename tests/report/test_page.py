@@ -69,6 +69,7 @@ def test_a_second_run_changes_no_byte(season: MakeSeason) -> None:
     assert {entry.key: (entry.modified, made.store.read_bytes(entry.key)) for entry in made.store.list("")} == before
 
 
+@pytest.mark.slow
 def test_pages_made_anew_from_equal_tables_are_equal_to_the_byte(season: MakeSeason) -> None:
     made = season("A")
     scans = made.publish("A", STATES)

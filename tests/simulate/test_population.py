@@ -41,6 +41,7 @@ def test_a_long_season_keeps_each_taxon_in_place_as_long_as_the_campaign_saw() -
         assert same / total == pytest.approx(taxon.stay_24h, abs=0.05), taxon.name
 
 
+@pytest.mark.slow
 def test_a_gap_of_a_day_keeps_as_many_as_four_gaps_of_six_hours() -> None:
     scans = populate(season(120, hours=24.0, animals_per_100cm2=60.0, evenness=1.0))
     same, total = stayed(scans, "Gastropoda", 1)
@@ -92,6 +93,7 @@ def test_a_season_at_twice_the_dpi_holds_the_same_animals_at_the_same_places() -
     assert populate(fine) == populate(coarse)
 
 
+@pytest.mark.slow
 def test_gregarious_animals_lie_nearer_together_than_others() -> None:
     def near(taxon: str) -> float:
         shares = []
