@@ -70,6 +70,12 @@ def lively(size: str) -> CentrePointNetwork:
     return network.eval()
 
 
+@pytest.fixture(autouse=True)
+def a_thread_a_window(own_threads: None) -> None:
+    """As a detection has: threads that share a window change the order of sums on some processors."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def network() -> CentrePointNetwork:
     return lively("medium")
@@ -150,7 +156,6 @@ def test_tiled_equals_whole_to_the_bit_and_a_shift_of_the_grid_changes_nothing(
     any_folded: CentrePointNetwork, data: st.DataObject
 ) -> None:
     """In float32, with a thread for a window: every peak, its heat, taxa and sides."""
-    torch.set_num_threads(1)
     cut = cuts(any_folded, data)
     expected = whole(any_folded, cut.windows)
     assert len(expected) > 0 or cut.is_tiny
