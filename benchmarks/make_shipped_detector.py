@@ -39,8 +39,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -58,11 +59,15 @@ from soilpipe.detect.dataset import build_samples
 from soilpipe.detect.label_taxa import with_taxa
 from soilpipe.detect.on_samples import judge_of, middle_that_pays
 from soilpipe.detect.passes import FINEST, MIDDLE, finest_told, without_finest, without_middle
+from soilpipe.detect.second_stage.examples import examples_of, joined
+from soilpipe.detect.second_stage.looking import FROM, SECOND
+from soilpipe.detect.second_stage.network import SecondStage
+from soilpipe.detect.second_stage.training import SecondRecipe, train_second
 from soilpipe.detect.starting import Start
 from soilpipe.detect.trained_card import worth
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.validation import judge
-from soilpipe.detect.weights import SHIPPED, load_detector, save_detector
+from soilpipe.detect.weights import SHIPPED, load_detector, read_card, save_detector
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
 from soilpipe.taxonomy import SOIL
 
@@ -74,6 +79,8 @@ TAXA = (
     "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
     "Gastropoda",
 )  # fmt: skip
+CANDIDATES_FROM = 0.1  # score of the first stage from which the second looks once more
+SCANNERS_AT_ONCE = 10  # whose candidates are cut out at a time
 VALIDATION = "V"  # first letter of the ids of validation scanners
 OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed")
 """The arguments that all seasons of a folder must have in common; how many there are may grow."""
@@ -167,6 +174,47 @@ def train(arguments: argparse.Namespace) -> None:
     print(json.dumps({key: card[key] for key in ("threshold", "figures", "trained_on", "seconds")}, indent=1))
 
 
+def train_second_stage(arguments: argparse.Namespace) -> None:
+    """Train a second stage for the detector in `--out` on the training seasons of `--folder`, and write it there."""
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network, card = load_detector(arguments.out, device=device).network, read_card(arguments.out)[0]
+    network.take_second(None)
+    card = {key: value for key, value in card.items() if key != SECOND}
+    everything = read_labels(arguments.folder / "labels.json", arguments.folder)
+    labels = only(everything, lambda image: not str(image.scanner_id).startswith(VALIDATION))
+    labels = with_taxa(labels, tuple(card["taxa"]), SOIL, strict=False)
+    began = time.monotonic()
+
+    def told(stage: str, every: int, done: int, of: int, figures: Mapping[str, float]) -> None:
+        if done == of or (done - 1) % every == 0:
+            values = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            print(f"{time.monotonic() - began:6.0f} s  {stage} {done} of {of}  {values}", flush=True)
+
+    first = judge_of(network, card, device)
+    scanners = sorted({str(image.scanner_id) for image in labels.labelled})
+    parts = []
+    for at in range(0, len(scanners), SCANNERS_AT_ONCE):  # of the samples themselves nothing is kept
+        some = set(scanners[at : at + SCANNERS_AT_ONCE])
+        samples = build_samples(
+            only(labels, lambda image, some=some: str(image.scanner_id) in some),
+            card["um_per_px"],
+            difference=card.get("difference", True),
+            even=evens_contrast(card),
+            workers=arguments.workers,
+        )
+        parts.append(examples_of(samples, lambda sample: first(sample, CANDIDATES_FROM)))
+        told("candidates of scanners", 1, min(at + SCANNERS_AT_ONCE, len(scanners)), len(scanners), {})
+    examples = joined(parts)
+    recipe = SecondRecipe(steps=arguments.second_steps, light=1.0, seed=arguments.seed)
+    second = SecondStage(len(card["taxa"]))
+    second.begin_from(network)
+    progress = partial(told, "second stage", 100)
+    network.take_second(train_second(second, examples, recipe, device=device, progress=progress))
+    on = {"images": len(labels.labelled), "candidates": len(examples), "on_animals": int(examples.near.sum())}
+    card[SECOND] = {FROM: CANDIDATES_FROM, "trained_on": on, "recipe": asdict(recipe)}
+    print(save_detector(arguments.out, network, card))
+
+
 def judge_anew(arguments: argparse.Namespace) -> None:
     """What the validation seasons of `--folder` choose of the detector in `--out`: how its heads' scores compare,
     whether there is a middle pass, thresholds; and its figures."""
@@ -189,7 +237,9 @@ def judge_anew(arguments: argparse.Namespace) -> None:
         finest=finest,
     )
     card |= finest_told(card["um_per_px"]) if finest else {}
-    card["coarse_raised"] = round(card.get("coarse_raised", 0.0) + balance(detector.network, card, samples, device), 4)
+    if SECOND not in card:  # else the second stage has learned how the heads' scores compare
+        raised = balance(detector.network, card, samples, device)
+        card["coarse_raised"] = round(card.get("coarse_raised", 0.0) + raised, 4)
     card |= middle_that_pays(detector.network, card, samples, device)
     judged = judge(judge_of(detector.network, card, device), samples)
     told = f"{len(scanners)} simulated scanners, {VALIDATION}0000 to {VALIDATION}{len(scanners) - 1:04d}"
@@ -203,7 +253,7 @@ def judge_anew(arguments: argparse.Namespace) -> None:
 def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments, or those of the words given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("phase", choices=("simulate", "train", "judge", "all"))
+    parser.add_argument("phase", choices=("simulate", "train", "second", "judge", "all"))
     parser.add_argument("--folder", type=Path, default=Path("build/seasons"), help="where the seasons lie")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
     parser.add_argument("--seasons", type=int, default=112, help="training seasons")
@@ -222,6 +272,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--adamw", action="store_true", help="for all weights, in place of Muon for most")
     parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
     parser.add_argument("--work", type=Path, default=None, help="keep the training there, and go on from what is there")
+    parser.add_argument("--second-steps", type=int, default=4800, help="of the second stage")
     parser.add_argument("--finest-share", type=float, help="of the crops: what a finest pass sees")
     parser.add_argument("--finest", action=argparse.BooleanOptionalAction, help="with a finest pass; as it is")
     parser.add_argument("--workers", type=int, default=8)
@@ -239,6 +290,8 @@ def main() -> None:
         simulate(arguments)
     if arguments.phase in ("train", "all"):
         train(arguments)
+    if arguments.phase == "second":
+        train_second_stage(arguments)
     if arguments.phase == "judge":
         judge_anew(arguments)
 

@@ -118,6 +118,7 @@ class CentrePointNetwork(nn.Module):
     An encoder of another kind replaces `make_encoder`, `finest` and `deeper` (`soilpipe.detect.resnet`).
 
     architecture: JSON-able, all that is needed to build it again. ladder: what decides how far it sees.
+    second: the second stage that judges what this one finds, where there is one (`soilpipe.detect.second_stage`).
     smallest_input: px; windows of this side or larger give the same bits on a CPU wherever they are cut.
     """
 
@@ -135,6 +136,14 @@ class CentrePointNetwork(nn.Module):
         self.smooth = nn.ModuleList(ConvUnit(pyramid, pyramid, 3) for _ in widths[1:-1])
         self.fine = PredictionHead(pyramid, taxa)
         self.coarse = PredictionHead(pyramid, taxa)
+        self.second: nn.Module | None = None
+
+    def take_second(self, second: nn.Module | None) -> None:
+        """Have this second stage from now on, or none; it goes with the weights and into the architecture."""
+        self.second = second
+        self.architecture.pop("second", None)
+        if second is not None:
+            self.architecture["second"] = second.architecture
 
     def make_encoder(self, stem: int, widths: Widths) -> None:
         """Add the layers from pixels down to stride 32; `widths` are the channels at strides 4, 8, 16 and 32."""
@@ -211,10 +220,12 @@ class CentrePointNetwork(nn.Module):
         self.scale_in_weights = True
 
     def in_bf16(self) -> CentrePointNetwork:
-        """A copy of a folded network whose trunk computes in bfloat16; what answers for the cells stays float32."""
+        """A copy of a folded network whose trunk computes in bfloat16; what answers for the cells stays float32, and
+        so does the second stage."""
         network = copy.deepcopy(self).to(torch.bfloat16)
         round_convolutions(network)
         network.fine.out, network.coarse.out = copy.deepcopy((self.fine.out, self.coarse.out))
+        network.second = copy.deepcopy(self.second)
         return network
 
     def fold(self) -> None:

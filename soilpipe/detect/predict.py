@@ -1,4 +1,5 @@
-"""The trained centre-point network as a detector: its passes over a scan, and what they find joined."""
+"""The trained centre-point network as a detector: its passes over a scan, what they find joined, and, where it has a
+second stage, judged once more."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, even
 from soilpipe.detect.near_misses import BELOW, NearMiss, nearest, reach
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.passes import HEAD_OF, Passes, PassName
+from soilpipe.detect.second_stage.looking import FROM, SECOND, SecondLook
+from soilpipe.detect.second_stage.network import SecondStage
 from soilpipe.detect.thresholds import least_scores, own_thresholds
 from soilpipe.detect.tiled import InputWindows, find_peaks
 
@@ -68,6 +71,8 @@ class CentrePointDetector:
         self.bf16 = card.get("precision", "float32") == "bf16"
         folded = network.folded()
         self._folded = (folded.in_bf16() if self.bf16 else folded).to(self.device)
+        second = self._folded.second
+        self._second = SecondLook(second, self.device) if isinstance(second, SecondStage) else None
         self.info = DetectorInfo(
             name=card["name"],
             version=version,
@@ -84,6 +89,7 @@ class CentrePointDetector:
                 **({"precision": card["precision"]} if "precision" in card else {}),
                 **({CONTRAST: LOCAL} if evens_contrast(card) else {}),
                 **own_thresholds(card),
+                **({SECOND: {FROM: float(card[SECOND][FROM])}} if SECOND in card else {}),
             },
             uses_difference=bool(card.get("difference", True)),
         )
@@ -113,6 +119,12 @@ class CentrePointDetector:
         those = self._those_on(scan.um_per_px)
         least = least_scores(self.info, threshold)
         below = reach(float(least.min()), BELOW)
+        if self._second is not None:
+            judged = self._judged_twice(passes, those, scan.height, scan.width, scan.um_per_px)
+            missing = least[judged.labels] - judged.scores
+            nearly = (missing > 0) & (missing <= below)
+            found = _as_float32(judged.select(missing <= 0))
+            return found, nearest(found.boxes, judged.boxes[nearly], missing[nearly])
         looks = self._look(passes, those, scan.height, scan.width, least, below=below)
         found = self._settled([look.select(look.scores >= least[look.labels]) for look in looks], scan.um_per_px)
         boxes, gaps = [], []
@@ -155,8 +167,28 @@ class CentrePointDetector:
     ) -> Detections:
         """As `detect`, from what the passes read; `height`, `width`, `um_per_px` are those of full resolution."""
         least = least_scores(self.info, threshold)
+        if self._second is not None:
+            judged = self._judged_twice(passes, self._those_on(um_per_px), height, width, um_per_px, offset=offset)
+            return _as_float32(judged.select(judged.scores >= least[judged.labels]))
         looks = self._look(passes, self._those_on(um_per_px), height, width, least, offset=offset)
         return self._settled([look.select(look.scores >= least[look.labels]) for look in looks], um_per_px)
+
+    def _judged_twice(
+        self,
+        passes: Mapping[PassName, InputWindows],
+        those: Passes,
+        height: int,
+        width: int,
+        um_per_px: float,
+        *,
+        offset: tuple[int, int] = (0, 0),
+    ) -> Detections:
+        """All candidates as the second stage sees them, each animal once, best first; boxes float64."""
+        assert self._second is not None
+        least = np.full(len(self.info.taxa), float(self.card[SECOND][FROM]))
+        looks = self._look(passes, those, height, width, least, offset=offset)
+        candidates = _best_first(those.settled(looks, um_per_px))
+        return _best_first(self._second.at(candidates, passes, height, width, um_per_px))
 
     def _look(
         self,
@@ -190,8 +222,16 @@ class CentrePointDetector:
 
     def _settled(self, looks: list[Detections], um_per_px: float) -> Detections:
         """What the passes found, each animal once, best first."""
-        joined = self._those_on(um_per_px).settled(looks, um_per_px)
-        box, score, label = joined.boxes, joined.scores, joined.labels
-        order = np.lexsort((box[:, 0], box[:, 1], -score.astype(np.float64)))
-        order = order[decode.without_doubles(box[order])]
-        return Detections(box[order].astype(np.float32), score[order], label[order], self.info.taxa)
+        return _as_float32(_best_first(self._those_on(um_per_px).settled(looks, um_per_px)))
+
+
+def _best_first(found: Detections) -> Detections:
+    """By falling score, without doubles."""
+    box = found.boxes
+    order = np.lexsort((box[:, 0], box[:, 1], -found.scores.astype(np.float64)))
+    return found.select(order[decode.without_doubles(box[order])])
+
+
+def _as_float32(found: Detections) -> Detections:
+    """The same with the boxes that a detector answers with."""
+    return Detections(found.boxes.astype(np.float32), found.scores, found.labels, found.taxa)

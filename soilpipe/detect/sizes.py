@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.network import CentrePointNetwork, Widths
+from soilpipe.detect.second_stage.network import SecondStage
 from soilpipe.errors import SoilpipeError
 
 SIZES = ("small", "medium", "resnet18", "resnet50")
@@ -40,13 +41,27 @@ def make_network(size: str, taxa: int) -> CentrePointNetwork:
 
 def network_of(architecture: Mapping[str, Any]) -> CentrePointNetwork:
     """A fresh network of the architecture on a card. KeyError, TypeError or ValueError when it is none."""
+    network = _first_stage_of(architecture)
+    if "second" in architecture:
+        shape = architecture["second"]
+        stem, widths = _shape_of(shape)
+        network.take_second(SecondStage(network.taxa, stem=stem, widths=widths, hidden=int(shape["hidden"])))
+    return network
+
+
+def _first_stage_of(architecture: Mapping[str, Any]) -> CentrePointNetwork:
     taxa, pyramid = int(architecture["taxa"]), int(architecture["pyramid"])
     if "encoder" in architecture:
         from soilpipe.detect.resnet import ResNetNetwork
 
         return ResNetNetwork(taxa, encoder=str(architecture["encoder"]), pyramid=pyramid)
+    stem, widths = _shape_of(architecture)
+    return CentrePointNetwork(taxa, stem=stem, widths=widths, pyramid=pyramid)
+
+
+def _shape_of(architecture: Mapping[str, Any]) -> tuple[int, Widths]:
     a, b, c, d = (int(width) for width in architecture["widths"])
-    return CentrePointNetwork(taxa, stem=int(architecture["stem"]), widths=(a, b, c, d), pyramid=pyramid)
+    return int(architecture["stem"]), (a, b, c, d)
 
 
 def size_of(network: CentrePointNetwork) -> str | None:

@@ -37,8 +37,8 @@ def begin_from(network: nn.Module, taxa: tuple[str, ...], folder: Path | str) ->
 
 
 def _shape(architecture: Any) -> Mapping[str, Any]:
-    """The architecture but for its number of taxa."""
-    return {key: value for key, value in dict(architecture).items() if key != "taxa"}
+    """The architecture but for its number of taxa, and its second stage, which is not taken over here."""
+    return {key: value for key, value in dict(architecture).items() if key not in ("taxa", "second")}
 
 
 def _rows(network: nn.Module, taxa: Sequence[str], others: Sequence[str]) -> list[tuple[int, int]] | None:

@@ -28,6 +28,7 @@ from soilpipe.detect.model_files import (
 from soilpipe.detect.network import HEADS, CentrePointNetwork
 from soilpipe.detect.passes import pass_problems
 from soilpipe.detect.predict import CentrePointDetector
+from soilpipe.detect.second_stage.looking import second_problems
 from soilpipe.detect.sizes import MEDIUM, network_of, size_of
 from soilpipe.detect.thresholds import threshold_problems
 from soilpipe.detect.torchvision_detector import TorchvisionDetector
@@ -147,7 +148,7 @@ def check_card(card: Any, path: Path) -> None:
         for key, least in (("um_per_px", 0), ("border_mm", 0), ("border_tolerance", 1)):
             if key in needed and not (math.isfinite(card[key]) and card[key] > least):
                 problems.append(f"`{key}` = {card[key]!r} (expected more than {least})")
-        problems += pass_problems(card)
+        problems += pass_problems(card) + second_problems(card)
         if card["validation"] not in ("none", "simulated", "local"):
             problems.append(f"`validation` = {card['validation']!r} (expected none, simulated or local)")
         if card["architecture"].get("taxa") != len(taxa):
