@@ -61,6 +61,7 @@ from soilpipe.detect.on_samples import judge_of, middle_that_pays
 from soilpipe.detect.passes import FINEST, MIDDLE, finest_told, without_finest, without_middle
 from soilpipe.detect.second_stage.examples import examples_of, joined
 from soilpipe.detect.second_stage.looking import FROM, SECOND
+from soilpipe.detect.second_stage.making import CANDIDATES_FROM
 from soilpipe.detect.second_stage.network import SecondStage
 from soilpipe.detect.second_stage.training import SecondRecipe, train_second
 from soilpipe.detect.starting import Start
@@ -79,7 +80,6 @@ TAXA = (
     "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
     "Gastropoda",
 )  # fmt: skip
-CANDIDATES_FROM = 0.1  # score of the first stage from which the second looks once more
 SCANNERS_AT_ONCE = 10  # whose candidates are cut out at a time
 VALIDATION = "V"  # first letter of the ids of validation scanners
 OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed")

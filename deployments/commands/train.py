@@ -35,6 +35,7 @@ from deployments.commands.train_options import (
     Resume,
     Scale,
     Scenes,
+    SecondStage,
     Seed,
     Simulated,
     SingleClass,
@@ -74,6 +75,7 @@ def train_detector(
     validate_until: ValidateUntil = None,
     mix_simulated: Simulated = None,
     scenes: Scenes = SCENES,
+    second_stage: SecondStage = None,
     size: SizeOption = None,
     family: FamilyOption = None,
     backbone: Backbone = None,
@@ -122,7 +124,9 @@ def train_detector(
         typer.echo(begin.told, err=True)
     start = Start(begin.size, begin.family, given.path, begin.folder)
     steps = steps or Recipe.steps
-    recipe = start.recipe(steps=steps, seed=seed, scenes=scenes, patience=patience, check_every=max(1, steps // LOOKS))
+    second = {} if second_stage is None else {"second_steps": second_stage}
+    every = max(1, steps // LOOKS)
+    recipe = start.recipe(steps=steps, seed=seed, scenes=scenes, patience=patience, check_every=every, **second)
     name = name or (labels.stem if labels is not None else loaded.project)
     work = work_folder(store.root, name)
     with (

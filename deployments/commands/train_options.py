@@ -75,6 +75,14 @@ Simulated = Annotated[
 Scenes = Annotated[
     float, typer.Option(min=0, max=0.9, help="Share of crops that are artificial: animals pasted onto other ground.")
 ]
+SecondStage = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Steps of a second stage, which looks once more at each animal that the first believes to see; 0: none. "
+        "Without it: as the detector that it begins from.",
+    ),
+]
 SizeOption = Annotated[Size | None, typer.Option(help="Of the network; medium, or that of what it begins from.")]
 FamilyOption = Annotated[Family | None, typer.Option(help="A detector of torchvision's instead: to compare.")]
 Backbone = Annotated[

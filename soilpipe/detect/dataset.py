@@ -26,7 +26,7 @@ from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.cut_windows import with_its_references
 from soilpipe.detect.network import Head
 from soilpipe.detect.passes import TIMES, PassName, sees_finest
-from soilpipe.detect.pictures import PICTURES, Pictures, Scene
+from soilpipe.detect.pictures import PICTURES, Pictures, Scene, um_per_px_of
 from soilpipe.detect.spill import mapped, spill, spilled_file
 
 WORTH_PROCESSES = 50_000_000  # px with references, from which several processes are sooner ready than one
@@ -193,6 +193,16 @@ def _tidy(references: Mapping[str, Sequence[LabelledImage]]) -> None:
     """Bound what is kept of registrations, where there was anything to register."""
     if any(references.values()):
         RegisteredBefore(PICTURES).tidy()
+
+
+def bytes_of(images: Sequence[LabelledImage], um_per_px: float, dpi: float | None, *, finest: bool) -> float:
+    """Bytes of the samples of images; `finest`: with what a finest pass sees of those that are fine enough."""
+    size = 0.0
+    for image in images:
+        scale = um_per_px_of(image, dpi)
+        a_px = 7.5 + (28.0 if finest and sees_finest(um_per_px, scale) else 0.0)
+        size += a_px * image.width * image.height * (scale / um_per_px) ** 2
+    return size
 
 
 def workers_that_pay(labels: LabelSet, difference: bool) -> int:

@@ -21,6 +21,8 @@ class Recipe:
     `check_every`: steps between two looks at the validation images; 0: none, and the last weights are kept.
     `encoder_rate`: times the learning rate, for the encoder of a centre-point network (with weights from elsewhere).
     `scenes`: share of crops into which animals of other scans are pasted (`soilpipe.detect.scenes`).
+    `second_steps`: of a second stage, trained afterwards on what the first finds (`soilpipe.detect.second_stage`); 0:
+    none.
     `muon`: whether inner convolutions learn by it (`soilpipe.detect.optimiser`) in place of AdamW.
     `patience`: looks in a row without a better one, after which training stops; 0: it never stops early.
     """
@@ -43,6 +45,7 @@ class Recipe:
     encoder_rate: float = 1.0
     scenes: float = 0.0
     muon: bool = False
+    second_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2 or self.crop < 64 or self.crop % 32:
@@ -50,8 +53,9 @@ class Recipe:
                 f"steps ({self.steps}) must be 1 or more, batch ({self.batch}) 2 or more, "
                 f"crop ({self.crop}) a multiple of 32 from 64 on"
             )
-        if self.check_every < 0 or self.patience < 0:
-            raise TrainingError(f"check_every ({self.check_every}) and patience ({self.patience}) are 0 or more")
+        for name in ("check_every", "patience", "second_steps"):
+            if getattr(self, name) < 0:
+                raise TrainingError(f"{name} ({getattr(self, name)}) is 0 or more")
         if self.finest_share and not (self.finest_share > 0 and self.coarse_share + self.finest_share < 1):
             raise TrainingError(
                 f"finest_share ({self.finest_share}) is 0 or more, and leaves the fine pass some crops beside "

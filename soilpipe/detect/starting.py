@@ -13,6 +13,7 @@ from soilpipe.detect.learning import CentrePointLearner, Learner
 from soilpipe.detect.network import HEADS, Head
 from soilpipe.detect.passes import FINEST
 from soilpipe.detect.recipe import Recipe, TrainingError
+from soilpipe.detect.second_stage.looking import SECOND
 from soilpipe.detect.sizes import MEDIUM, make_network
 from soilpipe.detect.warm_start import begin_from
 from soilpipe.detect.weights import read_card
@@ -22,6 +23,7 @@ WARM_RATE = 0.25
 """Of the rate, for a detector that begins from another: the whole of it first unlearns what is known (shipped detector,
 40 labelled scans of the generator `peat`, 60 steps: AP50 .37 against .32; afresh .01; one run each)."""
 FINEST_SHARE = 0.15  # of the crops, where the detector begun from has a finest pass
+SECOND_STEPS = 1200  # of its second stage, at most, where the detector begun from has one
 PRETRAINED_RATE = 0.1  # of that, for a ResNet that comes with weights
 OWN_RATE = WARM_RATE  # and for an encoder of our own widths that does
 
@@ -64,16 +66,24 @@ class Start:
             rate = RESNET_RATE
         if self.warm_start is not None:
             rate *= WARM_RATE
-        finest = 0.0
-        if self.warm_start is not None and FINEST in read_card(self.warm_start)[0]:
-            finest = FINEST_SHARE
+        finest, second = 0.0, 0
+        if self.warm_start is not None:
+            before = read_card(self.warm_start)[0]
+            finest = FINEST_SHARE if FINEST in before else 0.0
+            second = min(SECOND_STEPS, int(given.get("steps", Recipe.steps))) if SECOND in before else 0
         share = 1.0
         if self.backbone is not None and self.family is None:
             share = PRETRAINED_RATE if self.size.startswith("resnet") else OWN_RATE
         # Going on from a whole detector gained nothing by Muon (the shipped one, 40 scans of `peat`, one run each:
         # after 60 steps AP50 .553 against AdamW's .566, after 300 .604 against .598).
         muon = self.family is None and not self.size.startswith("resnet") and self.warm_start is None
-        own = {"learning_rate": rate, "encoder_rate": share, "muon": muon, "finest_share": finest}
+        own = {
+            "learning_rate": rate,
+            "encoder_rate": share,
+            "muon": muon,
+            "finest_share": finest,
+            "second_steps": second,
+        }
         return Recipe(**{**own, **given})
 
 

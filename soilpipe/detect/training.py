@@ -20,19 +20,19 @@ from soilpipe.detect.checkpoint import Checkpoints, fingerprint, steps_kept
 from soilpipe.detect.coco import LabelSet, Where, only, read_labels
 from soilpipe.detect.curves import LOSSES, plot_curves
 from soilpipe.detect.dataset import Progress as StageProgress
-from soilpipe.detect.dataset import Sample, build_samples, workers_that_pay
+from soilpipe.detect.dataset import Sample, build_samples, bytes_of, workers_that_pay
 from soilpipe.detect.energy import EnergyMeter
 from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import fit
-from soilpipe.detect.labelled import LabelledImage
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
 from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, middle_that_pays
-from soilpipe.detect.passes import FINEST, MIDDLE, sees_finest
+from soilpipe.detect.passes import FINEST, MIDDLE
 from soilpipe.detect.pictures import um_per_px_of
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.scenes import make_scenes
 from soilpipe.detect.scenes_grounds import grounds_of_labels
+from soilpipe.detect.second_stage.making import second_that_pays
 from soilpipe.detect.sizes import MEDIUM
 from soilpipe.detect.spill import room_for
 from soilpipe.detect.split import split_labels
@@ -156,11 +156,13 @@ def train_detector(
     finest = recipe.finest_share > 0 or handed_on
     if finest and family is not None:
         raise TrainingError("finest_share is for networks of our own: torchvision's detectors have one pass")
+    if recipe.second_steps and family is not None:
+        raise TrainingError("second_steps is for networks of our own: torchvision's detectors have stages of their own")
 
     # Training shows what a finest pass sees where it learns from it, validation wherever there may be one.
     shows = {"training samples": recipe.finest_share > 0, "validation samples": finest}
     needed = sum(
-        _size(part.labelled, resolution, dpi, finest=show)
+        bytes_of(part.labelled, resolution, dpi, finest=show)
         for part, show in zip((learned.split.training, learned.split.validation), shows.values(), strict=True)
     )
 
@@ -242,6 +244,9 @@ def train_detector(
         shown = any("finest" in sample.passes for sample in (*training, *validation))
         if shown or (handed_on and begun_from is not None and begun_from["um_per_px"] == resolution):
             card |= finest_that_pays(network, card, for_looks(validation), target)
+        if recipe.second_steps:
+            looks = for_looks(validation)
+            card |= second_that_pays(network, card, training, looks, target, recipe, warm_start, progress)
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
         judged = judge(judge_of(network, card, target), validation)
@@ -251,16 +256,6 @@ def train_detector(
         save_detector(out, network, card)
         plot_curves(fitted.curves, fitted.parts, Path(out) / LOSSES)
         return read_card(out)[0]
-
-
-def _size(images: Sequence[LabelledImage], um_per_px: float, dpi: float | None, *, finest: bool) -> float:
-    """Bytes of the samples of images; `finest`: with what a finest pass sees of those that are fine enough."""
-    size = 0.0
-    for image in images:
-        scale = um_per_px_of(image, dpi)
-        a_px = 7.5 + (28.0 if finest and sees_finest(um_per_px, scale) else 0.0)
-        size += a_px * image.width * image.height * (scale / um_per_px) ** 2
-    return size
 
 
 def _stage(progress: Progress | None, stage: str) -> StageProgress | None:

@@ -19,6 +19,7 @@ Candidates = Callable[[Sample], Detections]
 """The first stage's candidates in a sample, best first."""
 
 MOST = 40  # candidates of a sample beside those on animals, the best
+MOST_IN_ALL = 60_000  # such candidates; of many samples each gives fewer
 NEAR = 0.3  # IoU with a label from which a candidate is on it: it learns that box and that taxon
 NONE, WHOLE = 0.35, 0.65  # IoU up to which it is no animal, and from which it is one; a ramp between
 
@@ -53,11 +54,12 @@ class Examples:
 def examples_of(samples: Sequence[Sample], candidates: Candidates, progress: Progress | None = None) -> Examples:
     """The candidates of labelled samples. Left out is what lies on labels that do not count (crowds).
 
-    Memory: 29 kB a candidate, of which a sample has MOST and those on its animals.
+    Memory: 29 kB a candidate, of which a sample has at most MOST and those on its animals.
     """
+    most = max(1, min(MOST, MOST_IN_ALL // max(1, len(samples))))
     parts = []
     for done, sample in enumerate(samples, start=1):
-        parts.append(_of_sample(sample, candidates(sample)))
+        parts.append(_of_sample(sample, candidates(sample), most))
         if progress is not None:
             progress(done, len(samples))
     return joined(parts)
@@ -84,7 +86,7 @@ def _nothing() -> Examples:
     )
 
 
-def _of_sample(sample: Sample, found: Detections) -> Examples:
+def _of_sample(sample: Sample, found: Detections, most: int) -> Examples:
     image = sample.image
     counts = ~image.crowd
     boxes, labels = image.boxes[counts].astype(np.float64), image.labels[counts]
@@ -94,7 +96,7 @@ def _of_sample(sample: Sample, found: Detections) -> Examples:
         inside_any(found.boxes, image.boxes[image.crowd]) | _on(found.boxes, image.boxes[image.crowd])
     )
     order = np.argsort(-found.scores, kind="stable")
-    others = order[(best < NEAR)[order] & ~aside[order]][:MOST]
+    others = order[(best < NEAR)[order] & ~aside[order]][:most]
     taken = np.sort(np.concatenate([np.flatnonzero(best >= NEAR), others]))
     if not len(taken):
         return _nothing()

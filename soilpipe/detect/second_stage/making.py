@@ -1,0 +1,127 @@
+"""A second stage for a detector that was just trained: made of the same samples, and kept where it pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from soilpipe.detect.dataset import Sample
+from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.on_samples import PAYS, judge_of
+from soilpipe.detect.recipe import Recipe
+from soilpipe.detect.second_stage.examples import examples_of
+from soilpipe.detect.second_stage.looking import FROM, SECOND
+from soilpipe.detect.second_stage.network import ANSWERS, SecondStage
+from soilpipe.detect.second_stage.training import SecondRecipe, train_second
+from soilpipe.detect.validation import look
+from soilpipe.detect.weights import load_detector
+
+CANDIDATES_FROM = 0.1  # score of the first stage from which the second looks once more
+ENOUGH = 50  # candidates on labelled animals, from which one is trained
+TOLD = "second_stage_told"  # card: why there is a second stage, or none, in words
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+
+
+WARM_RATE = 0.25  # of the learning rate, for one that goes on
+
+
+def second_recipe(recipe: Recipe, *, begun: Begun | None) -> SecondRecipe:
+    """That of the second stage of a training by `recipe`, which begins from `begun` or afresh."""
+    plain = SecondRecipe(steps=recipe.second_steps, light=recipe.light, seed=recipe.seed)
+    return plain if begun is None else replace(plain, learning_rate=WARM_RATE * plain.learning_rate)
+
+
+class Begun(NamedTuple):
+    """The second stage of the detector that a training begins from, and the taxa it knows."""
+
+    network: SecondStage
+    taxa: tuple[str, ...]
+
+
+def begun_second(folder: Path | str | None) -> Begun | None:
+    """That of the detector in a folder; None where there is no folder or it has none."""
+    if folder is None:
+        return None
+    detector = load_detector(folder, device="cpu")
+    second = detector.network.second if isinstance(detector.network, CentrePointNetwork) else None
+    return Begun(second, detector.info.taxa) if isinstance(second, SecondStage) else None
+
+
+def fresh_second(network: CentrePointNetwork, taxa: Sequence[str], begun: Begun | None) -> SecondStage:
+    """One to be trained: what `begun` knows, for the taxa that both know, else the encoder of the first stage."""
+    if begun is None:
+        second = SecondStage(len(taxa))
+        second.begin_from(network)
+        return second
+    shape = begun.network.architecture
+    a, b, c, d = shape["widths"]
+    second = SecondStage(len(taxa), stem=shape["stem"], widths=(a, b, c, d), hidden=shape["hidden"])
+    given, wanted = begun.network.state_dict(), second.state_dict()
+    rows = [(row, row) for row in range(ANSWERS)]
+    rows += [
+        (ANSWERS + row, ANSWERS + begun.taxa.index(taxon)) for row, taxon in enumerate(taxa) if taxon in begun.taxa
+    ]
+    for name, tensor in wanted.items():
+        if name.startswith("out."):
+            for mine, its in rows:
+                tensor[mine] = given[name][its]
+        else:
+            tensor.copy_(given[name])
+    second.load_state_dict(wanted)
+    return second
+
+
+def second_that_pays(
+    network: CentrePointNetwork,
+    card: Mapping[str, Any],
+    training: Sequence[Sample],
+    validation: Sequence[Sample],
+    device: torch.device,
+    recipe: Recipe,
+    warm_start: Path | str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a second stage for the candidates of `network` in the training samples; what the card is to say of it.
+
+    It goes on from that of the detector in the folder `warm_start`, where it has one.
+    The network has it from then on, unless the score that weights are kept by, on validation samples, says by more than
+    `on_samples.PAYS` that it harms; without such samples it is kept. None is trained where fewer than ENOUGH candidates
+    lie on labelled animals, or no other does.
+    """
+
+    def told(stage: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, of: progress(stage, done, of, {})
+
+    begun = begun_second(warm_start)
+    how = second_recipe(recipe, begun=begun)
+    first = judge_of(network, card, device)
+    examples = examples_of(training, lambda sample: first(sample, CANDIDATES_FROM), told("candidates"))
+    on_animals = int(examples.near.sum())
+    if on_animals < ENOUGH or on_animals == len(examples):
+        return {TOLD: f"none: {on_animals} of {len(examples)} candidates lie on labelled animals ({ENOUGH} are needed)"}
+    before = look(first, validation)["score"] if validation else np.nan
+    second = fresh_second(network, card["taxa"], begun)
+    steps: Any = None if progress is None else lambda done, of, figures: progress("second stage", done, of, figures)
+    network.take_second(train_second(second, examples, how, device=device, progress=steps))
+    more = {
+        SECOND: {
+            FROM: CANDIDATES_FROM,
+            "steps": how.steps,
+            "learning_rate": how.learning_rate,
+            "trained_on": {"candidates": len(examples), "on_animals": on_animals},
+        }
+    }
+    if not validation:
+        return {**more, TOLD: "kept: there were no validation images to compare with"}
+    with_it = look(judge_of(network, {**card, **more}, device), validation)["score"]
+    figures = f"the mean of AP50 with any and with the right taxon is {with_it:.3f} with it, {before:.3f} without"
+    if with_it < before - PAYS:
+        network.take_second(None)
+        return {TOLD: f"none: on validation images {figures}"}
+    return {**more, TOLD: f"kept: on validation images {figures}"}
