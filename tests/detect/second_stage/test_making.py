@@ -139,11 +139,12 @@ def test_torchvisions_detectors_have_stages_of_their_own(labelled: Callable[...,
         train_detector(path, path.parent, path.parent / "out", family="fcos_resnet50_fpn", recipe=FEW, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_training_with_a_second_stage_writes_it_tells_it_and_gives_the_same_weights_again(
     labelled: Callable[..., Path],
 ) -> None:
     path = labelled(scanners={"A": 3, "B": 3, "C": 2}, animals=10)
-    recipe = Recipe(steps=80, batch=3, crop=96, seed=2, second_steps=20)
+    recipe = Recipe(steps=80, batch=3, crop=96, seed=2, second_steps=6)
     stages: list[str] = []
     for name in ("a", "b"):
         card = train_detector(
