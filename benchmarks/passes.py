@@ -29,6 +29,7 @@ from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.figures import EDGES_MM
 from soilpipe.detect.labelled import LabelledImage
 from soilpipe.detect.passes import Passes, finest_told, middle_told, without_finest, without_middle
+from soilpipe.detect.second_stage.looking import SECOND
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.simulate import join_truths
@@ -38,8 +39,9 @@ TIMES = (0.5, 1.0, 2.0)  # of the model's um/px, at which the fine head is asked
 
 def detectors(shipped: CentrePointDetector) -> dict[str, CentrePointDetector]:
     """The fine head alone at each scale, the coarse one alone, and all together without and with a finest and a middle
-    pass."""
-    card, scale = shipped.card, float(shipped.card["um_per_px"])
+    pass. None with a second stage, which would judge what all of them find."""
+    card = {key: value for key, value in shipped.card.items() if key != SECOND}
+    scale = float(card["um_per_px"])
 
     def of(**more: object) -> CentrePointDetector:
         return CentrePointDetector(shipped.network, {**without_finest(without_middle(card)), **more}, device="cpu")

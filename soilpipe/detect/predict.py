@@ -71,7 +71,7 @@ class CentrePointDetector:
         self.bf16 = card.get("precision", "float32") == "bf16"
         folded = network.folded()
         self._folded = (folded.in_bf16() if self.bf16 else folded).to(self.device)
-        second = self._folded.second
+        second = self._folded.second if SECOND in card else None  # by a card without it the first stage answers alone
         self._second = SecondLook(second, self.device) if isinstance(second, SecondStage) else None
         self.info = DetectorInfo(
             name=card["name"],

@@ -63,8 +63,7 @@ def test_whatever_the_tiles_and_the_threads_the_detections_are_the_same(
 
 def looked(detector: CentrePointDetector) -> Detections:
     """What the first stage alone finds."""
-    alone = CentrePointDetector(detector.network, TWO, device="cpu")
-    alone._second = None
+    alone = CentrePointDetector(detector.network, CARD, device="cpu")
     return alone.detect_windows(passes(), HEIGHT, WIDTH, 21.17, threshold=LEAST)
 
 
