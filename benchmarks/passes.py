@@ -29,8 +29,8 @@ from soilpipe.detect.evaluate import Evaluation, evaluate_detector
 from soilpipe.detect.figures import EDGES_MM
 from soilpipe.detect.labelled import LabelledImage
 from soilpipe.detect.passes import Passes, finest_told, middle_told, without_finest, without_middle
-from soilpipe.detect.second_stage.looking import SECOND
 from soilpipe.detect.predict import CentrePointDetector
+from soilpipe.detect.second_stage.looking import SECOND
 from soilpipe.detect.weights import SHIPPED, load_detector
 from soilpipe.simulate import join_truths
 
