@@ -1,6 +1,7 @@
 """A real set of several classes: blood cells, to check that training works (nothing here is about soil).
 
-    python benchmarks/bccd.py --data FOLDER [--seeds 0,1,2] [--steps 1900] [--folder build/bccd] [--json FILE]
+    python benchmarks/bccd.py --data FOLDER [--seeds 0,1,2] [--steps 1900] [--second-steps 1200] [--folder build/bccd]
+                              [--json FILE]
 
 FOLDER is the real data's folder (the one that holds `bccd/`): 364 photographs of 640 x 480 px, three classes, 4,886
 boxes. For each seed 72 random photographs are for the test, 36 others choose the thresholds (and the weights, by looks
@@ -40,7 +41,13 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     test = {names[index] for index in order[:TEST]}
     validation = [names[index] for index in order[TEST : TEST + VALIDATION]]
     out = arguments.folder / f"seed{seed}"
-    recipe = Start().recipe(steps=arguments.steps, batch=arguments.batch, seed=seed, check_every=arguments.steps // 8)
+    recipe = Start().recipe(
+        steps=arguments.steps,
+        batch=arguments.batch,
+        seed=seed,
+        check_every=arguments.steps // 8,
+        second_steps=arguments.second_steps,
+    )
     taken = f"all but {TEST} random ones, seed {seed}"
 
     def learned_from(image: LabelledImage) -> bool:
@@ -95,6 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=1900)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--second-steps", type=int, default=0, help="of a second stage; 0: none")
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None)

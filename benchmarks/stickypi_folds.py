@@ -1,7 +1,7 @@
 """Real photographs, one device left out after the other: what a detector finds on a device that it has never seen.
 
-    python benchmarks/stickypi_folds.py --data FOLDER [--seeds 0 1 2] [--steps 2500] [--folder build/stickypi_folds]
-                                        [--json FILE]
+    python benchmarks/stickypi_folds.py --data FOLDER [--seeds 0 1 2] [--steps 2500] [--second-steps 1200]
+                                        [--folder build/stickypi_folds] [--json FILE]
 
 FOLDER is the real data's folder (the one that holds `stickypi/`): 14 annotated photographs of 7 fixed devices, one
 class, 655 boxes. For every device one detector is trained on the six others, for as many steps as are given and with
@@ -61,7 +61,11 @@ class Fold:
         even = not arguments.as_scanned
         name = f"without_{device}{'-even' if even else ''}{f'-seed{seed}' if seed else ''}"
         recipe = Start(arguments.size).recipe(
-            steps=arguments.steps, batch=arguments.batch, light=arguments.light, seed=seed
+            steps=arguments.steps,
+            batch=arguments.batch,
+            light=arguments.light,
+            seed=seed,
+            second_steps=arguments.second_steps,
         )
         return cls(device, arguments.folder / name, recipe, arguments.scale, arguments.size, even)
 
@@ -118,6 +122,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/stickypi_folds"), help="where detectors go")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--second-steps", type=int, default=0, help="of a second stage; 0: none")
     parser.add_argument("--size", default="medium")
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--light", type=float, default=0.5)

@@ -87,7 +87,7 @@ def test_a_kept_detector_serves_what_it_was_trained_with_and_stops_anything_else
 
 
 def arguments(folder: Path, **changed: Any) -> Namespace:
-    given = {"folder": folder, "steps": 12, "batch": 4, "size": "medium", "scale": 0.5, "light": 0.5}
+    given = {"folder": folder, "steps": 12, "batch": 4, "size": "medium", "scale": 0.5, "light": 0.5, "second_steps": 0}
     return Namespace(**{**given, "as_scanned": True, **changed})
 
 
@@ -111,7 +111,7 @@ def test_each_seed_has_folds_of_its_own_and_a_fold_is_trained_once(
     assert asked == [("all devices but a", 0), ("all devices but a", 1)]
     told = capsys.readouterr().out
     assert "seed 1: trained now, in 99 s" in told and "seed 1: trained before, in 99 s" in told
-    for changed in ({"steps": 13}, {"scale": 0.25}, {"light": 1.0}, {"batch": 8}):
+    for changed in ({"steps": 13}, {"second_steps": 6}, {"scale": 0.25}, {"light": 1.0}, {"batch": 8}):
         fold = parts.folds.Fold.of("a", 1, arguments(tmp_path / "folds", **changed))
         with pytest.raises(SystemExit, match="another --folder"):
             parts.folds.trained(fold, given, labels, images)
@@ -219,12 +219,20 @@ def test_blood_cells_are_not_judged_by_a_detector_of_other_settings(
         return keep(out, recipe=told, labels_taken=where_told, seconds=77.0, um_per_px=42.333)
 
     monkeypatch.setattr(parts.bccd, "train_detector", train)
-    asked = {"data": tmp_path / "data", "folder": tmp_path / "bccd", "steps": 16, "batch": 4, "scale": 0.5}
+    asked = {
+        "data": tmp_path / "data",
+        "folder": tmp_path / "bccd",
+        "steps": 16,
+        "batch": 4,
+        "scale": 0.5,
+        "second_steps": 0,
+    }
     first, again = (parts.bccd.one_seed(0, Namespace(**asked)) for _ in range(2))
     assert (first["seconds"], first["trained_before"]) == (77, False)
     assert (again["seconds"], again["trained_before"]) == (77, True)
     for changed, word in (
         ({"steps": 80}, "steps 16 (now 80)"),
+        ({"second_steps": 6}, "second_steps 0 (now 6)"),
         ({"batch": 8}, "batch 4 (now 8)"),
         ({"scale": 1.0}, "um_per_px 42.333 (now 21.167)"),
     ):
