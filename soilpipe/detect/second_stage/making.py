@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from soilpipe.detect.dataset import Sample
@@ -23,12 +22,10 @@ from soilpipe.detect.weights import load_detector
 
 CANDIDATES_FROM = 0.1  # score of the first stage from which the second looks once more
 ENOUGH = 50  # candidates on labelled animals, from which one is trained
+WARM_RATE = 0.25  # of the learning rate, for one that goes on
 TOLD = "second_stage_told"  # card: why there is a second stage, or none, in words
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-
-
-WARM_RATE = 0.25  # of the learning rate, for one that goes on
 
 
 def second_recipe(recipe: Recipe, *, begun: Begun | None) -> SecondRecipe:
@@ -89,10 +86,10 @@ def second_that_pays(
 ) -> dict[str, Any]:
     """Train a second stage for the candidates of `network` in the training samples; what the card is to say of it.
 
-    It goes on from that of the detector in the folder `warm_start`, where it has one.
+    It goes on from that of the detector in the folder `warm_start`, where it has one. Fewer than ENOUGH candidates on
+    labelled animals, or no other, train none: then that one serves as it is, if it knows the taxa.
     The network has it from then on, unless the score that weights are kept by, on validation samples, says by more than
-    `on_samples.PAYS` that it harms; without such samples it is kept. None is trained where fewer than ENOUGH candidates
-    lie on labelled animals, or no other does.
+    `on_samples.PAYS` that it harms; without such samples it is kept.
     """
 
     def told(stage: str) -> Callable[[int, int], None] | None:
@@ -103,25 +100,28 @@ def second_that_pays(
     first = judge_of(network, card, device)
     examples = examples_of(training, lambda sample: first(sample, CANDIDATES_FROM), told("candidates"))
     on_animals = int(examples.near.sum())
-    if on_animals < ENOUGH or on_animals == len(examples):
-        return {TOLD: f"none: {on_animals} of {len(examples)} candidates lie on labelled animals ({ENOUGH} are needed)"}
-    before = look(first, validation)["score"] if validation else np.nan
-    second = fresh_second(network, card["taxa"], begun)
-    steps: Any = None if progress is None else lambda done, of, figures: progress("second stage", done, of, figures)
-    network.take_second(train_second(second, examples, how, device=device, progress=steps))
-    more = {
-        SECOND: {
-            FROM: CANDIDATES_FROM,
-            "steps": how.steps,
-            "learning_rate": how.learning_rate,
-            "trained_on": {"candidates": len(examples), "on_animals": on_animals},
-        }
-    }
+    more: dict[str, Any] = {FROM: CANDIDATES_FROM, "steps": 0}
+    if on_animals >= ENOUGH and on_animals < len(examples):
+        kept = "kept"
+        steps: Any = None if progress is None else lambda done, of, figures: progress("second stage", done, of, figures)
+        second = fresh_second(network, card["taxa"], begun)
+        second = train_second(second, examples, how, device=device, progress=steps)
+        more |= {"steps": how.steps, "learning_rate": how.learning_rate}
+        more["trained_on"] = {"candidates": len(examples), "on_animals": on_animals}
+    else:
+        few = f"{on_animals} of {len(examples)} candidates lie on labelled animals ({ENOUGH} are needed)"
+        if begun is None or not (len(card["taxa"]) == 1 or set(card["taxa"]) <= set(begun.taxa)):
+            return {TOLD: f"none: {few}"}
+        kept = f"kept as it was before, since only {few}"
+        second = fresh_second(network, card["taxa"], begun).eval()
     if not validation:
-        return {**more, TOLD: "kept: there were no validation images to compare with"}
-    with_it = look(judge_of(network, {**card, **more}, device), validation)["score"]
+        network.take_second(second)
+        return {SECOND: more, TOLD: f"{kept}: there were no validation images to compare with"}
+    before = look(first, validation)["score"]
+    network.take_second(second)
+    with_it = look(judge_of(network, {**card, SECOND: more}, device), validation)["score"]
     figures = f"the mean of AP50 with any and with the right taxon is {with_it:.3f} with it, {before:.3f} without"
     if with_it < before - PAYS:
         network.take_second(None)
         return {TOLD: f"none: on validation images {figures}"}
-    return {**more, TOLD: f"kept: on validation images {figures}"}
+    return {SECOND: more, TOLD: f"{kept}: on validation images {figures}"}

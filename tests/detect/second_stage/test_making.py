@@ -99,6 +99,34 @@ def test_of_too_few_animals_none_is_trained(claims: Callable[[float, float], Non
     }
 
 
+@pytest.mark.parametrize("second", [1.0, 0.5], ids=["better", "worse"])
+def test_of_too_few_animals_that_of_the_detector_begun_from_serves_as_it_is_where_it_pays(
+    second: float, tmp_path: Path, claims: Callable[[float, float], None]
+) -> None:
+    begun = with_second()
+    save_detector(tmp_path, begun, CARD | {SECOND: {FROM: 0.1}})
+    claims(0.75, second)
+    network = lively("medium")
+    told = second_that_pays(network, CARD, samples(4), samples(1), CPU, FEW, tmp_path)
+    if second < 0.75:
+        assert network.second is None and told[TOLD].startswith("none: on validation")
+        return
+    assert told[SECOND] == {FROM: CANDIDATES_FROM, "steps": 0}
+    assert told[TOLD].startswith("kept as it was before, since only 48 of 112")
+    its = begun.second.state_dict()
+    assert all(torch.equal(value, its[name]) for name, value in network.second.state_dict().items())
+
+
+def test_of_too_few_animals_one_that_does_not_know_the_taxa_does_not_serve(
+    tmp_path: Path, claims: Callable[[float, float], None]
+) -> None:
+    save_detector(tmp_path, with_second(), CARD | {SECOND: {FROM: 0.1}})
+    claims(0.75, 1.0)
+    network = lively("medium")
+    told = second_that_pays(network, CARD | {"taxa": ["Acari", "Nematoda"]}, samples(4), samples(1), CPU, FEW, tmp_path)
+    assert network.second is None and told[TOLD].startswith("none: 48 of 112")
+
+
 def test_it_goes_on_from_the_second_stage_of_another_detector_for_the_taxa_that_both_know(tmp_path: Path) -> None:
     save_detector(tmp_path, with_second(), CARD | {SECOND: {FROM: 0.1}})
     begun = begun_second(tmp_path)
