@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from soilpipe.detect.dataset import OUTSIDE, Sample
+from soilpipe.detect.dataset import Sample
 from soilpipe.detect.light import Lighting, change_light
+from soilpipe.detect.padding import OUTSIDE
 from soilpipe.detect.passes import HEAD_OF, PassName
 from soilpipe.detect.scenes import Scenes
 

@@ -25,6 +25,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.coco import LabelError, LabelledImage, LabelSet
 from soilpipe.detect.cut_windows import with_its_references
 from soilpipe.detect.network import Head
+from soilpipe.detect.padding import padded
 from soilpipe.detect.passes import TIMES, PassName, sees_finest
 from soilpipe.detect.pictures import PICTURES, Pictures, Scene, um_per_px_of
 from soilpipe.detect.spill import mapped, spill, spilled_file
@@ -54,25 +55,6 @@ class SamplePass:
         """As `soilpipe.background.ModelInput.read`."""
         window, size = (y0, y1, x0, x1), (self.height, self.width)
         return padded(window, size, lambda top, bottom, left, right: self.pixels[:, top:bottom, left:right])
-
-
-def padded(
-    window: tuple[int, int, int, int], size: tuple[int, int], inside: Callable[[int, int, int, int], np.ndarray]
-) -> np.ndarray:
-    """(7, h, w) uint8 of a window y0, y1, x0, x1 on an image of size height, width, px: what `inside` reads where the
-    window lies on it, and OUTSIDE elsewhere."""
-    y0, y1, x0, x1 = window
-    out = np.empty((7, y1 - y0, x1 - x0), np.uint8)
-    out[:] = OUTSIDE[:, None, None]
-    top, bottom = max(y0, 0), min(y1, size[0])
-    left, right = max(x0, 0), min(x1, size[1])
-    if top < bottom and left < right:
-        out[:, top - y0 : bottom - y0, left - x0 : right - x0] = inside(top, bottom, left, right)
-    return out
-
-
-OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
-"""What stands in the seven channels where no image is."""
 
 
 @dataclass(frozen=True)

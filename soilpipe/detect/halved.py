@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from soilpipe.detect.dataset import Sample, padded
+from soilpipe.detect.dataset import Sample
+from soilpipe.detect.padding import padded
 from soilpipe.detect.passes import PassName
 from soilpipe.detect.tiled import InputWindows
 from soilpipe.tiles import factor_at

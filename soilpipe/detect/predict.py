@@ -14,6 +14,8 @@ from soilpipe.detect.base import CONTRAST, LOCAL, Detections, DetectorInfo, even
 from soilpipe.detect.near_misses import BELOW, NearMiss, nearest, reach
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.passes import HEAD_OF, Passes, PassName
+from soilpipe.detect.second_stage.crops import CUT_FROM
+from soilpipe.detect.second_stage.kept import kept
 from soilpipe.detect.second_stage.looking import FROM, SECOND, SecondLook
 from soilpipe.detect.second_stage.network import SecondStage
 from soilpipe.detect.thresholds import least_scores, own_thresholds
@@ -143,10 +145,13 @@ class CentrePointDetector:
         if not self.info.uses_difference:  # weights that never saw a difference would read noise into it
             references, registrations = (), ()
         even = even_contrast(scan) if self._evens else None
-        return {
+        passes: dict[PassName, InputWindows] = {
             name: ModelInput(scan, references, registrations, scale, even=even)
             for name, scale in self.scales(scan.um_per_px).items()
         }
+        if self._second is None:
+            return passes
+        return {name: kept(windows) if name in CUT_FROM else windows for name, windows in passes.items()}
 
     def scales(self, of_scan: float) -> dict[PassName, float]:
         """The um/px at which each pass wants to see a scan of `of_scan` um/px."""

@@ -13,9 +13,10 @@ import torch
 from soilpipe.background import ModelInput
 from soilpipe.detect import on_samples
 from soilpipe.detect.base import Detections
-from soilpipe.detect.dataset import OUTSIDE, Sample, SamplePass
+from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.halved import Halved, seen_by
 from soilpipe.detect.labelled import LabelledImage
+from soilpipe.detect.padding import OUTSIDE
 from soilpipe.detect.passes import Passes, finest_told, middle_told
 from soilpipe.detect.predict import CentrePointDetector
 from soilpipe.detect.sizes import make_network

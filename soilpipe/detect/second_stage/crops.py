@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -12,16 +11,14 @@ import numpy as np
 
 from soilpipe.detect.base import Detections
 from soilpipe.detect.decode import longest_side
-from soilpipe.detect.network import CHANNELS
 from soilpipe.detect.passes import PassName
 from soilpipe.detect.second_stage.network import SIDE
 from soilpipe.detect.tiled import InputWindows
 
+CUT_FROM: tuple[PassName, ...] = ("fine", "coarse")
 CONTEXT = 1.6  # sides of the crop over the longest of the box
 LEAST_PX = 20  # px of the fine pass: no crop shows less
 CERTAIN = 1e-4  # scores are told as no nearer to 0 or 1 than that
-BLOCK = 512  # px: a scan is read in blocks, each once for all candidates in it
-BLOCKS = 48  # held at once, 1.8 MB each
 
 
 @dataclass(frozen=True)
@@ -74,48 +71,9 @@ def cuts_around(candidates: Detections, windows: Mapping[PassName, InputWindows]
     return cuts
 
 
-def in_reading_order(cuts: Sequence[Cut]) -> list[int]:
-    """Indices of cuts, those of one block one after the other."""
-    return sorted(range(len(cuts)), key=lambda one: (cuts[one].name, *_block(cuts[one]), one))
-
-
-def _block(cut: Cut) -> tuple[int, int]:
-    return (cut.y0 + cut.side // 2) // BLOCK, (cut.x0 + cut.side // 2) // BLOCK
-
-
-class CropReader:
-    """Cuts crops out of the passes of a scan. Memory: BLOCKS blocks a pass and what the largest crop covers."""
-
-    def __init__(self, windows: Mapping[PassName, InputWindows]) -> None:
-        self._windows = windows
-        self._blocks: OrderedDict[tuple[PassName, int, int], np.ndarray] = OrderedDict()
-
-    def crop(self, cut: Cut) -> np.ndarray:
-        """(7, SIDE, SIDE) uint8; what lies outside the scan as `InputWindows.read` has it."""
-        return resized(self._read(cut.name, cut.y0, cut.y0 + cut.side, cut.x0, cut.x0 + cut.side))
-
-    def _read(self, name: PassName, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        out = np.empty((CHANNELS, y1 - y0, x1 - x0), np.uint8)
-        for row in range(y0 // BLOCK, (y1 - 1) // BLOCK + 1):
-            for column in range(x0 // BLOCK, (x1 - 1) // BLOCK + 1):
-                top, left = row * BLOCK, column * BLOCK
-                a, b = max(top, y0), min(top + BLOCK, y1)
-                c, d = max(left, x0), min(left + BLOCK, x1)
-                block = self._block(name, row, column)
-                out[:, a - y0 : b - y0, c - x0 : d - x0] = block[:, a - top : b - top, c - left : d - left]
-        return out
-
-    def _block(self, name: PassName, row: int, column: int) -> np.ndarray:
-        key = name, row, column
-        if key in self._blocks:
-            self._blocks.move_to_end(key)
-            return self._blocks[key]
-        top, left = row * BLOCK, column * BLOCK
-        block = self._windows[name].read(top, top + BLOCK, left, left + BLOCK)
-        self._blocks[key] = block
-        if len(self._blocks) > BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
+def crop(cut: Cut, windows: Mapping[PassName, InputWindows]) -> np.ndarray:
+    """(7, SIDE, SIDE) uint8; what lies outside the scan as `InputWindows.read` has it."""
+    return resized(windows[cut.name].read(cut.y0, cut.y0 + cut.side, cut.x0, cut.x0 + cut.side))
 
 
 def resized(window: np.ndarray) -> np.ndarray:

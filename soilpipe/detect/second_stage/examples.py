@@ -11,7 +11,7 @@ from soilpipe.detect.base import Detections
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.decode import overlaps
 from soilpipe.detect.scoring import inside_any
-from soilpipe.detect.second_stage.crops import CropReader, cuts_around
+from soilpipe.detect.second_stage.crops import crop, cuts_around
 from soilpipe.detect.second_stage.network import SIDE, TOLD
 
 Progress = Callable[[int, int], None]
@@ -102,14 +102,13 @@ def _of_sample(sample: Sample, found: Detections, most: int) -> Examples:
         return _nothing()
     found, best, whose = found.select(taken), best[taken], whose[taken]
     cuts = cuts_around(found, sample.passes, sample.um_per_px)
-    reader = CropReader(sample.passes)
     own = np.stack([cut.inside(box) for cut, box in zip(cuts, found.boxes.astype(np.float64), strict=True)])
     near = best >= NEAR
     sides = np.zeros((len(cuts), 4))
     for one in np.flatnonzero(near):
         sides[one] = cuts[one].inside(boxes[whose[one]]) - own[one]
     return Examples(
-        np.stack([reader.crop(cut) for cut in cuts]),
+        np.stack([crop(cut, sample.passes) for cut in cuts]),
         np.array([cut.told for cut in cuts], np.float32),
         np.clip((best - NONE) / (WHOLE - NONE), 0, 1).astype(np.float32),
         near,

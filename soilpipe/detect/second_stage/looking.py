@@ -12,7 +12,7 @@ import torch
 from soilpipe.detect.base import Detections
 from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.passes import PassName
-from soilpipe.detect.second_stage.crops import CropReader, Cut, cuts_around, in_reading_order
+from soilpipe.detect.second_stage.crops import Cut, crop, cuts_around
 from soilpipe.detect.second_stage.network import SecondAnswer, SecondStage
 from soilpipe.detect.tiled import InputWindows, workers_for
 
@@ -57,22 +57,21 @@ class SecondLook:
         if not len(candidates):
             return candidates
         cuts = cuts_around(candidates, windows, um_per_px)
-        order = in_reading_order(cuts)
-        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         with full_precision():
-            answers = self._answers([[cuts[one] for one in batch] for batch in batches], CropReader(windows))
-        back = np.argsort(np.array(order), kind="stable")
+            answers = self._answers([cuts[start : start + BATCH] for start in range(0, len(cuts), BATCH)], windows)
         animal, sides, taxon = (
-            np.concatenate([getattr(answer, name).float().cpu().numpy() for answer in answers])[back]
+            np.concatenate([getattr(answer, name).float().cpu().numpy() for answer in answers])
             for name in SecondAnswer._fields
         )
         scores = (1.0 / (1.0 + np.exp(-animal.astype(np.float64)))).astype(np.float32)
         boxes = moved(candidates.boxes, sides, cuts, height, width)
         return Detections(boxes, scores, taxon.argmax(axis=1).astype(np.int64), candidates.taxa)
 
-    def _answers(self, batches: Sequence[Sequence[Cut]], reader: CropReader) -> list[SecondAnswer]:
+    def _answers(
+        self, batches: Sequence[Sequence[Cut]], windows: Mapping[PassName, InputWindows]
+    ) -> list[SecondAnswer]:
         def read(batch: Sequence[Cut]) -> tuple[torch.Tensor, torch.Tensor]:
-            pixels = np.stack([reader.crop(cut) for cut in batch])
+            pixels = np.stack([crop(cut, windows) for cut in batch])
             return torch.from_numpy(pixels), torch.tensor([cut.told for cut in batch], dtype=torch.float32)
 
         def answer(batch: tuple[torch.Tensor, torch.Tensor]) -> SecondAnswer:

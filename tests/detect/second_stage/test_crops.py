@@ -8,26 +8,11 @@ import pytest
 from soilpipe.detect.base import Detections
 from soilpipe.detect.passes import PassName
 from soilpipe.detect.second_stage import crops
-from soilpipe.detect.second_stage.crops import CropReader, Cut, cuts_around, in_reading_order, resized
+from soilpipe.detect.second_stage.crops import crop, cuts_around, resized
 from soilpipe.detect.second_stage.network import SIDE
 from soilpipe.detect.tiled import InputWindows
-from tests.detect.test_predict import Windows, scene
-
-
-class Counting:
-    """Windows that count what is read, and take any window, as `ModelInput` does."""
-
-    def __init__(self, pixels: np.ndarray, factor: float) -> None:
-        self.pixels, self.factor, self.read_px = pixels, factor, 0
-        self.height, self.width = pixels.shape[1:]
-
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        self.read_px += (y1 - y0) * (x1 - x0)
-        rows, columns = np.arange(y0, y1), np.arange(x0, x1)
-        out = self.pixels[:, np.clip(rows, 0, self.height - 1)][:, :, np.clip(columns, 0, self.width - 1)].copy()
-        outside = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)[:, None, None]
-        beyond = ((rows < 0) | (rows >= self.height))[:, None] | ((columns < 0) | (columns >= self.width))[None]
-        return np.where(beyond[None], outside, out)
+from tests.detect.second_stage.test_kept import Counting
+from tests.detect.test_predict import scene
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.5) -> Detections:
@@ -58,34 +43,6 @@ def test_a_tiny_box_gets_no_less_than_can_be_seen_and_a_long_one_is_read_from_th
     assert (only.name, only.side) == ("fine", 320)
 
 
-def test_read_by_blocks_a_crop_is_that_of_the_window_to_the_bit_also_beyond_the_scan() -> None:
-    windows = passes(2600, 3000, 3)
-    boxes = [(0, 0, 60, 30), (1000, 1000, 1090, 1100), (2980, 2580, 3000, 2600), (10, 2000, 900, 2100), (0, 0, 3000, 9)]
-    cuts = cuts_around(found(*boxes), windows, 21.17)
-    reader = CropReader(windows)
-    for cut in cuts:
-        window = windows[cut.name].read(cut.y0, cut.y0 + cut.side, cut.x0, cut.x0 + cut.side)
-        np.testing.assert_array_equal(reader.crop(cut), resized(window))
-    assert {cut.name for cut in cuts} == {"fine", "coarse"}
-    assert any(cut.y0 < 0 for cut in cuts) and any(cut.x0 + cut.side > 1500 for cut in cuts if cut.name == "fine")
-
-
-def test_of_a_scan_each_block_is_read_once_however_many_candidates_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crops, "BLOCKS", 6)  # two columns of blocks: this row, the next and the one before
-    windows = passes(4096, 2048)
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(64, [1900, 3900], (300, 2))
-    boxes = np.concatenate([corners, corners + 16], axis=1)
-    cuts = cuts_around(found(*map(tuple, boxes)), windows, 21.17)
-    reader = CropReader(windows)
-    for one in in_reading_order(cuts):
-        reader.crop(cuts[one])
-    fine = windows["fine"]
-    assert isinstance(fine, Counting)
-
-    assert fine.read_px <= 1.3 * fine.height * fine.width
-
-
 @pytest.mark.parametrize("side", [20, 64, 150])
 def test_a_crop_has_one_size_and_a_difference_only_where_all_of_it_is_known(side: int) -> None:
     window = np.full((7, side, side), 200, np.uint8)
@@ -98,12 +55,9 @@ def test_a_crop_has_one_size_and_a_difference_only_where_all_of_it_is_known(side
     assert (crop[:3] == 200).all()
 
 
-def test_cuts_of_one_block_come_one_after_the_other() -> None:
-    cuts = [Cut("fine", y, x, 32, 1.0, (0, 0, 0, 0)) for y, x in ((0, 600), (0, 10), (600, 0), (20, 20), (4, 700))]
-    assert in_reading_order(cuts) == [1, 3, 0, 4, 2]
-
-
-def test_windows_in_memory_do_as_well() -> None:
-    windows: dict[PassName, InputWindows] = {"fine": Windows(scene(200, 200, 1).pixels)}
-    (cut,) = cuts_around(found((80, 80, 120, 120)), windows, 42.33)
-    np.testing.assert_array_equal(CropReader(windows).crop(cut), windows["fine"].read(68, 132, 68, 132))
+@pytest.mark.parametrize("box", [(80, 80, 120, 120), (0, 0, 30, 16), (180, 190, 200, 200)])
+def test_a_crop_is_that_of_the_window_also_beyond_the_scan(box: tuple[float, float, float, float]) -> None:
+    windows: dict[PassName, InputWindows] = {"fine": Counting(scene(200, 200, 1).pixels, 1.0)}
+    (cut,) = cuts_around(found(box), windows, 42.33)
+    expected = windows["fine"].read(cut.y0, cut.y0 + cut.side, cut.x0, cut.x0 + cut.side)
+    np.testing.assert_array_equal(crop(cut, windows), resized(expected))
