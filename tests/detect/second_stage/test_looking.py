@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from soilpipe.background import Registration
+from soilpipe.background import ModelInput, Registration
 from soilpipe.detect import decode
 from soilpipe.detect.base import Detections, no_detections
 from soilpipe.detect.near_misses import BELOW
@@ -124,6 +124,29 @@ def test_of_a_scan_it_tells_what_it_found_and_what_it_nearly_found(detector: Cen
     assert_equal(found, again)
     assert len(detector.detect(scan, (), nothing, threshold=least - BELOW)) > len(found) and nearly
     assert all(0 < one.gap <= BELOW for one in nearly)
+
+
+def test_the_second_stage_reads_nothing_of_a_scan_that_the_first_has_read(
+    detector: CentrePointDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    scan = image_from_array(rng.integers(0, 256, (500, 600, 3), dtype=np.uint8), um_per_px=21.17)
+    scales = detector.scales(scan.um_per_px)
+    anew = {name: ModelInput(scan, (), (), scale) for name, scale in scales.items()}
+    expected = detector.detect_windows(anew, scan.height, scan.width, scan.um_per_px, threshold=0.0)
+    read: list[float] = []
+    own = ModelInput.read
+
+    def counted(windows: ModelInput, *window: int) -> np.ndarray:
+        read.append(windows.factor)
+        return own(windows, *window)
+
+    monkeypatch.setattr(ModelInput, "read", counted)
+    assert_equal(detector.detect(scan, (), (), threshold=0.0), expected)
+    both, read = sorted(read), []
+    monkeypatch.setattr(detector, "_second", None)
+    detector.detect(scan, (), (), threshold=0.0)
+    assert len(expected) and both == sorted(read)
 
 
 def test_boxes_move_by_sides_of_their_crop_stay_on_the_scan_and_keep_a_width() -> None:
