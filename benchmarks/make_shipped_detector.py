@@ -61,8 +61,7 @@ from soilpipe.detect.on_samples import judge_of, middle_that_pays
 from soilpipe.detect.passes import FINEST, MIDDLE, finest_told, without_finest, without_middle
 from soilpipe.detect.second_stage.examples import examples_of, joined
 from soilpipe.detect.second_stage.looking import FROM, SECOND
-from soilpipe.detect.second_stage.making import CANDIDATES_FROM
-from soilpipe.detect.second_stage.network import SecondStage
+from soilpipe.detect.second_stage.making import CANDIDATES_FROM, fresh_second
 from soilpipe.detect.second_stage.training import SecondRecipe, train_second
 from soilpipe.detect.starting import Start
 from soilpipe.detect.trained_card import worth
@@ -206,8 +205,7 @@ def train_second_stage(arguments: argparse.Namespace) -> None:
         told("candidates of scanners", 1, min(at + SCANNERS_AT_ONCE, len(scanners)), len(scanners), {})
     examples = joined(parts)
     recipe = SecondRecipe(steps=arguments.second_steps, light=1.0, seed=arguments.seed)
-    second = SecondStage(len(card["taxa"]))
-    second.begin_from(network)
+    second = fresh_second(network, card["taxa"], None, arguments.seed)
     progress = partial(told, "second stage", 100)
     network.take_second(train_second(second, examples, recipe, device=device, progress=progress))
     on = {"images": len(labels.labelled), "candidates": len(examples), "on_animals": int(examples.near.sum())}

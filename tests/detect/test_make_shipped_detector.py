@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from soilpipe.detect.weights import SHIPPED, load_detector
@@ -148,3 +149,28 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
     assert {key: judged[key] for key in same} == {key: card[key] for key in same}
     weights = "weights.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (SHIPPED / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_second_stage_is_made_of_the_training_seasons_in_place_of_the_one_before(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "SCANNERS_AT_ONCE", 1)
+    words = ["--folder", str(tmp_path / "seasons"), "--scans", "4", "--size", "512", "--crowd", "900", "--val-crowd"]
+    words += ["600", "--seasons", "2", "--val-seasons", "1", "--workers", "1", "--device", "cpu"]
+    script.simulate(script.arguments_of(["simulate", *words]))
+    written = []
+    for out in ("one", "other"):
+        shutil.copytree(SHIPPED, tmp_path / out)
+        for _ in range(2):  # the second of them is given one that has a second stage already
+            asked = ["second", *words, "--out", str(tmp_path / out), "--second-steps", "2"]
+            script.train_second_stage(script.arguments_of(asked))
+            written.append((tmp_path / out / "weights.safetensors").read_bytes())
+    assert len(set(written)) == 1
+    card = json.loads((tmp_path / "one" / "card.json").read_text())
+    learned = card["second_stage"]["trained_on"]
+    assert card["second_stage"]["from"] == script.CANDIDATES_FROM and card["second_stage"]["recipe"]["steps"] == 2
+    assert learned["images"] == 8 and 20 < learned["on_animals"] < learned["candidates"]
+    now, before = (load_detector(folder, device="cpu").network.state_dict() for folder in (tmp_path / "one", SHIPPED))
+    assert all(np.array_equal(now[name], values) for name, values in before.items() if not name.startswith("second."))
+    assert any(name.startswith("second.") for name in now)

@@ -50,8 +50,12 @@ def begun_second(folder: Path | str | None) -> Begun | None:
     return Begun(second, detector.info.taxa) if isinstance(second, SecondStage) else None
 
 
-def fresh_second(network: CentrePointNetwork, taxa: Sequence[str], begun: Begun | None) -> SecondStage:
-    """One to be trained: what `begun` knows, for the taxa that both know, else the encoder of the first stage."""
+def fresh_second(network: CentrePointNetwork, taxa: Sequence[str], begun: Begun | None, seed: int) -> SecondStage:
+    """One to be trained: what `begun` knows, for the taxa that both know, else the encoder of the first stage.
+
+    What neither gives is drawn by the seed.
+    """
+    torch.manual_seed(seed)
     if begun is None:
         second = SecondStage(len(taxa))
         second.begin_from(network)
@@ -104,7 +108,7 @@ def second_that_pays(
     if on_animals >= ENOUGH and on_animals < len(examples):
         kept = "kept"
         steps: Any = None if progress is None else lambda done, of, figures: progress("second stage", done, of, figures)
-        second = fresh_second(network, card["taxa"], begun)
+        second = fresh_second(network, card["taxa"], begun, how.seed)
         second = train_second(second, examples, how, device=device, progress=steps)
         more |= {"steps": how.steps, "learning_rate": how.learning_rate}
         more["trained_on"] = {"candidates": len(examples), "on_animals": on_animals}
@@ -113,7 +117,7 @@ def second_that_pays(
         if begun is None or not (len(card["taxa"]) == 1 or set(card["taxa"]) <= set(begun.taxa)):
             return {TOLD: f"none: {few}"}
         kept = f"kept as it was before, since only {few}"
-        second = fresh_second(network, card["taxa"], begun).eval()
+        second = fresh_second(network, card["taxa"], begun, how.seed).eval()
     if not validation:
         network.take_second(second)
         return {SECOND: more, TOLD: f"{kept}: there were no validation images to compare with"}

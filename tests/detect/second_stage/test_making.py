@@ -131,7 +131,7 @@ def test_it_goes_on_from_the_second_stage_of_another_detector_for_the_taxa_that_
     save_detector(tmp_path, with_second(), CARD | {SECOND: {FROM: 0.1}})
     begun = begun_second(tmp_path)
     assert begun is not None and begun.taxa == TAXA
-    mine = fresh_second(lively("small"), ("Symphyla", "Nematoda"), begun)
+    mine = fresh_second(lively("small"), ("Symphyla", "Nematoda"), begun, 0)
     its = begun.network
     assert torch.equal(mine.stem.conv.weight, its.stem.conv.weight) and torch.equal(mine.inner.weight, its.inner.weight)
     assert torch.equal(mine.out.weight[:ANSWERS], its.out.weight[:ANSWERS])
@@ -147,7 +147,9 @@ def test_without_one_to_go_on_from_it_begins_from_the_encoder_of_its_first_stage
     save_detector(tmp_path, lively("medium"), CARD)
     assert begun_second(tmp_path) is None and begun_second(None) is None
     network = lively("medium")
-    assert torch.equal(fresh_second(network, TAXA, None).stem.conv.weight, network.stem.conv.weight)
+    one, again, other = (fresh_second(network, TAXA, None, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.inner.weight, again.inner.weight) and not torch.equal(one.inner.weight, other.inner.weight)
+    assert torch.equal(fresh_second(network, TAXA, None, 0).stem.conv.weight, network.stem.conv.weight)
 
 
 def test_a_training_that_begins_from_a_detector_with_one_makes_one_of_no_more_steps_than_its_own(
