@@ -16,7 +16,7 @@ from soilpipe.detect.recipe import Recipe
 from soilpipe.detect.second_stage.examples import examples_of
 from soilpipe.detect.second_stage.looking import FROM, SECOND
 from soilpipe.detect.second_stage.network import ANSWERS, SecondStage
-from soilpipe.detect.second_stage.training import SecondRecipe, train_second
+from soilpipe.detect.second_stage.training import DRAWN_MORE_OFTEN, SecondRecipe, train_second
 from soilpipe.detect.validation import look
 from soilpipe.detect.weights import load_detector
 
@@ -78,6 +78,13 @@ def fresh_second(network: CentrePointNetwork, taxa: Sequence[str], begun: Begun 
     return second
 
 
+def as_trained(second: SecondStage) -> SecondStage:
+    """One that was trained before, its logits raised as training has them."""
+    with torch.no_grad():
+        second.out.bias[0] += DRAWN_MORE_OFTEN
+    return second
+
+
 def second_that_pays(
     network: CentrePointNetwork,
     card: Mapping[str, Any],
@@ -109,7 +116,7 @@ def second_that_pays(
         kept = "kept"
         steps: Any = None if progress is None else lambda done, of, figures: progress("second stage", done, of, figures)
         second = fresh_second(network, card["taxa"], begun, how.seed)
-        second = train_second(second, examples, how, device=device, progress=steps)
+        second = train_second(as_trained(second) if begun else second, examples, how, device=device, progress=steps)
         more |= {"steps": how.steps, "learning_rate": how.learning_rate}
         more["trained_on"] = {"candidates": len(examples), "on_animals": on_animals}
     else:

@@ -26,6 +26,9 @@ ENCODER_RATE = 0.35  # of the rate, for an encoder that knows something already
 BOX_LOSS, TAXON_LOSS = 4.0, 0.5  # times the loss of the sides, and of the taxon
 BETA = 0.05  # of a crop's side: errors of sides count squared below it
 ON_ANIMALS = 3.0  # times as often as others: crops of what is on a label
+DRAWN_MORE_OFTEN = math.log(ON_ANIMALS)
+"""By how much that raises the logits, and what is taken off them again, so that a score is a chance (King and Zeng
+2001)."""
 SURELY, LEAST_OFTEN = 3.0, 0.3  # crops are drawn by the first stage's score, times the one, from the other up to 1
 TELL_EVERY = 25  # steps
 
@@ -92,6 +95,8 @@ def train_second(
         _average(averaged, network, min(DECAY, (step + 1) / (step + 10)))
         if progress is not None and (step % TELL_EVERY == 0 or step + 1 == recipe.steps):
             progress(step + 1, recipe.steps, {name: float(value.detach()) for name, value in losses.items()})
+    with torch.no_grad():
+        averaged.out.bias[0] -= DRAWN_MORE_OFTEN
     return averaged.cpu().eval()
 
 

@@ -143,6 +143,20 @@ def test_it_goes_on_from_the_second_stage_of_another_detector_for_the_taxa_that_
     assert (recipe.steps, recipe.light, recipe.seed) == (2, 0.7, 9)
 
 
+def test_going_on_from_one_adds_nothing_to_its_logits(
+    tmp_path: Path, claims: Callable[[float, float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training raises them, and what was trained once had that taken off."""
+    begun = with_second()
+    save_detector(tmp_path, begun, CARD | {SECOND: {FROM: 0.1}})
+    claims(0.75, 1.0)
+    monkeypatch.setattr(making, "WARM_RATE", 0.0)
+    network = lively("medium")
+    told = second_that_pays(network, CARD, samples(8), samples(1), CPU, FEW, tmp_path)
+    assert told[SECOND]["steps"] == 2
+    torch.testing.assert_close(network.second.out.bias, begun.second.out.bias)
+
+
 def test_without_one_to_go_on_from_it_begins_from_the_encoder_of_its_first_stage(tmp_path: Path) -> None:
     save_detector(tmp_path, lively("medium"), CARD)
     assert begun_second(tmp_path) is None and begun_second(None) is None

@@ -130,6 +130,26 @@ def test_it_learns_what_is_an_animal_of_which_taxon_and_where_its_box_lies() -> 
     assert (answer.taxon.numpy().argmax(axis=1) == fresh.taxon)[fresh.near].mean() > 0.9
 
 
+def test_its_score_is_a_chance_though_animals_are_drawn_more_often() -> None:
+    """Of crops that all look the same each is as likely an animal as there are animals among them."""
+    torch.set_num_threads(1)
+    plain = marked(200, 4)
+    animal = (np.arange(200) % 5 == 0).astype(np.float32)
+    alike = replace(
+        plain,
+        pixels=np.full_like(plain.pixels, 90),
+        told=np.zeros_like(plain.told),
+        animal=animal,
+        near=animal > 0,
+        scores=np.full(200, 0.5, np.float32),
+    )
+    recipe = SecondRecipe(steps=60, batch=32, learning_rate=1e-2, light=0.0)
+    network = train_second(SecondStage(2), alike, recipe, device=torch.device("cpu"))
+    with torch.inference_mode():
+        answer = network(torch.from_numpy(alike.pixels[:1]), torch.from_numpy(alike.told[:1]))
+    assert torch.sigmoid(answer.animal).item() == pytest.approx(0.2, abs=0.05)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     torch.set_num_threads(1)
 
