@@ -28,12 +28,12 @@ SETTINGS = "settings.json"
 def check_seasons(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Keep the settings of simulated seasons beside them, or stop where seasons of other ones lie there.
 
-    A folder with seasons and no settings is of an earlier release, and taken for one made with the defaults. How many
-    seasons there are is no setting: more may be added.
+    What a folder with seasons does not tell of its settings is of an earlier release, and taken for the defaults. How
+    many seasons there are is no setting: more may be added.
     """
     path = folder / SETTINGS
     if any(folder.glob("*/truth.json")):
-        kept = json.loads(path.read_text()) if path.exists() else defaults
+        kept = {**defaults, **(json.loads(path.read_text()) if path.exists() else {})}
         if told := differing(kept, settings):
             raise SystemExit(f"The seasons in {folder} were simulated with {told}. Give the same, or another --folder")
     folder.mkdir(parents=True, exist_ok=True)

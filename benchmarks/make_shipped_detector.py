@@ -76,6 +76,7 @@ from soilpipe.detect.training import train_detector
 from soilpipe.detect.validation import judge
 from soilpipe.detect.weights import SHIPPED, load_detector, read_card, save_detector
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
+from soilpipe.simulate.spec import GeneratorName
 from soilpipe.taxonomy import SOIL
 
 FIRST_DAY = datetime(2024, 3, 1, tzinfo=UTC)
@@ -88,7 +89,7 @@ TAXA = (
 )  # fmt: skip
 SCANNERS_AT_ONCE = 10  # whose candidates are cut out at a time
 VALIDATION = "V"  # first letter of the ids of validation scanners
-OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed")
+OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed", "generator", "val_generator")
 """The arguments that all seasons of a folder must have in common; how many there are may grow."""
 
 
@@ -104,7 +105,7 @@ def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
             specs.append(
                 SeasonSpec(
                     scanner_id=f"{kind}{number:04d}",
-                    generator="loam",
+                    generator=generator_of(arguments, kind, number),
                     seed=arguments.seed * 100_000 + (ord(kind) << 12) + number,
                     times=times,
                     height_px=arguments.size,
@@ -115,6 +116,13 @@ def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
                 )
             )
     return specs
+
+
+def generator_of(arguments: argparse.Namespace, kind: str, number: int) -> GeneratorName:
+    """That of a season; of `both`, every other season is of one."""
+    asked = arguments.val_generator if kind == VALIDATION else arguments.generator
+    both: tuple[GeneratorName, GeneratorName] = ("loam", "varied")
+    return both[number % 2] if asked == "both" else asked  # type: ignore[no-any-return]
 
 
 def _write(job: tuple[SeasonSpec, Path]) -> str:
@@ -267,6 +275,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=1024, help="height and width of a scan, px at 1200 dpi")
     parser.add_argument("--crowd", type=float, default=200.0, help="animals per 100 cm2 in training, in the middle")
     parser.add_argument("--val-crowd", type=float, default=40.0, help="animals per 100 cm2 in validation")
+    for option, whose in (("--generator", "training"), ("--val-generator", "validation")):
+        parser.add_argument(option, choices=("loam", "varied", "both"), default="loam", help=f"of {whose} seasons")
     parser.add_argument("--taxa", nargs="+", default=TAXA, help="those without examples are left out")
     parser.add_argument("--scale", type=float, default=0.5, help="of what is read: 0.5 is 600 dpi of the 1200")
     parser.add_argument("--even-contrast", action="store_true", help="as `train detector --even-contrast`")

@@ -15,7 +15,10 @@ from deployments.commands.written import cannot_write, write_whole
 Force = Annotated[bool, typer.Option("--force", help="Write over a project file that is there.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the seasons go, a folder each.")]
 Seasons = Annotated[int, typer.Option(min=1, help="How many seasons, each another scanner.")]
-Generator = Annotated[Literal["loam", "peat"], typer.Option(help="loam is for training, peat for testing only.")]
+Generator = Annotated[
+    Literal["loam", "varied", "peat"],
+    typer.Option(help="loam is for training, varied too (another soil in each season), peat for testing only."),
+]
 Scans = Annotated[int, typer.Option(min=1, help="Scans a season, six hours apart.")]
 Size = Annotated[int, typer.Option(min=64, help="Side of the square scans, px.")]
 Dpi = Annotated[float, typer.Option(help="Resolution; animals are drawn at it.")]

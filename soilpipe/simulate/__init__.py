@@ -1,4 +1,4 @@
-"""Scanner seasons with known truth: `loam` for training, `peat` for testing only. numpy and cv2 only."""
+"""Scanner seasons with known truth: `loam` and `varied` for training, `peat` for testing only. numpy and cv2 only."""
 
 from __future__ import annotations
 

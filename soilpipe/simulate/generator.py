@@ -1,4 +1,7 @@
-"""What a generator (`loam`, `peat`) draws. Season, population, composition and sensor are shared; this is not."""
+"""What a generator (`loam`, plain or varied; `peat`) draws.
+
+Season, population, composition and sensor are shared; this is not.
+"""
 
 from __future__ import annotations
 

@@ -1,42 +1,54 @@
-"""The loam generator, for training: crumbly brown ground, stones, sand, pores, roots, hyphae and seeds."""
+"""The loam generator, for training: crumbly ground, stones, sand, pores, roots, hyphae and seeds."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from soilpipe.simulate.compose import Look, Sprite, paste
 from soilpipe.simulate.field import BY_NAME, CASTING
-from soilpipe.simulate.generator import Gain, GrowingRoot
+from soilpipe.simulate.generator import GrowingRoot
 from soilpipe.simulate.loam_bodies import PLANS
 from soilpipe.simulate.loam_drawing import draw_plan
+from soilpipe.simulate.loam_look import LoamLook, varied
 
-_DRY, _DARK, _HUMUS = (np.array(c, np.float32) for c in ((104, 78, 56), (52, 37, 27), (38, 30, 26)))
+_KIND = 1  # beside an animal's pose: what its kind is drawn by
 
 
 class Loam:
-    """See `generator.Generator`."""
+    """See `generator.Generator`. All of it is drawn by one `look`: brown and crumbly, where none is given."""
 
-    gain = Gain(level=0.92, channel=0.02, scan=0.04, noise=1.6, stripes=0.008, gamma=1.0, black=2.0)
+    def __init__(self, look: LoamLook | None = None) -> None:
+        self.look = look or LoamLook()
+        self.gain = self.look.gain
 
     def ground(self, height: int, width: int, px_per_mm: float, rng: np.random.Generator) -> np.ndarray:
+        look = self.look
+        dry, dark, humus_colour = (np.array(colour, np.float32) for colour in (look.dry, look.dark, look.humus))
         relief = np.zeros((height, width), np.float32)
         tone = np.zeros((height, width), np.float32)
-        for size_mm, weight in ((3.2, 0.8), (1.2, 0.75), (0.45, 0.6), (0.16, 0.5)):
+        for size_mm, weight in look.crumbs:
             dome, shade = _crumbs(rng, height, width, max(3.0, size_mm * px_per_mm))
             relief += dome * weight * np.sqrt(size_mm)
             tone += shade * weight
         fine = _noise(rng, height, width, 2.0) * 0.5 + _noise(rng, height, width, 5.0) * 0.5
         damp = _noise(rng, height, width, 9.0 * px_per_mm) * 0.7 + _noise(rng, height, width, 2.5 * px_per_mm) * 0.3
-        mix = np.clip(0.42 + 0.2 * damp + 0.12 * tone, 0.0, 1.0)[..., None]
-        ground = _DARK * (1 - mix) + _DRY * mix
+        mix = np.clip(look.damp[0] + look.damp[1] * damp + 0.12 * tone, 0.0, 1.0)[..., None]
+        ground = dark * (1 - mix) + dry * mix
         humus = np.clip(_noise(rng, height, width, 6.0 * px_per_mm) - 0.4, 0.0, 1.0)[..., None]
-        ground = ground * (1 - 0.7 * humus) + _HUMUS * 0.7 * humus
-        slope = cv2.Sobel(cv2.GaussianBlur(relief, (0, 0), 1.0), cv2.CV_32F, 0, 1, ksize=3)
-        lit = 1.0 + 0.17 * np.tanh(slope * 1.6) + 0.20 * (relief - relief.mean()) + 0.08 * fine
+        ground = ground * (1 - 0.7 * humus) + humus_colour * 0.7 * humus
+        strength, other = look.mottles
+        if strength:
+            mottled = np.clip(_noise(rng, height, width, 4.0 * px_per_mm) - 0.5, 0.0, 1.0)[..., None] * strength
+            ground = ground * (1 - mottled) + np.array(other, np.float32) * mottled
+        slope = np.tanh(_slope(relief, look.lamp) * 1.6)
+        lit = 1.0 + look.slope * slope + look.relief * (relief - relief.mean()) + look.grain * fine
         holes = 0.75 * _noise(rng, height, width, 1.3 * px_per_mm) + 0.45 * _noise(rng, height, width, 0.35 * px_per_mm)
         pores = np.clip((holes - 0.55 * relief - 0.75) * 2.5, 0.0, 1.0)
-        ground = ground * (np.clip(lit, 0.35, 1.6) * (1 - 0.65 * pores))[..., None]
+        ground = ground * (np.clip(lit, 0.35, 1.6) * (1 - look.pores * pores))[..., None]
         ground = np.ascontiguousarray(ground, np.float32)
         self._clutter(ground, px_per_mm, rng)
         return np.clip(ground, 4, 235)
@@ -44,28 +56,42 @@ class Loam:
     def _clutter(self, ground: np.ndarray, px_per_mm: float, rng: np.random.Generator) -> None:
         height, width = ground.shape[:2]
         cm2 = height * width / px_per_mm**2 / 100.0
-        plan = ((_sand, 30.0), (_stone, 0.35), (_hypha, 2.0), (_fibre, 1.6), (_pellets, 0.8))
-        for draw, per_cm2 in plan:
+        for name, per_cm2 in self.look.clutter.items():
             for _ in range(rng.poisson(per_cm2 * cm2)):
                 look = Look(off_glass_px=float(rng.exponential(0.08)) * px_per_mm * 0.4, cover=None, shadow=0.3)
-                paste(ground, draw(px_per_mm, rng), rng.random() * height, rng.random() * width, look, 0.0)
-        for root in self.roots(height, width, px_per_mm, rng, per_cm2=0.35):
+                thing = self._tinted(_THINGS[name](px_per_mm, rng), rng)
+                paste(ground, thing, rng.random() * height, rng.random() * width, look, 0.0)
+        for root in self.roots(height, width, px_per_mm, rng, per_cm2=self.look.roots):
             paste(ground, root.sprite, root.y, root.x, Look(off_glass_px=float(rng.exponential(1.0))), 0.0)
+
+    def _tinted(self, sprite: Sprite, rng: np.random.Generator) -> Sprite:
+        """What lies on the ground, in this look's colours."""
+        low, high = self.look.shade
+        if low == high == 1.0:
+            return sprite
+        gain = np.array(self.look.tint, np.float32) * np.float32(rng.uniform(low, high))
+        return Sprite(np.clip(sprite.colour * gain, 0, 255), sprite.alpha, sprite.body)
 
     def roots(
         self, height: int, width: int, px_per_mm: float, rng: np.random.Generator, per_cm2: float = 0.06
     ) -> tuple[GrowingRoot, ...]:
         cm2 = height * width / px_per_mm**2 / 100.0
-        return tuple(_root(height, width, px_per_mm, rng) for _ in range(rng.poisson(per_cm2 * cm2)))
+        grown = []
+        for _ in range(rng.poisson(per_cm2 * cm2)):
+            root = _root(height, width, px_per_mm, rng)
+            grown.append(replace(root, sprite=self._tinted(root.sprite, rng)))
+        return tuple(grown)
 
     def animal(self, taxon: str, length_mm: float, angle: float, px_per_mm: float, pose: int, nudge: int) -> Sprite:
-        return draw_plan(PLANS[taxon], length_mm, angle, px_per_mm, pose, nudge)
+        plan = varied(PLANS[taxon], self.look.bodies, np.random.default_rng([pose, _KIND]))
+        return draw_plan(plan, length_mm, angle, px_per_mm, pose, nudge)
 
     def look_alike(self, px_per_mm: float, rng: np.random.Generator) -> Sprite:
-        kind = rng.choice(6, p=(0.34, 0.2, 0.16, 0.1, 0.1, 0.1))
-        if kind == 0:
+        kinds = list(self.look.look_alikes)
+        name = kinds[rng.choice(len(kinds), p=list(self.look.look_alikes.values()))]
+        if name == "skin":
             return self._skin(px_per_mm, rng)
-        return (_fibre, _seed, _grain, _pellets, _hypha)[kind - 1](px_per_mm, rng)
+        return self._tinted(_THINGS[name](px_per_mm, rng), rng)
 
     def _skin(self, px_per_mm: float, rng: np.random.Generator) -> Sprite:
         """A cast skin or a dead animal: an animal's body, often faded, torn or browned, that never moves."""
@@ -81,6 +107,16 @@ class Loam:
             rng.uniform(0.6, 1.05) * np.array([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.7, 1.0)])
         )
         return Sprite(colour.astype(np.float32), alpha.astype(np.float32), whole.body)
+
+
+def _slope(relief: np.ndarray, lamp: float) -> np.ndarray:
+    """How steeply the ground falls away from the lamp."""
+    smooth = cv2.GaussianBlur(relief, (0, 0), 1.0)
+    down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3)
+    if not lamp:
+        return down
+    across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3)
+    return down * np.float32(np.cos(lamp)) + across * np.float32(np.sin(lamp))
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
@@ -208,6 +244,17 @@ def _hypha(px_per_mm: float, rng: np.random.Generator) -> Sprite:
     return _thread(
         rng, rng.uniform(1.0, 8.0) * px_per_mm, 0.02 * px_per_mm, rng.uniform(0.5, 2.5), colour, rng.uniform(0.15, 0.5)
     )
+
+
+_THINGS: Mapping[str, Callable[[float, np.random.Generator], Sprite]] = {
+    "sand": _sand,
+    "stone": _stone,
+    "hypha": _hypha,
+    "fibre": _fibre,
+    "pellets": _pellets,
+    "seed": _seed,
+    "grain": _grain,
+}
 
 
 def _root(height: int, width: int, px_per_mm: float, rng: np.random.Generator) -> GrowingRoot:

@@ -17,6 +17,7 @@ from soilpipe.simulate.compose import LINE_S_AT_1200, Laid, Look, Pasted, Sprite
 from soilpipe.simulate.field import FIELD
 from soilpipe.simulate.generator import Generator
 from soilpipe.simulate.loam import Loam
+from soilpipe.simulate.loam_look import drawn_look
 from soilpipe.simulate.peat import Peat
 from soilpipe.simulate.population import PATCH, Placement, populate
 from soilpipe.simulate.sensor import Carriage, Sensor, Weather, carriage
@@ -30,8 +31,10 @@ MOVED_CRUMBS_PER_CM2_DAY = 0.25
 _SOFT_FOCUS = 0.9  # blur, px at 1200 dpi per 0.1 mm off the glass
 
 
-def generator_of(name: str) -> Generator:
-    return Loam() if name == "loam" else Peat()
+def generator_of(spec: SeasonSpec) -> Generator:
+    if spec.generator == "varied":
+        return Loam(drawn_look(spec.random("look")))
+    return Loam() if spec.generator == "loam" else Peat()
 
 
 def simulate_season(spec: SeasonSpec) -> Iterator[SimulatedScan]:
@@ -44,7 +47,7 @@ def simulate_season(spec: SeasonSpec) -> Iterator[SimulatedScan]:
 class _Season:
     def __init__(self, spec: SeasonSpec) -> None:
         self.spec = spec
-        self.generator = generator_of(spec.generator)
+        self.generator = generator_of(spec)
         self.line_s = LINE_S_AT_1200 * 1200.0 / spec.dpi
         rng = spec.random("ground")
         self.ground = self.generator.ground(spec.height_px, spec.width_px, spec.px_per_mm, rng)

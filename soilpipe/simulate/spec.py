@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from zlib import crc32
 
 import numpy as np
 
 from soilpipe.errors import SoilpipeError
+
+GeneratorName = Literal["loam", "varied", "peat"]
 
 
 class SimulationError(SoilpipeError):
@@ -20,7 +22,8 @@ class SimulationError(SoilpipeError):
 class SeasonSpec:
     """One scanner's season.
 
-    generator: `loam` (for training) or `peat` (other textures, bodies and gain: for testing only).
+    generator: `loam` (for training), `varied` (for training: loam whose colours, textures, clutter, scanner and bodies
+    are drawn anew for each season) or `peat` (other textures, bodies and gain: for testing only).
     times: capture times, timezone-aware UTC, ascending. animals_per_100cm2: mean over seasons; None means the real
     campaign's (about 2.0). evenness: 0 keeps the campaign's frequencies of the taxa, 1 makes all equally common.
     look_alikes_per_cm2, patches_per_animal: static things that look like animals, and pasted patches of bare ground.
@@ -28,7 +31,7 @@ class SeasonSpec:
     """
 
     scanner_id: str
-    generator: Literal["loam", "peat"]
+    generator: GeneratorName
     seed: int
     times: tuple[datetime, ...]
     height_px: int
@@ -40,8 +43,10 @@ class SeasonSpec:
     patches_per_animal: float = 0.7
 
     def __post_init__(self) -> None:
-        if self.generator not in ("loam", "peat"):
-            raise SimulationError(f"generator {self.generator!r} is unknown: use loam (training) or peat (testing).")
+        if self.generator not in get_args(GeneratorName):
+            raise SimulationError(
+                f"generator {self.generator!r} is unknown: use loam or varied (training), or peat (testing)."
+            )
         if not self.times:
             raise SimulationError(f"scanner {self.scanner_id}: a season needs at least one capture time.")
         if any(time.tzinfo is None for time in self.times):

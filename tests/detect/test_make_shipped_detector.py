@@ -81,6 +81,7 @@ def test_seasons_of_other_settings_are_not_taken_for_those_asked_for(script: Any
         (("--size", "192"), "size 128 (now 192)"),
         (("--scans", "2"), "scans 1 (now 2)"),
         (("--seed", "7"), "seed 2 (now 7)"),
+        (("--generator", "both"), "generator loam (now both)"),
     ):
         with pytest.raises(SystemExit) as stopped:
             script.simulate(asked(script, folder, *words))
@@ -88,6 +89,24 @@ def test_seasons_of_other_settings_are_not_taken_for_those_asked_for(script: Any
         assert "another --folder" in str(stopped.value)
     script.simulate(asked(script, folder, "--seasons", "2"))  # how many there are may grow
     assert truth.stat().st_mtime_ns == made and (folder / "T0001" / "truth.json").exists()
+
+
+def test_seasons_may_be_of_one_kind_of_soil_of_many_or_of_both(script: Any, tmp_path: Path) -> None:
+    def generators(*words: str) -> list[str]:
+        asked_for = script.arguments_of(["simulate", "--seasons", "3", "--val-seasons", "2", *words])
+        return [spec.generator for spec in script.season_specs(asked_for)]
+
+    assert generators() == ["loam"] * 5
+    assert generators("--generator", "both") == ["loam", "varied", "loam", "loam", "loam"]
+    assert generators("--generator", "varied", "--val-generator", "both") == ["varied"] * 3 + ["loam", "varied"]
+    folder = tmp_path / "seasons"
+    script.simulate(asked(script, folder))
+    before = json.loads((folder / "settings.json").read_text())
+    older = {name: value for name, value in before.items() if "generator" not in name}  # as earlier releases wrote it
+    (folder / "settings.json").write_text(json.dumps(older))
+    script.simulate(asked(script, folder))
+    with pytest.raises(SystemExit, match="generator loam"):
+        script.simulate(asked(script, folder, "--generator", "varied"))
 
 
 def test_seasons_without_settings_are_of_the_defaults_and_none_at_all_may_be_begun_anew(

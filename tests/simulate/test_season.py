@@ -17,7 +17,7 @@ from soilpipe.simulate.season import generator_of
 from soilpipe.simulate.sensor import MAX_SHIFT_PX, carriage
 
 TIMES = tuple(datetime(2024, 3, 6, tzinfo=UTC) + timedelta(hours=6 * i) for i in range(4))
-GENERATORS = ("loam", "peat")
+GENERATORS = ("loam", "varied", "peat")
 
 
 def spec(generator: Any = "loam", **change: Any) -> SeasonSpec:
@@ -54,9 +54,9 @@ def test_a_season_is_the_same_whatever_was_simulated_before(generator: str) -> N
 
 def test_seeds_scanners_and_generators_differ() -> None:
     small: dict[str, Any] = {"height_px": 128, "width_px": 128, "times": TIMES[:1]}
-    asked = [spec(**small), spec(seed=4, **small), spec("peat", **small)]
+    asked = [spec(**small), spec(seed=4, **small), spec("peat", **small), spec("varied", **small)]
     asked.append(SeasonSpec("S2", "loam", 3, TIMES[:1], 128, 128, animals_per_100cm2=400.0))
-    assert len({digest(list(simulate_season(one))) for one in asked}) == 4
+    assert len({digest(list(simulate_season(one))) for one in asked}) == 5
 
 
 def test_scans_are_dark_soil_in_rgb(scans: list[SimulatedScan]) -> None:
@@ -142,7 +142,7 @@ def test_bodies_are_as_long_as_their_millimetres(generator: str, taxon: str) -> 
     length = min((low * high) ** 0.5, 8.0)
     spans = []
     for dpi in (600.0, 1200.0):
-        sprite = generator_of(generator).animal(taxon, length, 0.7, dpi / 25.4, pose=5, nudge=0)
+        sprite = generator_of(spec(generator)).animal(taxon, length, 0.7, dpi / 25.4, pose=5, nudge=0)
         ys, xs = np.nonzero(sprite.body > 0.3)
         (_, size, _) = cv2.minAreaRect(np.stack([xs, ys], axis=1).astype(np.float32))
         spans.append(max(size) + 1.0)
@@ -154,7 +154,7 @@ def test_bodies_are_as_long_as_their_millimetres(generator: str, taxon: str) -> 
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_a_nudge_moves_an_animal_a_little(generator: str) -> None:
-    draw = generator_of(generator).animal
+    draw = generator_of(spec(generator)).animal
     rest = [draw("Lithobiomorpha", 9.0, 0.3, 40.0, 11, nudge) for nudge in (0, 0, 1)]
     assert np.array_equal(rest[0].colour, rest[1].colour)
     assert rest[0].colour.shape != rest[2].colour.shape or not np.allclose(rest[0].colour, rest[2].colour)
