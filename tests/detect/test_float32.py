@@ -18,8 +18,9 @@ from soilpipe.detect.decode import overlaps
 from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.predict import GPU_TOLERANCE, CentrePointDetector
+from soilpipe.detect.second_stage.looking import SECOND
 from soilpipe.detect.torchvision_detector import TorchvisionDetector
-from soilpipe.detect.weights import SHIPPED, load_detector
+from soilpipe.detect.weights import SHIPPED, detector_of, load_detector
 from soilpipe.simulate import SeasonSpec
 from soilpipe.simulate.season import simulate_season
 from soilpipe.tiles import ScanImage, image_from_array
@@ -175,9 +176,23 @@ def series() -> list[Series]:
     return made
 
 
-def assert_they_agree(one: Detections, other: Detections) -> None:
+STAGES = {"first": (0.05, 100), "both": (0.0, 30)}
+"""Of which stages a detector consists, from which score its claims are compared, and how many there are at least."""
+
+
+def shipped(stages: str, device: str) -> Any:
+    """What ships, or its first stage alone."""
+    detector: Any = load_detector(SHIPPED, device=device)
+    if stages == "both":
+        return detector
+    detector.network.take_second(None)
+    card = {name: told for name, told in detector.card.items() if name != SECOND}
+    return detector_of(detector.network, card, device=device)
+
+
+def assert_they_agree(one: Detections, other: Detections, enough: int) -> None:
     """The same animals of the same taxa, scores and sides within the tolerance."""
-    assert len(one) == len(other) > 100
+    assert len(one) == len(other) > enough
     nearest = overlaps(one.boxes, other.boxes).argmax(axis=1)
     assert len(set(nearest.tolist())) == len(one)
     there = other.select(nearest)
@@ -187,9 +202,9 @@ def assert_they_agree(one: Detections, other: Detections) -> None:
     np.testing.assert_array_equal(one.labels, there.labels)
 
 
-def found(detector: Any, shown: Series, core: int | None = None) -> Detections:
+def found(detector: Any, shown: Series, threshold: float, core: int | None = None) -> Detections:
     detector.core = core
-    detections: Detections = detector.detect(*shown, threshold=0.05)
+    detections: Detections = detector.detect(*shown, threshold=threshold)
     return detections
 
 
@@ -202,25 +217,29 @@ def other_kernels() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_the_tolerance_holds_for_another_order_of_adding_up_and_not_for_bf16(series: list[Series]) -> None:
-    detector: Any = load_detector(SHIPPED, device="cpu")
-    exact = [found(detector, shown) for shown in series]
+@pytest.mark.parametrize("stages", STAGES)
+def test_the_tolerance_holds_for_another_order_of_adding_up_and_not_for_bf16(series: list[Series], stages: str) -> None:
+    least, enough = STAGES[stages]
+    detector = shipped(stages, "cpu")
+    exact = [found(detector, shown, least) for shown in series]
     with other_kernels():
-        others = [found(detector, shown) for shown in series]
+        others = [found(detector, shown, least) for shown in series]
     assert any(not np.array_equal(a.scores, b.scores) for a, b in zip(exact, others, strict=True))
     for one, other in zip(exact, others, strict=True):
-        assert_they_agree(one, other)
+        assert_they_agree(one, other, enough)
     detector._folded = detector._folded.in_bf16()
     with pytest.raises(AssertionError):
-        assert_they_agree(exact[0], found(detector, series[0]))
+        assert_they_agree(exact[0], found(detector, series[0], least), enough)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: compares what it finds with what a CPU finds")
+@pytest.mark.parametrize("stages", STAGES)
 @pytest.mark.parametrize("core", [None, 128, 256])
-def test_a_gpu_finds_what_a_cpu_finds_whatever_the_tiles(series: list[Series], core: int | None) -> None:
-    here, there = load_detector(SHIPPED, device="cpu"), load_detector(SHIPPED, device="cuda")
+def test_a_gpu_finds_what_a_cpu_finds_whatever_the_tiles(series: list[Series], core: int | None, stages: str) -> None:
+    least, enough = STAGES[stages]
+    here, there = shipped(stages, "cpu"), shipped(stages, "cuda")
     for shown in series:
-        expected, answer = found(here, shown), found(there, shown, core)
-        assert_they_agree(expected, answer)
+        expected, answer = found(here, shown, least), found(there, shown, least, core)
+        assert_they_agree(expected, answer, enough)
         for threshold in (0.3, 0.5, 0.7):
             assert (answer.scores >= threshold).sum() == (expected.scores >= threshold).sum()
