@@ -225,6 +225,7 @@ def train_second_stage(arguments: argparse.Namespace) -> None:
     network.take_second(train_second(second, examples, recipe, device=device, progress=progress))
     on = {"images": len(labels.labelled), "candidates": len(examples), "on_animals": int(examples.near.sum())}
     card[SECOND] = {FROM: CANDIDATES_FROM, "trained_on": on, "recipe": asdict(recipe)}
+    card["parameters"] = network.parameter_count
     print(save_detector(arguments.out, network, card))
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_ as clip_gradients
 
 from soilpipe.detect import losses
+from soilpipe.detect.averaging import average
 from soilpipe.detect.checkpoint import Checkpoints, Curves, Drawing
 from soilpipe.detect.crops import CROPS, CropSampler
 from soilpipe.detect.dataset import Sample
@@ -153,7 +154,7 @@ def fit(
             parts[-1].backward()
             clip_gradients(network.parameters(), recipe.clip)
             optimiser.step()
-            _average(averaged, network, min(recipe.decay, (1 + step) / (10 + step)))
+            average(averaged, network, min(recipe.decay, (1 + step) / (10 + step)))
             step += 1
             figures: Mapping[str, float] | None = None
             if (step - 1) % TELL_EVERY == 0 or step == recipe.steps:  # reading a loss waits for the device
@@ -240,19 +241,6 @@ def _draw(
         crops = samplers[name].draw(count)
         batch[name] = crops.pixels, learner.targets(crops, sizes[HEAD_OF[name]])
     return batch, before
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """Moving average of parameters and of the batch statistics."""
-    ours, theirs = [], []
-    for mine, its in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if mine.is_floating_point():
-            ours.append(mine)
-            theirs.append(its)
-        else:
-            mine.copy_(its)
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
 def _read(parts: Sequence[Tensor], step: int) -> list[float]:

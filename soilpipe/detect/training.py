@@ -247,6 +247,7 @@ def train_detector(
         if recipe.second_steps:
             looks = for_looks(validation)
             card |= second_that_pays(network, card, training, looks, target, recipe, warm_start, progress)
+            card["parameters"] = network.parameter_count
         before = MIDDLE in (begun_from or {})
         card |= middle_that_pays(network, card, for_looks(validation), target, before=before)
         judged = judge(judge_of(network, card, target), validation)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from soilpipe.detect.averaging import average
 from soilpipe.detect.light import change_light
 from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.second_stage.examples import Examples
@@ -92,7 +93,7 @@ def train_second(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
-        _average(averaged, network, min(DECAY, (step + 1) / (step + 10)))
+        average(averaged, network, min(DECAY, (step + 1) / (step + 10)))
         if progress is not None and (step % TELL_EVERY == 0 or step + 1 == recipe.steps):
             progress(step + 1, recipe.steps, {name: float(value.detach()) for name, value in losses.items()})
     with torch.no_grad():
@@ -148,13 +149,3 @@ def losses_of(network: SecondStage, batch: Examples, device: torch.device) -> di
         box = taxon = answer.animal.sum() * 0
     animal = functional.binary_cross_entropy_with_logits(answer.animal, there(batch.animal))
     return {"animal": animal, "box": box, "taxon": taxon}
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    now = network.state_dict()
-    for name, value in averaged.state_dict().items():
-        if value.dtype.is_floating_point:
-            value.lerp_(now[name], 1 - decay)
-        else:
-            value.copy_(now[name])

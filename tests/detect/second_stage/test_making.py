@@ -201,5 +201,6 @@ def test_a_training_with_a_second_stage_writes_it_tells_it_and_gives_the_same_we
     detector = load_detector(path.parent / "a", device="cpu")
     assert isinstance(detector.network, CentrePointNetwork) and card["recipe"]["second_steps"] == 6
     assert card[TOLD].startswith(("kept: on validation", "none: on validation"))
+    assert card["parameters"] == detector.network.parameter_count
     assert (SECOND in card) == isinstance(detector.network.second, SecondStage)
     assert card["figures"]["f1"] > 0.8
