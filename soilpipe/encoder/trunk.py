@@ -58,6 +58,7 @@ def trunk_state(trunk: CentrePointNetwork) -> dict[str, Tensor]:
 
 
 def _cut(network: CentrePointNetwork) -> CentrePointNetwork:
+    network.take_second(None)
     for part in ABOVE:
         if hasattr(network, part):  # a trunk's trunk is itself
             delattr(network, part)
