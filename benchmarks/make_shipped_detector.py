@@ -87,6 +87,7 @@ TAXA = (
     "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
     "Gastropoda",
 )  # fmt: skip
+SECOND_STEPS = 4800  # of a second stage that begins afresh
 SCANNERS_AT_ONCE = 10  # whose candidates are cut out at a time
 VALIDATION = "V"  # first letter of the ids of validation scanners
 OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed", "generator", "val_generator")
@@ -165,7 +166,8 @@ def train(arguments: argparse.Namespace) -> None:
     recipe = Start(warm_start=arguments.warm_start).recipe(
         steps=arguments.steps, batch=arguments.batch, crop=arguments.crop, seed=arguments.seed,
         learning_rate=arguments.learning_rate, light=1.0, coarse_share=0.35,
-        **({} if arguments.finest_share is None else {"finest_share": arguments.finest_share}))  # fmt: skip
+        **{name: asked for name in ("finest_share", "second_steps") if (asked := getattr(arguments, name)) is not None},
+    )  # fmt: skip
     card = train_detector(
         labels,
         arguments.folder,
@@ -219,7 +221,7 @@ def train_second_stage(arguments: argparse.Namespace) -> None:
         parts.append(examples_of(samples, lambda sample: first(sample, CANDIDATES_FROM)))
         told("candidates of scanners", 1, min(at + SCANNERS_AT_ONCE, len(scanners)), len(scanners), {})
     examples = joined(parts)
-    recipe = SecondRecipe(steps=arguments.second_steps, light=1.0, seed=arguments.seed)
+    recipe = SecondRecipe(steps=arguments.second_steps or SECOND_STEPS, light=1.0, seed=arguments.seed)
     second = fresh_second(network, card["taxa"], None, arguments.seed)
     progress = partial(told, "second stage", 100)
     network.take_second(train_second(second, examples, recipe, device=device, progress=progress))
@@ -288,7 +290,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--adamw", action="store_true", help="for all weights, in place of Muon for most")
     parser.add_argument("--warm-start", type=Path, default=None, help="folder of a detector to begin from")
     parser.add_argument("--work", type=Path, default=None, help="keep the training there, and go on from what is there")
-    parser.add_argument("--second-steps", type=int, default=4800, help="of the second stage")
+    parser.add_argument("--second-steps", type=int, help=f"of the second stage; in the phase second {SECOND_STEPS}")
     parser.add_argument("--finest-share", type=float, help="of the crops: what a finest pass sees")
     parser.add_argument("--finest", action=argparse.BooleanOptionalAction, help="with a finest pass; as it is")
     parser.add_argument("--workers", type=int, default=8)
