@@ -68,7 +68,7 @@ class Tuner:
         """A classifier with its tuned encoder, and what that makes of the crops to judge on."""
         vectors = TunedVectors(self.encoder, both, self.pixels, self.tuning)
         found = fit_classifier(both, taxonomy=SOIL, alpha=alpha, vectors=vectors).classifier
-        return found, replace(judge, embeddings=vectors.embedded_as_last(judge.rows))
+        return found, replace(judge, embeddings=vectors.embedded_as_last(judge))
 
 
 def season_specs(kind: str, seed: int, arguments: argparse.Namespace) -> list[SeasonSpec]:

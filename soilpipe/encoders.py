@@ -11,7 +11,7 @@ from soilpipe.detect.base import evens_contrast
 from soilpipe.detect.select import CHAMPION, CHANGE, TORCHVISION, version_meant
 from soilpipe.model_cache import CARD
 from soilpipe.models import SHIPPED, card_of, content_of, model_path
-from soilpipe.roles import DETECTOR, ENCODER
+from soilpipe.roles import CLOSE, DETECTOR, ENCODER
 from soilpipe.store import Store
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def encoder_to_begin_from(store: Store, undecided: str | None, detector: str = C
     wanted = in_use(store, ENCODER) or undecided
     if wanted is None:
         return trunk
-    shape = card_of(store, ENCODER, wanted)["architecture"]
+    shape = {**card_of(store, ENCODER, wanted)["architecture"]}
+    shape.pop(CLOSE, None)  # which no training goes on with
     takers = (
         json.loads((detector_folder(store, trunk) / CARD).read_bytes())["architecture"],
         card_of(store, DETECTOR, _detector_in_use(store, detector))["architecture"],

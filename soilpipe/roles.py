@@ -15,6 +15,8 @@ from soilpipe.errors import SoilpipeError
 
 Role = Literal["detector", "encoder", "classifier"]
 DETECTOR, ENCODER, CLASSIFIER = "detector", "encoder", "classifier"
+CLOSE = "close"
+"""In the architecture of an encoder's card: what its close look is built by, where it has one."""
 ROLES = (DETECTOR, ENCODER, CLASSIFIER)
 BUNDLE = (ENCODER, CLASSIFIER)
 """What is promoted and rolled back together."""

@@ -175,6 +175,7 @@ def _met(examples: Examples, learned: LearnedCrops | None) -> np.ndarray:
 def _windows_mm(examples: Examples) -> np.ndarray:
     """(n, 4) float64, mm from the scan's corner: the windows of which the embeddings are made (`embed_boxes`)."""
     from soilpipe.classify.embedding import SIDES, longer_sides
+    from soilpipe.detect.second_stage.crops import CONTEXT as CLOSE_CONTEXT
     from soilpipe.encoder.crops import CONTEXT
 
     boxes = np.array([one.box for one in examples.sources], np.float64)
@@ -182,7 +183,7 @@ def _windows_mm(examples: Examples) -> np.ndarray:
     mm_per_px = long_mm / longer_sides(boxes)  # of the scan
     crop_mm = np.array([one.um_per_px for one in examples.sources]) / 1000
     side = np.select([CONTEXT * long_mm <= least * crop_mm for least in SIDES[:-1]], SIDES[:-1], SIDES[-1])
-    half = side * crop_mm / 2
+    half = np.maximum(side * crop_mm, CLOSE_CONTEXT * long_mm) / 2
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2 * mm_per_px[:, None]
     return np.concatenate([middle - half[:, None], middle + half[:, None]], axis=1)
 

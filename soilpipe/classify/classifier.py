@@ -138,6 +138,12 @@ class Classifier:
                 "say to each other. Use that encoder, or train a classifier on this one (`soilpipe train classifier "
                 f"--encoder {encoder.version}`)"
             )
+        if encoder.dim != self.space.dim:
+            raise ClassifierError(
+                f"the classifier {self.card.get('name', self.version)} was fitted on embeddings of {self.space.dim} "
+                f"numbers, and those of its encoder {encoder.version} have {encoder.dim}: it is of an earlier release, "
+                "which did not look at animals closely. Fit it again with `soilpipe train classifier`"
+            )
 
     def knows(self, sources: Sequence[Source]) -> np.ndarray:
         """(n,) bool: which crops are of a scan that it learned from or was calibrated on, so that they cannot judge

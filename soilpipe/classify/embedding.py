@@ -2,6 +2,9 @@
 
 All crops of a scale are read 96 px wide; the encoder sees the middle of them, 32, 64 or 96 px, the least in which the
 animal lies with its context. A vector holds means over the crop: of a mite in 96 px they would be means of the ground.
+
+An encoder that has a close look (`soilpipe.encoder.close_look`) looks at each animal a second time, in a crop as wide
+as the animal asks. Both vectors, side by side and counting the same, are the animal's.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from soilpipe.background import Registration
+from soilpipe.encoder.close_look import close_crops
 from soilpipe.encoder.crops import CONTEXT, SIDE, crops_of
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.tiles import ScanImage
 
 SIDES = (32, 64, SIDE)
+HALF = np.float32(np.sqrt(0.5))  # of the squared length of a vector is each part's
 CROPS = "the middle 32, 64 or 96 px, 1.5 times the longer side"
-"""Stands on the card: what the vectors of a classifier were made of."""
+CLOSE_CROPS = f"{CROPS}; and 64 px of 1.6 times the longer side"
+"""Stand on the card: what the vectors of a classifier were made of."""
 
 
 class EmbeddedBoxes(NamedTuple):
@@ -45,12 +51,30 @@ def embed_boxes(
     pixels, scales = crops_of(scan, references, registrations, boxes, um_per_px=encoder.info.um_per_px)
     wanted = CONTEXT * longer_sides(boxes) * scan.um_per_px / scales
     sides = np.select([wanted <= least for least in SIDES[:-1]], SIDES[:-1], SIDE)
-    embeddings = np.zeros((len(pixels), encoder.info.dim), np.float32)
+    embeddings = np.zeros((len(pixels), encoder.trunk_dim), np.float32)
     for side in SIDES:
         rows = np.flatnonzero(sides == side)
         if len(rows):
             embeddings[rows] = encoder.embed(middles(pixels[rows], side))
+    if encoder.close is not None:
+        looked_at = close_crops(scan, references, registrations, boxes, encoder.info.um_per_px)
+        embeddings = beside(embeddings, encoder.look_closely(*looked_at))
     return EmbeddedBoxes(embeddings, pixels, scales, sides)
+
+
+def crops_told(encoder: Encoder) -> str:
+    """What the vectors that an encoder gives of animals are made of, for a card."""
+    return CROPS if encoder.close is None else CLOSE_CROPS
+
+
+def beside(trunk: np.ndarray, close: np.ndarray) -> np.ndarray:
+    """Vectors (n, a) and (n, b) float32 of length 1 to one of length 1, (n, a + b)."""
+    return np.concatenate([trunk, close], axis=1) * HALF
+
+
+def with_trunk(vectors: np.ndarray, trunk: np.ndarray) -> np.ndarray:
+    """What `beside` made, with other vectors of the trunk."""
+    return np.concatenate([trunk * HALF, vectors[:, trunk.shape[1] :]], axis=1)
 
 
 def middles(pixels: np.ndarray, side: int) -> np.ndarray:

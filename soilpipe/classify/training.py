@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soilpipe.classify.crop_pixels import CropPixels
-from soilpipe.classify.embedding import CROPS
+from soilpipe.classify.embedding import crops_told
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import ImageFacts, image_facts
@@ -141,7 +141,7 @@ def encoder_told(encoder: Encoder) -> dict[str, Any]:
         told["tuned"] = {"steps": tuned["steps"], "begun_from": encoder.card["begun_from"]}
     # What the detectors have seen that the encoder comes from, this has: images of it do not judge it.
     ancestors = list(encoder.card.get("ancestors") or ())
-    return {"encoder": info.version, "encoder_info": told, "crops": CROPS, "ancestors": ancestors}
+    return {"encoder": info.version, "encoder_info": told, "crops": crops_told(encoder), "ancestors": ancestors}
 
 
 def rolled(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from soilpipe.classify.crop_pixels import CropPixels
-from soilpipe.classify.embedding import SIDES
+from soilpipe.classify.embedding import SIDES, with_trunk
 from soilpipe.classify.examples import Examples
 from soilpipe.classify.tuning import Tuning, tune
 from soilpipe.detect.ancestry import KEPT
@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 class TunedVectors:
     """What `fit_classifier` asks for vectors where the encoder is tuned: calls tune a copy of the encoder on the crops
-    that are named, once for each choice of crops, and embed all.
+    that are named, once for each choice of crops, and embed all. A close look is not tuned.
 
     examples: with `rows` of their pixels.
     """
@@ -67,7 +67,7 @@ class TunedVectors:
                 device=self._encoder.device,
                 progress=told,
             )
-            self._done[key] = trunk, self._embedded(trunk, self._rows)
+            self._done[key] = trunk, self._embedded(trunk, self._examples)
         self._last, vectors = self._done[key]  # also of crops that were asked for before
         return vectors
 
@@ -76,20 +76,23 @@ class TunedVectors:
         """The trunk that was asked for last: that of the classifier, on all crops that it is fitted on."""
         return self._last
 
-    def embedded_as_last(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of any kept crops, (n, d) float32, by the trunk that was asked for last."""
-        return self._embedded(self._last, rows)
+    def embedded_as_last(self, examples: Examples) -> np.ndarray:
+        """Vectors of any crops whose pixels are kept, (n, d) float32, by the trunk that was asked for last."""
+        return self._embedded(self._last, examples)
 
-    def _embedded(self, trunk: CentrePointNetwork, rows: np.ndarray) -> np.ndarray:
+    def _embedded(self, trunk: CentrePointNetwork, examples: Examples) -> np.ndarray:
+        assert examples.rows is not None
+        rows, sides = examples.rows, self._pixels.sides(examples.rows)
         encoder = Encoder(trunk, centred(self._encoder.card), device=self._encoder.device)
-        found = np.zeros((len(rows), encoder.info.dim), np.float32)
-        sides = self._pixels.sides(rows)
+        found = np.zeros((len(rows), encoder.trunk_dim), np.float32)
         for side in SIDES:
             some = np.flatnonzero(sides == side)
             for part in np.split(some, range(AT_ONCE, len(some), AT_ONCE)):
                 if len(part):
                     found[part] = encoder.embed(self._pixels.read(rows[part], side))
-        return found
+        if self._encoder.close is None:
+            return found
+        return with_trunk(examples.embeddings, found)
 
 
 def save_tuned(
@@ -119,7 +122,7 @@ def save_tuned(
             *(encoder.card.get("ancestors") or ()),
         ],
     }
-    save_encoder(folder, trunk, card)
+    save_encoder(folder, trunk, card, encoder.close)
     return load_encoder(folder, encoder.device)
 
 

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from soilpipe.detect.float32 import full_precision
 from soilpipe.detect.network import CHANNELS, TOTAL_STRIDE, CentrePointNetwork
 from soilpipe.detect.sizes import encoder_size_of
 from soilpipe.encoder.trunk import widths_of
+
+if TYPE_CHECKING:
+    from soilpipe.encoder.close_look import CloseLook
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ class EncoderInfo:
     """What every vector is kept with.
 
     um_per_px: the scale it was trained at. size: one of `soilpipe.detect.sizes.SIZES`, None for widths of its own.
-    dim: length of a vector. uses_difference False: it never saw a difference, and is shown none.
+    dim: length of an animal's vector (`classify.embedding`), its close look included. uses_difference False: it never
+    saw a difference, and is shown none.
     """
 
     name: str
@@ -67,10 +71,12 @@ class Encoder:
         *,
         version: str = "unsaved",
         device: str | torch.device | None = None,
+        close: CloseLook | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.card = dict(card)
         self._trunk = trunk
+        self.close = None if close is None else close.to(self.device).eval()
         self._folded = trunk.folded().to(self.device)
         self._divided = 1  # of the size of a batch, for want of memory
         self.info = EncoderInfo(
@@ -78,27 +84,51 @@ class Encoder:
             version=version,
             um_per_px=float(card["um_per_px"]),
             size=encoder_size_of(trunk.architecture),
-            dim=dim_of(trunk),
+            dim=dim_of(trunk) + (0 if close is None else close.dim),
             uses_difference=bool(card.get("difference", True)),
         )
 
+    @property
+    def trunk_dim(self) -> int:
+        """Length of the trunk's own vectors: of an animal's, what is not the close look's."""
+        return dim_of(self._trunk)
+
     def embed(self, pixels: np.ndarray | Tensor) -> np.ndarray:
-        """(n, 7, s, s) uint8, s a multiple of 32, to (n, dim) float32, each of length 1.
+        """(n, 7, s, s) uint8, s a multiple of 32, to vectors of the trunk, (n, dim) float32, each of length 1.
 
         Memory does not grow with n beyond the answer: a mapped file may be given. Where the device has no room for a
         batch, the batches are halved from then on.
         """
-        answer = np.empty((len(pixels), self.info.dim), np.float32)
+        answer = np.empty((len(pixels), self.trunk_dim), np.float32)
         way = self.card.get("embedding", EMBEDDING)
         with torch.inference_mode(), exactly_alike():
-            for start, part in self._parts(pixels, lambda batch: embedding_of(self._folded.levels(batch), way)):
+            for start, part in self._parts(pixels, lambda batch, _: embedding_of(self._folded.levels(batch), way)):
+                answer[start : start + len(part)] = part.cpu().numpy()
+        return answer
+
+    def look_closely(self, pixels: np.ndarray, told: np.ndarray) -> np.ndarray:
+        """What `close_look.close_crops` cuts out to vectors of the close look, (n, dim) float32, each of length 1."""
+        close = self.close
+        if close is None:
+            raise ValueError(f"the encoder {self.info.name} has no close look")
+        answer = np.empty((len(pixels), close.dim), np.float32)
+
+        def of(batch: Tensor, start: int) -> Tensor:
+            beside = torch.zeros((len(batch), told.shape[1]), device=self.device)
+            given = torch.from_numpy(told[start : start + len(batch)])
+            beside[: len(given)] = given.to(self.device)
+            found: Tensor = close(batch, beside)
+            return found
+
+        with torch.inference_mode(), exactly_alike():
+            for start, part in self._parts(pixels, of):
                 answer[start : start + len(part)] = part.cpu().numpy()
         return answer
 
     def dense(self, pixels: np.ndarray | Tensor) -> Tensor:
         """(n, 7, s, s) uint8 to the features at stride 32, (n, c, s/32, s/32) float32, on the encoder's device."""
         with torch.inference_mode(), exactly_alike():
-            parts = [part.float() for _, part in self._parts(pixels, lambda batch: self._folded.levels(batch)[-1])]
+            parts = [part.float() for _, part in self._parts(pixels, lambda batch, _: self._folded.levels(batch)[-1])]
         if parts:
             return torch.cat(parts)
         side = pixels.shape[-1] // TOTAL_STRIDE
@@ -108,8 +138,10 @@ class Encoder:
         """A copy of the trunk to train on: not folded, on the CPU, in eval mode."""
         return copy.deepcopy(self._trunk).cpu().eval()
 
-    def _parts(self, pixels: np.ndarray | Tensor, answer: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Where each batch of crops begins, and what `answer` says of it, crop by crop.
+    def _parts(
+        self, pixels: np.ndarray | Tensor, answer: Callable[[Tensor, int], Tensor]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Where each batch of crops begins, and what `answer`, told that too, says of it, crop by crop.
 
         All batches of crops of one size have one shape, the last one is filled up: what is computed for a crop then
         cannot depend on the others, since libraries choose their kernels by shape.
@@ -121,22 +153,24 @@ class Encoder:
         start = 0
         while start < len(pixels):
             size = max(1, most // self._divided)
-            part = self._tried(pixels[start : start + size], size, answer)
+            part = self._tried(pixels[start : start + size], size, start, answer)
             if part is None:
                 self._make_room(size, side)
                 continue
             yield start, part
             start += len(part)
 
-    def _tried(self, given: np.ndarray | Tensor, size: int, answer: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """The answer for one batch; None where there was no memory for it, which is free again once this returned."""
+    def _tried(
+        self, given: np.ndarray | Tensor, size: int, start: int, answer: Callable[[Tensor, int], Tensor]
+    ) -> Tensor | None:
+        """The answer for one batch that begins there; None where there was no memory for it, which is free again once this returned."""
         given = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, order="C"))
         try:
             batch = torch.zeros((size, *given.shape[1:]), dtype=torch.uint8, device=self.device)
             batch[: len(given)] = given.to(self.device)
             if not self.info.uses_difference:
                 drop_difference(batch)
-            return answer(batch)[: len(given)]
+            return answer(batch, start)[: len(given)]
         except torch.OutOfMemoryError:
             return None
 

@@ -28,12 +28,16 @@ from soilpipe.detect.model_files import (
     version_of,
 )
 from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.second_stage.network import SecondStage
 from soilpipe.detect.sizes import encoder_size_of
+from soilpipe.encoder.close_look import CloseLook
 from soilpipe.encoder.encoder import EMBEDDING, EMBEDDINGS, Encoder, dim_of
 from soilpipe.encoder.trunk import OF_RESNET, trunk_like, trunk_of, trunk_shape, trunk_state
 from soilpipe.errors import SoilpipeError
+from soilpipe.roles import CLOSE
 
 AN_ENCODER = "An encoder"
+OF_CLOSE = "close."  # before the names of its weights
 OF_DETECTOR = "detector:"
 """Before the version of a detector whose own encoder is used."""
 
@@ -50,8 +54,11 @@ class EncoderError(SoilpipeError):
     """An encoder that cannot be used, or something it cannot be used on."""
 
 
-def save_encoder(folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any]) -> str:
-    """Write the encoder of a network, or a trunk, into `folder` (made when absent); returns the version.
+def save_encoder(
+    folder: Path | str, network: CentrePointNetwork, card: Mapping[str, Any], close: CloseLook | None = None
+) -> str:
+    """Write the encoder of a network, or a trunk, into `folder` (made when absent), with its close look where it has
+    one; returns the version.
 
     The card needs `name` and `um_per_px`; architecture, size and dim are filled in, and `embedding` where the card has
     none. `difference` False says that it never saw one. The card is written last: a folder without one is no encoder.
@@ -59,9 +66,12 @@ def save_encoder(folder: Path | str, network: CentrePointNetwork, card: Mapping[
     """
     folder = Path(folder)
     trunk = trunk_of(network)
-    complete = {"embedding": EMBEDDING, **card, **_filled_in(trunk)}
+    complete = {"embedding": EMBEDDING, **card, **_filled_in(trunk, close)}
     check_card(complete, folder / CARD)
-    weights = tensor_bytes({name: value.detach().cpu().contiguous() for name, value in trunk_state(trunk).items()})
+    tensors = trunk_state(trunk)
+    if close is not None:
+        tensors |= {OF_CLOSE + name: value for name, value in close.state_dict().items()}
+    weights = tensor_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     text = card_bytes(complete)
     (folder / CARD).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS, folder, iter([weights]))
@@ -74,27 +84,37 @@ def load_encoder(folder: Path | str, device: str | torch.device | None = None) -
     folder = Path(folder)
     card, text = read_card(folder)
     weights = read_bytes(folder / WEIGHTS, EncoderError, AN_ENCODER)
+    shape = dict(card["architecture"])
     try:
-        trunk = trunk_like(card["architecture"])
+        close = CloseLook.like(shape.pop(CLOSE)) if CLOSE in shape else None
+        trunk = trunk_like(shape)
     except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(
             f"{folder / CARD}: `architecture` = {card['architecture']!r} is none that this version knows"
         ) from error
-    told, found = (card.get("size"), card["dim"]), (encoder_size_of(trunk.architecture), dim_of(trunk))
+    found = tuple(_filled_in(trunk, close)[key] for key in ("size", "dim"))
+    told = (card.get("size"), card["dim"])
     if told != found:
         raise EncoderError(
             f"{folder / CARD}: `size` and `dim` are {told}, but its `architecture` is that of {found}. "
             "The card was changed by hand, or is of a later version"
         )
     tensors = parse_tensors(weights, folder / WEIGHTS, EncoderError)
-    before = OF_RESNET if "encoder" in card["architecture"] else ""
-    fill(trunk, {before + name: value for name, value in tensors.items()}, folder / WEIGHTS, EncoderError)
-    return Encoder(trunk, card, version=version_of(weights, text), device=device)
+    before = OF_RESNET if "encoder" in shape else ""
+    of_close = {name.removeprefix(OF_CLOSE): value for name, value in tensors.items() if name.startswith(OF_CLOSE)}
+    of_trunk = {
+        before + name: value for name, value in tensors.items() if close is None or name[: len(OF_CLOSE)] != OF_CLOSE
+    }
+    fill(trunk, of_trunk, folder / WEIGHTS, EncoderError)
+    if close is not None:
+        fill(close, of_close, folder / WEIGHTS, EncoderError)
+    return Encoder(trunk, card, version=version_of(weights, text), device=device, close=close)
 
 
 def encoder_of_detector(folder: Path | str, device: str | torch.device | None = None) -> Encoder:
     """A detector's own encoder, for projects that have not trained one yet; its version is `detector:` and that one's.
 
+    Where the detector has a second stage, that is its close look.
     EncoderError for torchvision's detectors, whose layers are others, and for those that see colours whose contrast is
     evened, which no crop has; WeightsError for what is no detector at all.
     """
@@ -112,6 +132,7 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
             f"{folder}: {detector.info.name} was trained on scans whose contrast is evened (--even-contrast), and "
             "encoders look at scans as they are. Give a detector that was trained without"
         )
+    close = CloseLook(network.second) if isinstance(network.second, SecondStage) else None
     card = {
         "name": detector.info.name,
         "um_per_px": detector.info.um_per_px,
@@ -119,17 +140,18 @@ def encoder_of_detector(folder: Path | str, device: str | torch.device | None = 
         "validation": detector.info.validation,
         "ancestors": ancestors_of(detector.card, detector.info.version),
         "embedding": EMBEDDING,
-        **_filled_in(network),
+        **_filled_in(network, close),
     }
-    return Encoder(trunk_of(network).eval(), card, version=OF_DETECTOR + detector.info.version, device=device)
+    version = OF_DETECTOR + detector.info.version
+    return Encoder(trunk_of(network).eval(), card, version=version, device=device, close=close)
 
 
-def _filled_in(network: CentrePointNetwork) -> dict[str, Any]:
-    """What a card says of the network itself."""
+def _filled_in(network: CentrePointNetwork, close: CloseLook | None) -> dict[str, Any]:
+    """What a card says of the networks themselves."""
     return {
-        "architecture": trunk_shape(network),
+        "architecture": trunk_shape(network) | ({} if close is None else {CLOSE: close.architecture}),
         "size": encoder_size_of(network.architecture),
-        "dim": dim_of(network),
+        "dim": dim_of(network) + (0 if close is None else close.dim),
     }
 
 

@@ -31,6 +31,7 @@ from soilpipe.pretrain.spread import Spread, spread
 
 if TYPE_CHECKING:
     from soilpipe.detect.network import CentrePointNetwork
+    from soilpipe.encoder.close_look import CloseLook
     from soilpipe.pretrain.source import CropSource
 
 __all__ = ["PretrainCheckpointError", "PretrainError", "PretrainRecipe", "crops_per_second", "pretrain"]
@@ -58,6 +59,7 @@ def pretrain(
     start: Encoder | None = None,
     recipe: PretrainRecipe | None = None,
     um_per_px: float | None = None,
+    close: CloseLook | None = None,
     told: Mapping[str, Any] | None = None,
     device: str | torch.device | None = None,
     work: Path | str | None = None,
@@ -67,9 +69,10 @@ def pretrain(
     """Train an encoder on crops, and write weights.safetensors, card.json and pretraining.png into `out`; the card.
 
     size: of `soilpipe.detect.sizes.SIZES`; None: that of `start`, or medium. start: the encoder to begin from, with
-    fresh heads. um_per_px: of the crops; None: that of `start`, or of 1200 dpi. told: more for the card. work: a folder
-    in which the training is kept once a minute; with `resume` it goes on from there. What is kept there stays, until
-    who called has done something with the encoder and lets it go (`soilpipe.detect.checkpoint.forget`).
+    fresh heads. um_per_px: of the crops; None: that of `start`, or of 1200 dpi. close: the close look that goes with
+    the encoder as it is; None: that of `start`, if it has one. told: more for the card. work: a folder in which the
+    training is kept once a minute; with `resume` it goes on from there. What is kept there stays, until who called has
+    done something with the encoder and lets it go (`soilpipe.detect.checkpoint.forget`).
 
     `out` is written at the end alone. PretrainError when there is nothing to learn from, when start and size disagree,
     and when the device is too small for any batch; PretrainCheckpointError when there is nothing to resume from.
@@ -114,7 +117,7 @@ def pretrain(
         raise PretrainCheckpointError(str(error)) from error
     card |= _how_it_went(learned, batches, probe, recipe)
     log.info("pretrained in %.0f s, %.0f s of it learning", time.monotonic() - began, learned.seconds)
-    save_encoder(out, model.query.trunk, card)
+    save_encoder(out, model.query.trunk, card, close or (None if start is None else start.close))
     plot_curves(
         learned.curves.losses,
         learned.curves.looks,

@@ -13,12 +13,13 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soilpipe import layout
 from soilpipe.config import Project, RefreshPlan
-from soilpipe.encoders import encoder_at
+from soilpipe.encoders import encoder_at, trunk_in_use
 from soilpipe.lineage import detectors_before
 from soilpipe.models import register
 from soilpipe.refresh.failures import noted
@@ -29,6 +30,7 @@ from soilpipe.roles import ENCODER
 from soilpipe.store import Store
 
 if TYPE_CHECKING:
+    from soilpipe.encoder.close_look import CloseLook
     from soilpipe.encoder.encoder import Encoder
     from soilpipe.pretrain.corpus import Corpus, CorpusBudget
 
@@ -96,8 +98,8 @@ def corpus_budget(plan: RefreshPlan) -> CorpusBudget:
 
 @noted(PRETRAIN)
 def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str | None, tell: Progress) -> RefreshState:
-    """Go on training the encoder on the corpus, and register what comes of it. A checkpoint that cannot be read costs
-    the training so far, and no more."""
+    """Go on training the encoder on the corpus, and register what comes of it, with the close look of the detector in
+    use where that has one. A checkpoint that cannot be read costs the training so far, and no more."""
     from soilpipe.pretrain.corpus import open_corpus
     from soilpipe.pretrain.learning import PretrainCheckpointError
     from soilpipe.pretrain.learning_recipe import PretrainError
@@ -106,14 +108,19 @@ def pretrain_encoder(project: Project, store: Store, work: Path, *, device: str 
     if PRETRAIN in state.done:
         return state
     corpus, start = open_corpus(work / CORPUS), encoder_at(store, state.begun_from, device)
-    before = detectors_before(store, state.begun_from)
+    detector = trunk_in_use(store, project.detector)
+    own = start if detector == state.begun_from else encoder_at(store, detector, device)
+    close, before = own.close or start.close, detectors_before(store, state.begun_from)
+    if own.close is not None:  # what its detector has seen, it has
+        before += [one for one in detectors_before(store, detector) if one not in before]
+    begin = partial(_pretrain, project, state, corpus, start, close, before, work, device, tell)
     try:
-        card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=True)
+        card = begin(resume=True)
     except PretrainCheckpointError as error:
         tell(PRETRAIN, f"the training begins anew, for {error}", 0, state.plan.steps)
         log.warning("the training begins anew, for %s", error)
         shutil.rmtree(work / "training")
-        card = _pretrain(project, state, corpus, start, before, work, device, tell, resume=False)
+        card = begin(resume=False)
     except PretrainError:  # what was kept of it may be no better: it begins from its start when it is taken up
         shutil.rmtree(work / "training", ignore_errors=True)
         raise
@@ -130,6 +137,7 @@ def _pretrain(
     state: RefreshState,
     corpus: Corpus,
     start: Encoder,
+    close: CloseLook | None,
     ancestors: list[dict[str, Any]],
     work: Path,
     device: str | None,
@@ -145,6 +153,7 @@ def _pretrain(
         work / ENCODER,
         name=project.project,
         start=start,
+        close=close,
         recipe=PretrainRecipe(
             steps=state.plan.steps,
             minutes=state.plan.minutes,

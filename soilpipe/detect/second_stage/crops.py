@@ -49,10 +49,16 @@ def cuts_around(candidates: Detections, windows: Mapping[PassName, InputWindows]
 
     From the fine pass, or from the coarse one, where that has as many pixels as a crop takes: so much less is read.
     """
-    boxes = candidates.boxes.astype(np.float64)
-    longest = longest_side(boxes)
     scores = candidates.scores.astype(np.float64).clip(CERTAIN, 1 - CERTAIN)
-    logits = np.log(scores) - np.log1p(-scores)
+    return cuts_of(candidates.boxes, np.log(scores) - np.log1p(-scores), windows, um_per_px)
+
+
+def cuts_of(
+    boxes: np.ndarray, logits: np.ndarray, windows: Mapping[PassName, InputWindows], um_per_px: float
+) -> list[Cut]:
+    """As `cuts_around`, of boxes (n, 4) and the logits of their scores (n,)."""
+    boxes = boxes.astype(np.float64)
+    longest = longest_side(boxes)
     cuts = []
     for box, length, logit in zip(boxes, longest, logits, strict=True):
         wanted = max(CONTEXT * length, LEAST_PX * windows["fine"].factor)  # full px

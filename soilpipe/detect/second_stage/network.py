@@ -30,6 +30,17 @@ class SecondAnswer(NamedTuple):
     taxon: Tensor
 
 
+class Seen(NamedTuple):
+    """What the second stage sees in n crops, before its answers.
+
+    means   (n, c) each: of its last two levels, over the crop and over its middle
+    hidden  (n, HIDDEN), >= 0: what its answers are weighed from
+    """
+
+    means: list[Tensor]
+    hidden: Tensor
+
+
 class SecondStage(nn.Module):
     """An encoder as the first stage has one, down to stride 32, means of its last two levels, and two linear layers.
 
@@ -50,6 +61,11 @@ class SecondStage(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, pixels: Tensor, told: Tensor) -> SecondAnswer:
+        y = self.out(self.drop(self.seen(pixels, told).hidden))
+        return SecondAnswer(y[:, 0], y[:, 1:ANSWERS], y[:, ANSWERS:])
+
+    def seen(self, pixels: Tensor, told: Tensor) -> Seen:
+        """What is made of crops before it is answered."""
         if pixels.dtype != torch.uint8 or pixels.shape[1:] != (CHANNELS, SIDE, SIDE):
             raise ValueError(
                 f"expected (n, {CHANNELS}, {SIDE}, {SIDE}) uint8, got {tuple(pixels.shape)} {pixels.dtype}"
@@ -60,8 +76,7 @@ class SecondStage(nn.Module):
             x = block(x)
             levels.append(x)
         means = [part for level in levels[-2:] for part in (level.mean((2, 3)), _middle(level).mean((2, 3)))]
-        y = self.out(self.drop(torch.relu(self.inner(torch.cat([*means, told], dim=1)))))
-        return SecondAnswer(y[:, 0], y[:, 1:ANSWERS], y[:, ANSWERS:])
+        return Seen(means, torch.relu(self.inner(torch.cat([*means, told], dim=1))))
 
     def begin_from(self, first: CentrePointNetwork) -> bool:
         """Take over the encoder of a first stage, where it has the same shape; whether it had."""
