@@ -4,15 +4,16 @@
 
 Seasons are of the generator `peat`, which nothing in the package was trained on. Three kinds, each of scanners of their
 own: crowded ones with taxa made more even than in the field, as tiles are that were chosen for what is in them; and two
-with the field's own frequencies, as of tiles drawn at random, one to learn from too and one to judge on. Two arms:
+with the field's own frequencies, as of tiles drawn at random, one to learn from too and one to judge on. Three arms:
 
 product      what `train classifier` and the weekly refresh do: fitted on both kinds, every scanner held out once
+trunk        as product, by the vectors of the encoder's trunk alone, without its close look
 calibrate    the random kind is kept for calibration alone, as `train classifier --calibrate` does
 tuned        with `--tune`: as product, and the encoder learns from the crops too (`train classifier --tune`)
 
-The encoder is the shipped detector's own trunk, which has seen
-seasons of `loam` only; `--encoder FOLDER` takes another. `--learn-from loam` learns from the other generator too: then
-the classifier has never seen an animal as `peat` draws it, and only calibration has. `--generator loam` is the trunk's
+The encoder is the shipped detector's own: its trunk, and its second stage for a close look. It has never seen `peat`;
+`--encoder FOLDER` takes another. `--learn-from loam` learns from the other generator too: then
+the classifier has never seen an animal as `peat` draws it, and only calibration has. `--generator loam` is its
 own ground, with seeds that it has not seen: what it can do where it is at home.
 
 Unknown is judged by leaving taxa out: in each of `--rounds` rounds some are kept from learning and calibration, and the
@@ -44,7 +45,7 @@ from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.training import rolled
 from soilpipe.taxonomy import SOIL
 
-PRODUCT, CALIBRATE, TUNED = ARMS = ("product", "calibrate", "tuned")
+PRODUCT, TRUNK, CALIBRATE, TUNED = ARMS = ("product", "trunk", "calibrate", "tuned")
 LEAST = 5
 
 
@@ -166,13 +167,14 @@ def judged_whole(crops: Crops, arguments: argparse.Namespace, seed: int, arm: st
 def main() -> None:
     arguments = arguments_of()
     check_all_seasons(arguments, arguments_of([]))
-    arms = ARMS if arguments.tune else ARMS[:2]
+    arms = ARMS if arguments.tune else ARMS[:-1]
     rows: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory(prefix="soilpipe-") as scratch:
             crops = crops_of_seed(seed, arguments, Path(scratch), told)
             for arm in arms:
-                rows[arm].append(judged_whole(crops, arguments, seed, arm))
+                given = crops.of_trunk() if arm == TRUNK else crops
+                rows[arm].append(judged_whole(given, arguments, seed, arm))
     encoder = "the shipped detector's trunk" if arguments.encoder is None else arguments.encoder.name
     learned = arguments.learn_from or arguments.generator
     print(f"Learned from {learned}, calibrated and judged on {arguments.generator}; encoder: {encoder}")

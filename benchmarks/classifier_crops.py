@@ -26,6 +26,7 @@ from soilpipe.classify.false_alarms import unmet
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.label_facts import image_facts
 from soilpipe.classify.labelled_crops import labelled_crops
+from soilpipe.classify.space import unit
 from soilpipe.classify.tuned import TunedVectors
 from soilpipe.classify.tuning import Tuning
 from soilpipe.detect.base import Detector
@@ -48,12 +49,24 @@ FIRST_SEED = {"learn": 7_000_010, "calibrate": 7_000_050, "judge": 7_000_080}
 
 @dataclass(frozen=True)
 class Crops:
-    """The labelled crops of one seed; what tunes the encoder on them, where it is tuned."""
+    """The labelled crops of one seed; what tunes the encoder on them, where it is tuned.
+
+    trunk_dim: how many of an embedding's first numbers are the trunk's; None: all.
+    """
 
     learn: Examples
     calibrate: Examples
     judge: Examples
     tuner: Tuner | None = None
+    trunk_dim: int | None = None
+
+    def of_trunk(self) -> Crops:
+        """The same with the trunk's vectors alone."""
+
+        def cut(examples: Examples) -> Examples:
+            return replace(examples, embeddings=unit(examples.embeddings[:, : self.trunk_dim]).astype(np.float32))
+
+        return Crops(cut(self.learn), cut(self.calibrate), cut(self.judge))
 
 
 @dataclass(frozen=True)
@@ -171,8 +184,9 @@ def crops_of_seed(seed: int, arguments: argparse.Namespace, scratch: Path, told:
             if kind == "judge":  # as a run meets them: no windows that somebody chose to cut
                 found[kind] = found[kind].select(np.array([one.as_it_comes for one in found[kind].sources], bool))
             told(f"seed {seed}: {len(found[kind])} crops to {kind} on")
-    tuner = None if keep is None else Tuner(opened(arguments.encoder), keep, Tuning(seed=seed))
-    return Crops(**found, tuner=tuner)
+    encoder = opened(arguments.encoder)
+    tuner = None if keep is None else Tuner(encoder, keep, Tuning(seed=seed))
+    return Crops(**found, tuner=tuner, trunk_dim=encoder.trunk_dim)
 
 
 def kept_with(keep: CropPixels | None, part: Examples, pixels: CropPixels | None) -> Examples:

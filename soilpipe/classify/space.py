@@ -5,6 +5,10 @@ the ground, not the animal. Subtracting the mean and dividing by the spread with
 both out (as in linear discriminant analysis; distances in it are those of Lee et al. 2018, "A Simple Unified Framework
 for Detecting Out-of-Distribution Samples"). The covariance is shrunk towards a sphere, by as much as Ledoit and Wolf
 (2004) find best for so many examples, and by a tenth at least.
+
+Along most directions the classes do not differ at all, and there are hundreds of these: in cosines they drown the few
+that tell classes apart (of 24 classes at most 23, those that linear discriminant analysis keeps). They count a fifth.
+Not nothing, for in them a new class may differ from all that are known.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALLEST_MM = 0.01  # shorter boxes count as this long
+REST = 0.2
+"""What directions count along which no classes differ. On seasons of `peat`, two seeds, the nearest crops of a class
+told 56 % of the known animals' taxa with 1, 64 % with 0.2 and 62 % with 0; AUROC of unknown was .62, .67 and .67."""
 LEAST_SHRUNK = 0.1  # crops of one scanner are not independent, as the formula takes them to be: it shrinks too little
 
 
 @dataclass(frozen=True)
 class Space:
-    """mean, scale: (d + 1,) float64, of the vector before whitening; whiten: (d + 1, d + 1) float64, symmetric."""
+    """mean, scale: (d + 1,) float64, of the vector before whitening; whiten: (d + 1, d + 1) float64."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -31,7 +38,8 @@ class Space:
         return len(self.mean) - 1
 
     def coordinates(self, embeddings: np.ndarray, sizes_mm: np.ndarray) -> np.ndarray:
-        """(n, d) float32 and (n,) mm to (n, d + 1) float64; within a class the spread is about 1 in every direction."""
+        """(n, d) float32 and (n,) mm to (n, d + 1) float64; within a class the spread is about 1 in every direction in
+        which classes differ, and REST in the others."""
         return ((_joined(embeddings, sizes_mm) - self.mean) / self.scale) @ self.whiten
 
     def directions(self, embeddings: np.ndarray, sizes_mm: np.ndarray) -> np.ndarray:
@@ -51,7 +59,15 @@ def fit_space(embeddings: np.ndarray, sizes_mm: np.ndarray, labels: np.ndarray, 
     still = scale < 1e-6
     scale[still] = np.maximum(vectors.std(axis=0)[still], 1e-6)
     values, axes = np.linalg.eigh(_shrunk_covariance(within / scale))
-    return Space(mean, scale, (axes / np.sqrt(values)) @ axes.T)
+    whiten = (axes / np.sqrt(values)) @ axes.T
+    apart = _directions_of((means - mean) / scale @ whiten)
+    return Space(mean, scale, REST * whiten + (1 - REST) * (whiten @ apart.T) @ apart)
+
+
+def _directions_of(vectors: np.ndarray) -> np.ndarray:
+    """(k, d) to (r, d): orthonormal, of the space that they span."""
+    _, sizes, axes = np.linalg.svd(vectors, full_matrices=False)
+    return np.asarray(axes[sizes > 1e-9 * max(float(sizes.max(initial=0.0)), 1e-300)])
 
 
 def _shrunk_covariance(centred: np.ndarray) -> np.ndarray:

@@ -163,7 +163,8 @@ class Encoder:
     def _tried(
         self, given: np.ndarray | Tensor, size: int, start: int, answer: Callable[[Tensor, int], Tensor]
     ) -> Tensor | None:
-        """The answer for one batch that begins there; None where there was no memory for it, which is free again once this returned."""
+        """The answer for one batch, which begins there; None where there was no memory for it, which is free again once
+        this returned."""
         given = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, order="C"))
         try:
             batch = torch.zeros((size, *given.shape[1:]), dtype=torch.uint8, device=self.device)

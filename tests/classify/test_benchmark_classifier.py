@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,9 @@ def test_both_arms_are_judged_the_products_own_way_and_with_scanners_kept_apart(
     rows = {arm: benchmark.judged(crops, 0.1, arm) for arm in ("product", "calibrate")}
     assert asked == [None, ["C", "D"]] and list(rows) == ["product", "calibrate"]
     assert all(row["crops judged"] == len(crops.judge) and row["macro-F1"] > 0.7 for row in rows.values())
+    trunk = replace(crops, trunk_dim=2).of_trunk()
+    assert trunk.judge.embeddings.shape == (len(crops.judge), 2) and trunk.judge.taxa == crops.judge.taxa
+    np.testing.assert_allclose(np.linalg.norm(trunk.judge.embeddings, axis=1), 1, rtol=1e-5)
     table = benchmark.table([rows["product"]], 0.1)
     assert "coverage of sets" in table and "0.90 ± 0.02" in table
 

@@ -15,7 +15,7 @@ from soilpipe.classify.calibration import (
 )
 from soilpipe.classify.field import Field
 from soilpipe.classify.head import fit_head
-from soilpipe.classify.space import fit_space
+from soilpipe.classify.space import REST, fit_space
 
 
 def clouds(counts: list[int], seed: int = 0, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def clouds(counts: list[int], seed: int = 0, spread: float = 1.0) -> tuple[np.nd
     return 1.2 * np.eye(len(counts), 6)[labels] + spread * rng.normal(0, 1, (len(labels), 6)), labels
 
 
-def test_the_space_has_spread_one_within_the_classes() -> None:
+def test_the_space_has_spread_one_within_the_classes_where_they_differ_and_less_elsewhere() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 400)
     stretched = rng.normal(0, 1, (1200, 4)) @ np.diag([5.0, 1.0, 0.2, 2.0]) + 10 * np.eye(3, 4)[labels]
@@ -32,7 +32,13 @@ def test_the_space_has_spread_one_within_the_classes() -> None:
     space = fit_space(stretched, sizes, labels, 3)
     within = space.coordinates(stretched, sizes)
     within = within - np.stack([within[labels == c].mean(axis=0) for c in range(3)])[labels]
-    np.testing.assert_allclose(np.cov(within.T), np.eye(5), atol=0.08)
+    spread, axes = np.linalg.eigh(np.cov(within.T))
+    np.testing.assert_allclose(np.sqrt(spread), [REST, REST, REST, 1, 1], rtol=0.05)
+    means = np.stack([space.coordinates(stretched, sizes)[labels == c].mean(axis=0) for c in range(3)])
+    assert np.linalg.norm(means @ axes[:, :3]) < 0.02 * np.linalg.norm(means), "they differ along two directions"
+    # What differs from all of them in another direction still lies apart.
+    other = stretched[:50] + np.array([0, 0, 0, 40.0])
+    assert np.linalg.norm(space.coordinates(other, sizes[:50]).mean(axis=0)) > 2 * REST
 
 
 def test_size_alone_can_part_two_classes() -> None:
