@@ -4,7 +4,8 @@ The strategy, in the order of the files:
 
 - `embedding`: the crop round a box, through the encoder;
 - `examples`, `labelled_crops`, `false_alarms`: labelled crops as an encoder sees them, with where each is from;
-- `space`: embedding and size as one vector, whitened within the classes; all distances are cosines in it;
+- `space`: embedding and size as one vector, whitened within the classes, what tells none of them apart
+  counting less; all distances are cosines in it;
 - `prototypes`, `head`: three experts (prototypes, nearest neighbours, a logistic head), each as if all classes were
   equally frequent;
 - `calibration`: their mixture, the field's own frequencies, and the temperature, fitted on scanners held out;

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,7 +52,7 @@ def work(tmp_path: Path) -> Path:
 def training(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Sets what a training ends with from now on."""
     monkeypatch.setattr("soilpipe.pretrain.corpus.open_corpus", lambda _: None)
-    monkeypatch.setattr(first_steps, "encoder_at", lambda *_: None)
+    monkeypatch.setattr(first_steps, "encoder_at", lambda *_: SimpleNamespace(close=None))
 
     def ends_with(error: BaseException) -> None:
         def fails(*_: object, **__: object) -> None:
