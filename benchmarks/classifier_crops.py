@@ -34,7 +34,6 @@ from soilpipe.detect.coco import read_labels
 from soilpipe.detect.dataset import open_scenes
 from soilpipe.detect.labelled import LabelSet
 from soilpipe.detect.weights import SHIPPED, load_detector
-from soilpipe.encoder.crops import SIDE
 from soilpipe.encoder.encoder import Encoder
 from soilpipe.encoder.weights import encoder_of_detector, load_encoder
 from soilpipe.simulate import SeasonSpec, join_truths, write_season
@@ -193,4 +192,4 @@ def kept_with(keep: CropPixels | None, part: Examples, pixels: CropPixels | None
     """The crops of a part, with their pixels among those of all."""
     if keep is None or pixels is None or part.rows is None:
         return part
-    return replace(part, rows=keep.add(pixels.read(part.rows, SIDE), pixels.sides(part.rows)))
+    return replace(part, rows=keep.add(pixels.whole(part.rows)))

@@ -27,14 +27,23 @@ CLOSE_CROPS = f"{CROPS}; and 64 px of 1.6 times the longer side"
 """Stand on the card: what the vectors of a classifier were made of."""
 
 
+class TunedOn(NamedTuple):
+    """What an encoder learns from, where it is tuned: pixels (n, 7, s, s) uint8; sides (n,) int64, px: of the middle
+    that is looked at; told (n, k) float32: what is told beside it, k 0 for a trunk."""
+
+    pixels: np.ndarray
+    sides: np.ndarray
+    told: np.ndarray
+
+
 class EmbeddedBoxes(NamedTuple):
-    """embeddings (n, dim) float32; pixels (n, 7, 96, 96) uint8, for pictures; um_per_px (n,) float64 of those; sides
-    (n,) int64: of the middle that the encoder saw, px."""
+    """embeddings (n, dim) float32; pixels (n, 7, 96, 96) uint8, for pictures; um_per_px (n,) float64 of those;
+    tuned_on: the crops of the close look, or, without one, of the trunk."""
 
     embeddings: np.ndarray
     pixels: np.ndarray
     um_per_px: np.ndarray
-    sides: np.ndarray
+    tuned_on: TunedOn
 
 
 def embed_boxes(
@@ -56,10 +65,12 @@ def embed_boxes(
         rows = np.flatnonzero(sides == side)
         if len(rows):
             embeddings[rows] = encoder.embed(middles(pixels[rows], side))
+    tuned_on = TunedOn(pixels, sides, np.zeros((len(pixels), 0), np.float32))
     if encoder.close is not None:
-        looked_at = close_crops(scan, references, registrations, boxes, encoder.info.um_per_px)
-        embeddings = beside(embeddings, encoder.look_closely(*looked_at))
-    return EmbeddedBoxes(embeddings, pixels, scales, sides)
+        near, told = close_crops(scan, references, registrations, boxes, encoder.info.um_per_px)
+        embeddings = beside(embeddings, encoder.look_closely(near, told))
+        tuned_on = TunedOn(near, np.full(len(near), near.shape[-1], np.int64), told)
+    return EmbeddedBoxes(embeddings, pixels, scales, tuned_on)
 
 
 def crops_told(encoder: Encoder) -> str:
@@ -72,14 +83,14 @@ def beside(trunk: np.ndarray, close: np.ndarray) -> np.ndarray:
     return np.concatenate([trunk, close], axis=1) * HALF
 
 
-def with_trunk(vectors: np.ndarray, trunk: np.ndarray) -> np.ndarray:
-    """What `beside` made, with other vectors of the trunk."""
-    return np.concatenate([trunk * HALF, vectors[:, trunk.shape[1] :]], axis=1)
+def with_close(vectors: np.ndarray, close: np.ndarray) -> np.ndarray:
+    """What `beside` made, with other vectors of the close look."""
+    return np.concatenate([vectors[:, : vectors.shape[1] - close.shape[1]], close * HALF], axis=1)
 
 
 def middles(pixels: np.ndarray, side: int) -> np.ndarray:
-    """(n, 7, 96, 96) to the middle of each, (n, 7, side, side)."""
-    start = (SIDE - side) // 2
+    """(n, 7, s, s) to the middle of each, (n, 7, side, side)."""
+    start = (pixels.shape[-1] - side) // 2
     return np.ascontiguousarray(pixels[:, :, start : start + side, start : start + side])
 
 

@@ -190,7 +190,7 @@ def _examples(
     scene: Scene, wanted: _Wanted, encoder: Encoder, facts: ImageFacts | None, keep: CropPixels | None
 ) -> Examples:
     boxes = wanted.boxes
-    embeddings, pixels, scales, sides = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
+    found = embed_boxes(encoder, scene.scan, scene.references, scene.registrations, boxes)
     image = scene.image
     x0, y0 = image.origin or (0, 0)
     source = Source(
@@ -204,7 +204,7 @@ def _examples(
         detected=wanted.detected,
     )
     return Examples(
-        embeddings=embeddings,
+        embeddings=found.embeddings,
         sizes_mm=(longer_sides(boxes) * scene.scan.um_per_px / 1000).astype(np.float32),
         taxa=tuple(wanted.taxa),
         sources=tuple(
@@ -214,10 +214,10 @@ def _examples(
                 um_per_px=round(float(scale), 4),
                 as_it_comes=source.as_it_comes and bool(counts),
             )
-            for box, scale, counts in zip(boxes, scales, wanted.counts, strict=True)
+            for box, scale, counts in zip(boxes, found.um_per_px, wanted.counts, strict=True)
         ),
-        thumbnails=tuple(thumbnail(crop) for crop in pixels),
-        rows=None if keep is None else keep.add(pixels, sides),
+        thumbnails=tuple(thumbnail(crop) for crop in found.pixels),
+        rows=None if keep is None else keep.add(found.tuned_on),
     )
 
 

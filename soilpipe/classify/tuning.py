@@ -1,13 +1,13 @@
 """Tuning an encoder on labelled crops: from pixels to classes in one, for some hundred steps.
 
 Pretraining teaches an encoder what looks alike, a detector's training where animals are. Which differences tell one
-taxon from another, labelled crops alone can say. A layer of logits is put on the vectors and learned together with the
-trunk, by cross-entropy; then it is taken away again: what comes after (space, prototypes, head, calibration) is fitted
-on the tuned vectors, as on any.
+taxon from another, labelled crops alone can say. A layer of logits is put on the vectors and learned together with what
+makes them, by cross-entropy; then it is taken away again: what comes after (space, prototypes, head, calibration) is
+fitted on the tuned vectors, as on any. Tuned is the encoder's close look, where it has one, else its trunk.
 
 Rare classes are drawn oftener than they come, by the root of their number. Crops are mirrored, turned, moved by a few
-px and seen in another light, with the difference dropped from some. Vectors are centred means (`encoder.CENTRED`): of
-plain ones the tuning makes less.
+px and seen in another light, with the difference dropped from some. Vectors of a tuned trunk are centred means
+(`encoder.CENTRED`): of plain ones the tuning makes less.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from soilpipe.classify.space import SMALLEST_MM
 from soilpipe.detect.learning import bf16_pays
 from soilpipe.detect.light import change_light
 from soilpipe.detect.network import CentrePointNetwork
+from soilpipe.detect.second_stage.crops import lying
+from soilpipe.encoder.close_look import CloseLook
 from soilpipe.encoder.encoder import CENTRED, dim_of, drop_difference, embedding_of
 
 log = logging.getLogger(__name__)
@@ -70,22 +73,43 @@ class Tuning:
         return self.rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, self.steps - rising)))
 
 
-class _Classes(nn.Module):
-    """A trunk with a layer of logits on its vectors and the logarithm of the size."""
+class TrunkLook(nn.Module):
+    """What a trunk makes of crops, whatever is told beside them."""
 
-    def __init__(self, trunk: CentrePointNetwork, classes: int, sharpness: float) -> None:
+    def __init__(self, trunk: CentrePointNetwork) -> None:
         super().__init__()
-        self.trunk, self._sharpness = trunk, sharpness
-        self.logits = nn.Linear(dim_of(trunk) + 1, classes)
+        self.trunk = trunk
 
-    def forward(self, pixels: Tensor, log_mm: Tensor) -> Tensor:
-        vectors = embedding_of(self.trunk.levels(pixels), CENTRED)
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return dim_of(self.trunk)
+
+    def forward(self, pixels: Tensor, told: Tensor) -> Tensor:
+        return embedding_of(self.trunk.levels(pixels), CENTRED)
+
+
+Look = TrunkLook | CloseLook
+"""What is tuned: pixels (n, 7, s, s) uint8 and what is told beside them (n, k) float32 to vectors (n, dim)."""
+AnyLook = TypeVar("AnyLook", bound=TrunkLook | CloseLook)
+
+
+class _Classes(nn.Module):
+    """A look with a layer of logits on its vectors and the logarithm of the size."""
+
+    def __init__(self, look: Look, classes: int, sharpness: float) -> None:
+        super().__init__()
+        self.look, self._sharpness = look, sharpness
+        self.logits = nn.Linear(look.dim + 1, classes)
+
+    def forward(self, pixels: Tensor, told: Tensor, log_mm: Tensor) -> Tensor:
+        vectors = self.look(pixels, told)
         found: Tensor = self.logits(torch.cat([self._sharpness * vectors, log_mm[:, None]], dim=1))
         return found
 
 
 def tune(
-    trunk: CentrePointNetwork,
+    look: AnyLook,
     crops: CropPixels,
     rows: np.ndarray,
     sizes_mm: np.ndarray,
@@ -95,16 +119,17 @@ def tune(
     difference: bool = True,
     device: torch.device | None = None,
     progress: Told | None = None,
-) -> CentrePointNetwork:
-    """A tuned copy of a trunk, on the CPU in eval mode; an unchanged one where there are not two classes.
+) -> AnyLook:
+    """A tuned copy, on the CPU in eval mode; an unchanged one where there are not two classes.
 
     rows (n,) int64: of the crops to learn from; sizes_mm (n,) and labels (n,) int64 >= 0 of them. `difference` False:
     the encoder is shown none. On a CPU the same arguments and threads give the same weights.
     """
-    tuned = copy.deepcopy(trunk).eval()
+    tuned = copy.deepcopy(look)
+    tuned.cpu().eval()
     present, targets = np.unique(labels, return_inverse=True)
     if len(present) < 2 or tuning.steps < 1:
-        return tuned.cpu()
+        return tuned
     device = device or torch.device("cpu")
     rng = np.random.default_rng(tuning.seed)
     with torch.random.fork_rng(devices=[]):
@@ -122,7 +147,17 @@ def tune(
         optimiser.step()
         if progress and (step + 1 == tuning.steps or step % 10 == 9):
             progress(step + 1, tuning.steps, loss.item())
-    return tuned.cpu().eval()
+    tuned.cpu().eval()
+    return tuned
+
+
+class Drawn(NamedTuple):
+    """Pixels (n, 7, s, s) uint8, what is told beside them (n, k) and the log of mm (n,) float32, targets (n,) int64."""
+
+    pixels: Tensor
+    told: Tensor
+    log_mm: Tensor
+    targets: Tensor
 
 
 class _Learned:
@@ -132,7 +167,7 @@ class _Learned:
     def __init__(self, model: _Classes, smoothing: float, device: torch.device) -> None:
         self._model, self._smoothing, self._device, self._parts = model, smoothing, device, 1
 
-    def from_batch(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def from_batch(self, batch: Drawn) -> Tensor:
         """The loss, of a batch as `_Draw` gives them. OutOfMemoryError where there is no memory for two crops."""
         while True:
             try:
@@ -147,18 +182,18 @@ class _Learned:
                 torch.cuda.empty_cache()
             log.warning("the device has no memory for so many crops at once: tuning on %d parts", self._parts)
 
-    def _of(self, part: tuple[Tensor, Tensor, Tensor], of: int) -> Tensor:
-        pixels, log_mm, wanted = (one.to(self._device) for one in part)
+    def _of(self, part: Drawn, of: int) -> Tensor:
+        pixels, told, log_mm, wanted = (one.to(self._device) for one in part)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16_pays(self._device)):
-            answers = self._model(pixels, log_mm)
+            answers = self._model(pixels, told, log_mm)
         loss = functional.cross_entropy(answers.float(), wanted, label_smoothing=self._smoothing) * (len(wanted) / of)
         loss.backward()
         return loss.detach()
 
 
-def _chunks(batch: tuple[Tensor, Tensor, Tensor], parts: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    a, b, c = (one.chunk(parts) for one in batch)
-    return list(zip(a, b, c, strict=True))
+def _chunks(batch: Drawn, parts: int) -> list[Drawn]:
+    a, b, c, d = (one.chunk(parts) for one in batch)
+    return [Drawn(*part) for part in zip(a, b, c, d, strict=True)]
 
 
 class _Draw:
@@ -179,25 +214,31 @@ class _Draw:
         self._tuning, self._rng, self._difference = tuning, rng, difference
         weights = 1 / np.sqrt(np.bincount(targets)[targets])
         sides = crops.sides(rows)
-        self._of_side = {side: np.flatnonzero(sides == side) for side in SIDES}
-        self._weights = {side: weights[some] / weights[some].sum() for side, some in self._of_side.items() if len(some)}
-        shares = np.array([weights[self._of_side[side]].sum() for side in SIDES])
+        self._sides = [side for side in SIDES if (sides == side).any()]
+        self._of_side = {side: np.flatnonzero(sides == side) for side in self._sides}
+        self._weights = {side: weights[some] / weights[some].sum() for side, some in self._of_side.items()}
+        shares = np.array([weights[self._of_side[side]].sum() for side in self._sides])
         self._shares = shares / shares.sum()
 
-    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels (n, 7, s, s) uint8, log of mm (n,) float32, targets (n,) int64."""
+    def __call__(self) -> Drawn:
         rng, tuning = self._rng, self._tuning
-        side = SIDES[int(rng.choice(len(SIDES), p=self._shares))]
+        side = self._sides[int(rng.choice(len(self._sides), p=self._shares))]
         some = rng.choice(self._of_side[side], tuning.batch, p=self._weights[side])
-        pixels = self._changed(self._crops.read(self._rows[some], side))
-        log_mm = self._log_mm[some] + rng.normal(0, tuning.size_spread, len(some))
-        return pixels, torch.from_numpy(log_mm.astype(np.float32)), torch.from_numpy(self._targets[some])
+        told = self._crops.told(self._rows[some])
+        pixels = self._changed(self._crops.read(self._rows[some], side), told)
+        log_mm = (self._log_mm[some] + rng.normal(0, tuning.size_spread, len(some))).astype(np.float32)
+        parts = (torch.from_numpy(part) for part in (told, log_mm, self._targets[some]))
+        return Drawn(pixels, *parts)
 
-    def _changed(self, pixels: np.ndarray) -> Tensor:
+    def _changed(self, pixels: np.ndarray, told: np.ndarray) -> Tensor:
+        """The pixels changed; what is told of width and height goes with them, in place."""
         rng, shift = self._rng, self._tuning.shift
         turned = np.empty_like(pixels)
-        for into, crop in zip(turned, pixels, strict=True):
-            seen = np.rot90(crop, int(rng.integers(4)), (1, 2))
+        for row, (into, crop) in enumerate(zip(turned, pixels, strict=True)):
+            quarters = int(rng.integers(4))
+            if quarters % 2 and told.shape[1]:
+                told[row] = lying(told[row])
+            seen = np.rot90(crop, quarters, (1, 2))
             into[:] = seen[:, :, ::-1] if rng.random() < 0.5 else seen
             into[:] = _moved(into, *rng.integers(-shift, shift + 1, 2).tolist())
         found = torch.from_numpy(turned)

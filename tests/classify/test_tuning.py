@@ -12,21 +12,25 @@ import torch
 
 from soilpipe.classify import tuning
 from soilpipe.classify.crop_pixels import CropPixels
+from soilpipe.classify.embedding import TunedOn
 from soilpipe.classify.examples import BACKGROUND, Examples
 from soilpipe.classify.fitting import fit_classifier
 from soilpipe.classify.labelled_crops import labelled_crops
 from soilpipe.classify.training import train_classifier
 from soilpipe.classify.tuned import TunedVectors
-from soilpipe.classify.tuning import Tuning, tune
+from soilpipe.classify.tuning import TrunkLook, Tuning, tune
 from soilpipe.classify.weights import load_classifier
 from soilpipe.detect.ancestry import of_backbone, seen_by_ancestors
 from soilpipe.detect.coco import read_labels
+from soilpipe.detect.second_stage.network import TOLD
+from soilpipe.encoder.close_look import CloseLook
 from soilpipe.encoder.encoder import CENTRED, EMBEDDING, Encoder, embedding_of
 from soilpipe.encoder.weights import load_encoder
 from soilpipe.taxonomy import SOIL
 from tests.classify import drawn_labels
 from tests.classify.drawn_labels import draw_labels, tiny_encoder
 from tests.classify.made_crops import made_crops
+from tests.encoder.test_close_look import tiny_second
 
 Kept = tuple[Examples, CropPixels, np.ndarray]
 SHORT = Tuning(steps=40, batch=16)
@@ -60,9 +64,10 @@ def kept(labels: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactor
 def tuned_state(kept: Kept, encoder: Encoder, **more: Any) -> dict[str, torch.Tensor]:
     crops, pixels, numbers = kept
     assert crops.rows is not None
-    trunk = tune(encoder.network(), pixels, crops.rows, crops.sizes_mm, numbers, Tuning(steps=3, batch=8, **more))
-    assert not trunk.training
-    return trunk.state_dict()
+    look = TrunkLook(encoder.network())
+    tuned = tune(look, pixels, crops.rows, crops.sizes_mm, numbers, Tuning(steps=3, batch=8, **more))
+    assert not tuned.training
+    return tuned.trunk.state_dict()
 
 
 def test_pixels_come_back_by_their_row_as_the_encoder_sees_them(kept: Kept, encoder: Encoder) -> None:
@@ -75,8 +80,9 @@ def test_pixels_come_back_by_their_row_as_the_encoder_sees_them(kept: Kept, enco
         seen = pixels.read(np.array([row]), side)
         assert seen.shape == (1, 7, side, side) and seen.dtype == np.uint8
         assert np.array_equal(encoder.embed(seen)[0], vector)
+        assert pixels.told(np.array([row])).shape == (1, 0)
     with pytest.raises(ValueError, match="expected"):
-        pixels.add(np.zeros((1, 7, 32, 32), np.uint8), np.array([32]))
+        pixels.add(TunedOn(np.zeros((1, 7, 32, 32), np.uint8), np.array([32]), np.zeros((1, 0), np.float32)))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(kept: Kept, encoder: Encoder) -> None:
@@ -93,11 +99,11 @@ def test_where_there_is_no_memory_for_a_batch_it_is_taken_in_parts(
     seen: list[int] = []
     forward = tuning._Classes.forward
 
-    def small(self: Any, pixels: torch.Tensor, log_mm: torch.Tensor) -> torch.Tensor:
+    def small(self: Any, pixels: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
         if len(pixels) > most:
             raise torch.OutOfMemoryError
         seen.append(len(pixels))
-        return forward(self, pixels, log_mm)
+        return forward(self, pixels, *beside)
 
     monkeypatch.setattr(tuning._Classes, "forward", small)
     most = 4
@@ -113,7 +119,8 @@ def test_where_there_is_no_memory_for_a_batch_it_is_taken_in_parts(
 def test_one_class_alone_teaches_nothing(kept: Kept, encoder: Encoder) -> None:
     crops, pixels, numbers = kept
     assert crops.rows is not None
-    trunk = tune(encoder.network(), pixels, crops.rows, crops.sizes_mm, np.zeros_like(numbers), SHORT)
+    look = TrunkLook(encoder.network())
+    trunk = tune(look, pixels, crops.rows, crops.sizes_mm, np.zeros_like(numbers), SHORT).trunk
     assert all(torch.equal(trunk.state_dict()[name], value) for name, value in encoder.network().state_dict().items())
 
 
@@ -169,10 +176,56 @@ def test_tuning_tells_taxa_apart_that_the_encoder_does_not(labels: Path, encoder
     assert seen_by_ancestors({"ancestors": of_backbone(tmp_path / "tuned")}, names, images) == len(images)
 
 
-@pytest.mark.parametrize("calibrate", [None, pytest.param(["B"], marks=pytest.mark.slow)])
-def test_the_vectors_that_a_classifier_keeps_are_those_that_a_run_will_make(
-    calibrate: list[str] | None, labels: Path, encoder: Encoder, tmp_path: Path
+@pytest.fixture(scope="module")
+def close_encoder(encoder: Encoder) -> Encoder:
+    return Encoder(encoder.network(), encoder.card, version="close", device="cpu", close=CloseLook(tiny_second()))
+
+
+def test_of_an_encoder_that_looks_closely_that_is_tuned_and_nothing_else(
+    labels: Path, close_encoder: Encoder, tmp_path: Path
 ) -> None:
+    read, pixels = read_labels(labels, labels.parent), CropPixels(tmp_path / "crops")
+    crops = labelled_crops(read, close_encoder, taxonomy=SOIL, keep=pixels)
+    assert crops.rows is not None and close_encoder.close is not None
+    told = pixels.told(crops.rows)
+    assert set(pixels.sides(crops.rows)) == {64} and told.shape == (len(crops), TOLD)
+    np.testing.assert_allclose(np.exp(told[:, 1]), crops.sizes_mm, rtol=1e-5)
+    numbers = np.unique(crops.taxa, return_inverse=True)[1]
+    vectors = TunedVectors(close_encoder, crops, pixels, Tuning(steps=3, batch=8))
+    found = vectors(np.ones(len(crops), bool), numbers)
+    assert np.array_equal(found[:, :24], crops.embeddings[:, :24]) and not np.allclose(found, crops.embeddings)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert np.array_equal(vectors.embedded_as_last(crops.select(np.array([5, 2]))), found[[5, 2]])
+    begun, fresh = close_encoder.close.state_dict(), CloseLook(tiny_second()).state_dict()
+    assert any(not torch.equal(value, begun[name]) for name, value in vectors.last.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(begun.values(), fresh.values(), strict=True))
+
+
+def test_what_is_told_of_a_crop_is_turned_with_it(tmp_path: Path) -> None:
+    """A long animal, one way or the other."""
+    pixels = np.zeros((1, 7, 64, 64), np.uint8)
+    pixels[:, :3, 28:36, 12:52] = 200
+    told = np.array([[0, 0.5, 0.625, 0.125]], np.float32)
+    crops = CropPixels(tmp_path / "crops")
+    rows = crops.add(TunedOn(pixels, np.array([64]), told))
+    draw = tuning._Draw(
+        crops, rows, np.ones(1), np.zeros(1, np.int64), Tuning(batch=16, light=0), np.random.default_rng(0), True
+    )
+    drawn = draw()
+    bright = drawn.pixels[:, 0] > 100
+    wide = bright.any(dim=1).sum(dim=1) > bright.any(dim=2).sum(dim=1)
+    assert 0 < wide.sum() < 16 and torch.equal(wide, drawn.told[:, 2] > drawn.told[:, 3])
+    assert (drawn.told[:, :2] == torch.tensor([0, 0.5])).all()
+
+
+@pytest.mark.parametrize(
+    ("look", "calibrate"),
+    [("encoder", None), ("close_encoder", None), pytest.param("encoder", ["B"], marks=pytest.mark.slow)],
+)
+def test_the_vectors_that_a_classifier_keeps_are_those_that_a_run_will_make(
+    look: str, calibrate: list[str] | None, labels: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    encoder: Encoder = request.getfixturevalue(look)
     train_classifier(
         labels,
         labels.parent,
@@ -183,7 +236,9 @@ def test_the_vectors_that_a_classifier_keeps_are_those_that_a_run_will_make(
         tuning=Tuning(steps=3, batch=8),
         tuned=tmp_path / "tuned",
     )
-    crops = labelled_crops(read_labels(labels, labels.parent), load_encoder(tmp_path / "tuned"), taxonomy=SOIL)
+    tuned = load_encoder(tmp_path / "tuned")
+    assert tuned.card["embedding"] == (CENTRED if look == "encoder" else EMBEDDING)
+    crops = labelled_crops(read_labels(labels, labels.parent), tuned, taxonomy=SOIL)
     kept = crops.select(~np.isin(crops.scanners, calibrate or []))
     assert np.array_equal(load_classifier(tmp_path / "out").examples.embeddings, kept.embeddings)
 

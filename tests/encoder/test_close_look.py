@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from soilpipe.background import ModelInput
-from soilpipe.classify.embedding import CLOSE_CROPS, CROPS, crops_told, embed_boxes, with_trunk
+from soilpipe.classify.embedding import CLOSE_CROPS, CROPS, crops_told, embed_boxes, with_close
 from soilpipe.detect.backbone_weights import load_backbone
 from soilpipe.detect.base import Detections
 from soilpipe.detect.second_stage.crops import crop, cuts_around
@@ -72,7 +72,8 @@ def test_half_of_an_animals_vector_is_what_the_second_stage_answers_from(encoder
     expected = torch.cat([means, functional.normalize(seen.hidden, dim=1)], dim=1) / np.sqrt(2)
     np.testing.assert_allclose(vectors[:, 24:] * np.sqrt(2), expected.numpy(), atol=1e-5)
     assert (crops_told(encoder), crops_told(alone)) == (CLOSE_CROPS, CROPS)
-    assert np.array_equal(with_trunk(vectors, trunk), vectors), "to the bit: what is kept is what a run makes"
+    again = with_close(vectors, encoder.look_closely(*close_crops(scan, (), (), BOXES, 21.17)))
+    assert np.array_equal(again, vectors), "to the bit: what is kept is what a run makes"
     assert embed_boxes(encoder, scan, (), (), np.zeros((0, 4))).embeddings.shape == (0, encoder.info.dim)
 
 

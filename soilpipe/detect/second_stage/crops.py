@@ -44,6 +44,11 @@ class Cut:
         return inside
 
 
+def lying(told: np.ndarray) -> np.ndarray:
+    """(..., TOLD): what is told of crops that are turned by a quarter, as `Cut.told`."""
+    return told[..., [0, 1, 3, 2]]
+
+
 def cuts_around(candidates: Detections, windows: Mapping[PassName, InputWindows], um_per_px: float) -> list[Cut]:
     """The cut of each candidate, whose boxes are px of a scan of `um_per_px`.
 

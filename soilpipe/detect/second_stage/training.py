@@ -15,6 +15,7 @@ from torch.nn import functional
 from soilpipe.detect.averaging import average
 from soilpipe.detect.light import change_light
 from soilpipe.detect.recipe import TrainingError
+from soilpipe.detect.second_stage.crops import lying
 from soilpipe.detect.second_stage.examples import Examples
 from soilpipe.detect.second_stage.network import SecondAnswer, SecondStage
 
@@ -112,7 +113,7 @@ def drawn(examples: Examples, chosen: np.ndarray, rng: np.random.Generator, ligh
         pixels, boxes, there = pixels[..., ::-1, :], _mirrored(boxes, 1), _mirrored(there, 1)
     if rng.random() < 0.5:
         pixels = pixels.swapaxes(-1, -2)
-        boxes, there, told = boxes[:, [1, 0, 3, 2]], there[:, [1, 0, 3, 2]], told[:, [0, 1, 3, 2]]
+        boxes, there, told = boxes[:, [1, 0, 3, 2]], there[:, [1, 0, 3, 2]], lying(told)
     lit = torch.from_numpy(np.ascontiguousarray(pixels)).float()
     change_light(lit, rng, light)
     return Examples(
