@@ -175,7 +175,7 @@ def main() -> None:
             for arm in arms:
                 given = crops.of_trunk() if arm == TRUNK else crops
                 rows[arm].append(judged_whole(given, arguments, seed, arm))
-    encoder = "the shipped detector's trunk" if arguments.encoder is None else arguments.encoder.name
+    encoder = "the shipped detector's" if arguments.encoder is None else arguments.encoder.name
     learned = arguments.learn_from or arguments.generator
     print(f"Learned from {learned}, calibrated and judged on {arguments.generator}; encoder: {encoder}")
     print(f"Seeds: {arguments.seeds}")

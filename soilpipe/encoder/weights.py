@@ -103,7 +103,7 @@ def load_encoder(folder: Path | str, device: str | torch.device | None = None) -
     before = OF_RESNET if "encoder" in shape else ""
     of_close = {name.removeprefix(OF_CLOSE): value for name, value in tensors.items() if name.startswith(OF_CLOSE)}
     of_trunk = {
-        before + name: value for name, value in tensors.items() if close is None or name[: len(OF_CLOSE)] != OF_CLOSE
+        before + name: value for name, value in tensors.items() if close is None or not name.startswith(OF_CLOSE)
     }
     fill(trunk, of_trunk, folder / WEIGHTS, EncoderError)
     if close is not None:
