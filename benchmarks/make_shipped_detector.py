@@ -34,7 +34,10 @@ and on one kind of CPU with as many threads the same weights. Needs numpy, OpenC
 
 Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
 seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
-suits a crowd lets too much pass on bare ground. Both are of the generator `loam`; `peat` is for testing only.
+suits a crowd lets too much pass on bare ground. `peat` is for testing only: what ships must not have seen it. What a
+detector is worth on soil that has been labelled, as a user's would be, is told by one that goes on from it on `peat`,
+in a folder of its own (`--generator peat --val-generator peat --warm-start ... --out build/peat`), and
+`seasons.py --detector build/peat`.
 """
 
 from __future__ import annotations
@@ -150,6 +153,14 @@ def simulate(arguments: argparse.Namespace) -> None:
                 print(f"simulated {done} of {len(specs)} seasons, {time.monotonic() - began:.0f} s", flush=True)
     path = join_truths(arguments.folder, [spec.scanner_id for spec in specs])
     print(f"{path} over {len(specs)} seasons", flush=True)
+
+
+def keep_from_peat(arguments: argparse.Namespace) -> None:
+    """Refuse to make the detector that ships of seasons of peat."""
+    settings = arguments.folder / "settings.json"
+    made = json.loads(settings.read_text()) if settings.exists() else {}
+    if arguments.out == SHIPPED and "peat" in (made.get("generator"), made.get("val_generator")):
+        raise SystemExit(f"{settings}: of peat, on which the detector that ships is tested; name another --out")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -279,7 +290,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--crowd", type=float, default=200.0, help="animals per 100 cm2 in training, in the middle")
     parser.add_argument("--val-crowd", type=float, default=40.0, help="animals per 100 cm2 in validation")
     for option, whose in (("--generator", "training"), ("--val-generator", "validation")):
-        parser.add_argument(option, choices=("loam", "varied", "both"), default="loam", help=f"of {whose} seasons")
+        choices = ("loam", "varied", "both", "peat")
+        parser.add_argument(option, choices=choices, default="loam", help=f"of {whose} seasons")
     parser.add_argument("--taxa", nargs="+", default=TAXA, help="those without examples are left out")
     parser.add_argument("--scale", type=float, default=0.5, help="of what is read: 0.5 is 600 dpi of the 1200")
     parser.add_argument("--even-contrast", action="store_true", help="as `train detector --even-contrast`")
@@ -306,6 +318,8 @@ def main() -> None:
     arguments = arguments_of()
     if arguments.phase in ("simulate", "all"):
         simulate(arguments)
+    if arguments.phase != "simulate":
+        keep_from_peat(arguments)
     if arguments.phase in ("train", "all"):
         train(arguments)
     if arguments.phase == "second":

@@ -109,6 +109,19 @@ def test_seasons_may_be_of_one_kind_of_soil_of_many_or_of_both(script: Any, tmp_
         script.simulate(asked(script, folder, "--generator", "varied"))
 
 
+def test_the_detector_that_ships_sees_no_peat(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the command line says of the seasons: what counts is what the folder holds."""
+    folder = tmp_path / "seasons"
+    script.simulate(asked(script, folder, "--val-generator", "peat"))
+    before = SHIPPED.joinpath("card.json").read_bytes()
+    for phase in ("train", "second", "judge"):
+        monkeypatch.setattr(sys, "argv", ["make", phase, "--folder", str(folder)])
+        with pytest.raises(SystemExit, match="of peat, on which the detector that ships is tested"):
+            script.main()
+    assert SHIPPED.joinpath("card.json").read_bytes() == before
+    script.keep_from_peat(asked(script, folder, "--out", str(tmp_path / "another")))
+
+
 def test_seasons_without_settings_are_of_the_defaults_and_none_at_all_may_be_begun_anew(
     script: Any, tmp_path: Path
 ) -> None:
