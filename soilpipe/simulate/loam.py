@@ -13,7 +13,7 @@ from soilpipe.simulate.field import BY_NAME, CASTING
 from soilpipe.simulate.generator import GrowingRoot
 from soilpipe.simulate.loam_bodies import PLANS
 from soilpipe.simulate.loam_drawing import draw_plan
-from soilpipe.simulate.loam_look import LoamLook, varied
+from soilpipe.simulate.loam_look import LITTER, LoamLook, varied
 
 _KIND = 1  # beside an animal's pose: what its kind is drawn by
 
@@ -59,7 +59,7 @@ class Loam:
         for name, per_cm2 in self.look.clutter.items():
             for _ in range(rng.poisson(per_cm2 * cm2)):
                 look = Look(off_glass_px=float(rng.exponential(0.08)) * px_per_mm * 0.4, cover=None, shadow=0.3)
-                thing = self._tinted(_THINGS[name](px_per_mm, rng), rng)
+                thing = self._tinted(self._thing(name, px_per_mm, rng), rng)
                 paste(ground, thing, rng.random() * height, rng.random() * width, look, 0.0)
         for root in self.roots(height, width, px_per_mm, rng, per_cm2=self.look.roots):
             paste(ground, root.sprite, root.y, root.x, Look(off_glass_px=float(rng.exponential(1.0))), 0.0)
@@ -91,7 +91,14 @@ class Loam:
         name = kinds[rng.choice(len(kinds), p=list(self.look.look_alikes.values()))]
         if name == "skin":
             return self._skin(px_per_mm, rng)
-        return self._tinted(_THINGS[name](px_per_mm, rng), rng)
+        return self._tinted(self._thing(name, px_per_mm, rng), rng)
+
+    def _thing(self, name: str, px_per_mm: float, rng: np.random.Generator) -> Sprite:
+        if name != LITTER:
+            return _THINGS[name](px_per_mm, rng)
+        kind = self.look.litter[rng.integers(len(self.look.litter))]
+        length, angle = kind.drawn_length(rng), float(rng.uniform(0, 2 * np.pi))
+        return draw_plan(kind.plan, length, angle, px_per_mm, int(rng.integers(2**31)), 0)
 
     def _skin(self, px_per_mm: float, rng: np.random.Generator) -> Sprite:
         """A cast skin or a dead animal: an animal's body, often faded, torn or browned, that never moves."""

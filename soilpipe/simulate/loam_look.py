@@ -15,6 +15,7 @@ import numpy as np
 
 from soilpipe.simulate.generator import Gain
 from soilpipe.simulate.loam_bodies import Colour, Plan
+from soilpipe.simulate.loam_litter import Litter, drawn_litter
 
 Rgb = tuple[float, float, float]
 
@@ -26,6 +27,8 @@ LOOK_ALIKES: Mapping[str, float] = MappingProxyType(
     {"skin": 0.34, "fibre": 0.2, "seed": 0.16, "grain": 0.1, "pellets": 0.1, "hypha": 0.1}
 )
 """Shares of what could pass for an animal."""
+LITTER = "litter"
+LITTER_PER_CM2 = 0.8
 PLAIN_GAIN = Gain(level=0.92, channel=0.02, scan=0.04, noise=1.6, stripes=0.008, gamma=1.0, black=2.0)
 
 
@@ -35,9 +38,9 @@ class LoamLook:
     from the top of the scan. slope, relief, grain: how strongly slopes, heights and finest grain change the brightness.
     damp: mean share of `dry` and how far dampness moves it. mottles: strength and colour of another soil in patches.
     pores: how dark holes are. clutter: per cm2. roots: per cm2, grown before the season. look_alikes: their shares.
-    tint, shade: gain of the colour channels, and range of the brightness, of all that lies on the ground. bodies: how
-    far animals differ from the plan of their taxon: 0 not at all, 1 as much as kinds and stages do. gain: the
-    scanner's."""
+    litter: kinds made up for the season, which `clutter` and `look_alikes` may name. tint, shade: gain of the colour
+    channels, and range of the brightness, of all that lies on the ground. bodies: how far animals differ from the plan
+    of their taxon: 0 not at all, 1 as much as kinds and stages do. gain: the scanner's."""
 
     dry: Rgb = (104.0, 78.0, 56.0)
     dark: Rgb = (52.0, 37.0, 27.0)
@@ -53,6 +56,7 @@ class LoamLook:
     clutter: Mapping[str, float] = field(default_factory=lambda: CLUTTER)
     roots: float = 0.35
     look_alikes: Mapping[str, float] = field(default_factory=lambda: LOOK_ALIKES)
+    litter: tuple[Litter, ...] = ()
     tint: Rgb = (1.0, 1.0, 1.0)
     shade: tuple[float, float] = (1.0, 1.0)
     bodies: float = 0.0
@@ -72,7 +76,7 @@ def drawn_look(rng: np.random.Generator) -> LoamLook:
     dark = _rgb(np.array(plain.dry) * bright * hue * _hue(rng, 0.04) * apart)
     sizes = sorted(np.exp(rng.uniform(np.log(0.12), np.log(6.0), int(rng.integers(3, 6)))), reverse=True)
     shares = rng.dirichlet(np.full(len(LOOK_ALIKES), 1.5))
-    return LoamLook(
+    look = LoamLook(
         dry=dry,
         dark=dark,
         humus=_rgb(np.array(dark) * rng.uniform(0.4, 1.3) * _hue(rng, 0.1)),
@@ -102,6 +106,13 @@ def drawn_look(rng: np.random.Generator) -> LoamLook:
             gamma=float(rng.uniform(0.8, 1.25)),
             black=float(rng.uniform(0.0, 6.0)),
         ),
+    )
+    passing = float(rng.uniform(0.1, 0.5))  # of what could pass for an animal
+    return replace(
+        look,
+        litter=drawn_litter(rng),
+        clutter={**look.clutter, LITTER: LITTER_PER_CM2 * times(0.9)},
+        look_alikes={**{name: share * (1 - passing) for name, share in look.look_alikes.items()}, LITTER: passing},
     )
 
 

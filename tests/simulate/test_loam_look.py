@@ -10,7 +10,7 @@ import pytest
 from soilpipe.simulate.field import TAXA
 from soilpipe.simulate.loam import Loam
 from soilpipe.simulate.loam_bodies import PLANS
-from soilpipe.simulate.loam_look import CLUTTER, LOOK_ALIKES, LoamLook, drawn_look, varied
+from soilpipe.simulate.loam_look import CLUTTER, LITTER, LOOK_ALIKES, LoamLook, drawn_look, varied
 
 
 def ground(look: LoamLook, seed: int = 0) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_seasons_differ_in_colour_brightness_and_texture_and_a_seed_gives_one_lo
 
 def test_shares_and_densities_are_of_the_same_things() -> None:
     look = drawn_look(np.random.default_rng(1))
-    assert set(look.clutter) == set(CLUTTER) and set(look.look_alikes) == set(LOOK_ALIKES)
+    assert set(look.clutter) == {*CLUTTER, LITTER} and set(look.look_alikes) == {*LOOK_ALIKES, LITTER}
     assert sum(look.look_alikes.values()) == pytest.approx(1) and all(rate > 0 for rate in look.clutter.values())
     rng = np.random.default_rng(2)
     only = {name: float(name == "hypha") for name in LOOK_ALIKES}
