@@ -10,8 +10,8 @@ samples and 76 of training. It had not learned enough (AP50 was .62 on scans tha
 went on from it on new seasons, an hour and a half on one core. What was left were false alarms and animals passed over
 that had been seen, but not believed: the third training, 40 minutes on one core, gave it a second stage, which looks at
 each of its candidates once more. All that was on one kind of soil: the fourth, 103 minutes on one core beside other
-work, went on with both stages on seasons of which every other one is of another soil. Validation seasons of loam and of
-every other soil judged it:
+work, went on with both stages on seasons of which every other one is of another soil (these had no made-up litter yet).
+Validation seasons of loam and of every other soil judged it:
 
     MAKE="python benchmarks/make_shipped_detector.py"
     LONGER="--seed 3 --adamw --learning-rate 1.5e-3"
