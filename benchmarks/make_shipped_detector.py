@@ -39,35 +39,25 @@ is a middle pass on all validation seasons that there are, which may be more tha
 because a machine with a GPU may be lent for minutes only. All seeds are fixed: the same arguments give the same scenes,
 and on one kind of CPU with as many threads the same weights. Needs numpy, OpenCV, torch and safetensors only.
 
-Training seasons are crowded and their taxa made more even than in the field, so that rare taxa are learned. Validation
-seasons, which choose the working threshold, keep the field's frequencies and are less crowded, since a threshold that
-suits a crowd lets too much pass on bare ground. `peat` is for testing only: what ships must not have seen it. What a
-detector is worth on soil that has been labelled, as a user's would be, is told by one that goes on from it on `peat`,
-in a folder of its own (`--generator peat --val-generator peat --warm-start ... --out build/peat`), and
-`seasons.py --detector build/peat`.
+What the seasons are like is told in `shipped_seasons`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kept_settings import check_seasons
+from shipped_seasons import VALIDATION, are_of_peat, is_validation, simulate
 
 from soilpipe.detect.balance import balance
 from soilpipe.detect.base import evens_contrast
@@ -85,13 +75,8 @@ from soilpipe.detect.trained_card import worth
 from soilpipe.detect.training import train_detector
 from soilpipe.detect.validation import judge
 from soilpipe.detect.weights import SHIPPED, load_detector, read_card, save_detector
-from soilpipe.simulate import SeasonSpec, join_truths, write_season
-from soilpipe.simulate.spec import GeneratorName
 from soilpipe.taxonomy import SOIL
 
-FIRST_DAY = datetime(2024, 3, 1, tzinfo=UTC)
-SLOT = timedelta(hours=6)
-DAY = timedelta(days=1)
 TAXA = (
     "Collembola", "Protura", "Diplura", "Formicidae", "Coleoptera", "Diptera", "Symphyla", "Pauropoda", "Diplopoda",
     "Chilopoda", "Isopoda", "Acari", "Pseudoscorpiones", "Araneae", "Enchytraeidae", "Lumbricidae", "Nematoda",
@@ -99,75 +84,6 @@ TAXA = (
 )  # fmt: skip
 SECOND_STEPS = 4800  # of a second stage that begins afresh
 SCANNERS_AT_ONCE = 10  # whose candidates are cut out at a time
-VALIDATION = "V"  # first letter of the ids of validation scanners
-OF_SEASONS = ("scans", "size", "crowd", "val_crowd", "seed", "generator", "val_generator")
-"""The arguments that all seasons of a folder must have in common; how many there are may grow."""
-
-
-def season_specs(arguments: argparse.Namespace) -> list[SeasonSpec]:
-    """The seasons, each a scanner of its own; how crowded each is, is drawn from its number."""
-    specs = []
-    for kind, count in (("T", arguments.seasons), (VALIDATION, arguments.val_seasons)):
-        for number in range(count):
-            rng = np.random.default_rng([arguments.seed, ord(kind), number])
-            # Two scans a day, six hours apart: from the fourth day on, each has references at 6, 24, 48 and 72 hours.
-            times = tuple(FIRST_DAY + DAY * (scan // 2) + SLOT * (scan % 2) for scan in range(arguments.scans))
-            crowd = arguments.crowd * float(np.exp(rng.uniform(np.log(0.2), np.log(1.8))))
-            specs.append(
-                SeasonSpec(
-                    scanner_id=f"{kind}{number:04d}",
-                    generator=generator_of(arguments, kind, number),
-                    seed=arguments.seed * 100_000 + (ord(kind) << 12) + number,
-                    times=times,
-                    height_px=arguments.size,
-                    width_px=arguments.size,
-                    dpi=1200.0,
-                    animals_per_100cm2=arguments.val_crowd if kind == VALIDATION else crowd,
-                    evenness=0.0 if kind == VALIDATION else float(rng.uniform(0.4, 1.0)),
-                )
-            )
-    return specs
-
-
-def generator_of(arguments: argparse.Namespace, kind: str, number: int) -> GeneratorName:
-    """That of a season; of `both`, every other season is of one."""
-    asked = arguments.val_generator if kind == VALIDATION else arguments.generator
-    both: tuple[GeneratorName, GeneratorName] = ("loam", "varied")
-    return both[number % 2] if asked == "both" else asked  # type: ignore[no-any-return]
-
-
-def _write(job: tuple[SeasonSpec, Path]) -> str:
-    cv2.setNumThreads(1)
-    spec, folder = job
-    season = folder / spec.scanner_id
-    if not (season / "truth.json").exists():  # a season is complete when its truth is there
-        write_season(spec, season, extension="jpg", quality=92)
-    return spec.scanner_id
-
-
-def simulate(arguments: argparse.Namespace) -> None:
-    """Write all seasons and one COCO file over them; those that are there must be of the same settings."""
-    defaults = arguments_of(["simulate"])
-    asked, before = ({name: getattr(given, name) for name in OF_SEASONS} for given in (arguments, defaults))
-    check_seasons(arguments.folder, asked, before)
-    specs = season_specs(arguments)
-    began = time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
-        jobs = [(spec, arguments.folder) for spec in specs]
-        for done, _ in enumerate(pool.map(_write, jobs), start=1):
-            if done % 10 == 0 or done == len(specs):
-                print(f"simulated {done} of {len(specs)} seasons, {time.monotonic() - began:.0f} s", flush=True)
-    path = join_truths(arguments.folder, [spec.scanner_id for spec in specs])
-    print(f"{path} over {len(specs)} seasons", flush=True)
-
-
-def keep_from_peat(arguments: argparse.Namespace) -> None:
-    """Refuse to make the detector that ships of seasons of peat."""
-    settings = arguments.folder / "settings.json"
-    made = json.loads(settings.read_text()) if settings.exists() else {}
-    if arguments.out == SHIPPED and "peat" in (made.get("generator"), made.get("val_generator")):
-        raise SystemExit(f"{settings}: of peat, on which the detector that ships is tested; name another --out")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -193,7 +109,7 @@ def train(arguments: argparse.Namespace) -> None:
         name="shipped",
         taxonomy=SOIL,
         taxa=arguments.taxa,
-        val_scanners=sorted(scanner for scanner in scanners if scanner.startswith(VALIDATION)),
+        val_scanners=sorted(filter(is_validation, scanners)),
         recipe=replace(recipe, muon=False) if arguments.adamw else recipe,
         scale=arguments.scale,
         even=arguments.even_contrast,
@@ -215,7 +131,7 @@ def train_second_stage(arguments: argparse.Namespace) -> None:
     network.take_second(None)
     card = {key: value for key, value in card.items() if key != SECOND}
     everything = read_labels(arguments.folder / "labels.json", arguments.folder)
-    labels = only(everything, lambda image: not str(image.scanner_id).startswith(VALIDATION))
+    labels = only(everything, lambda image: not is_validation(image.scanner_id))
     labels = with_taxa(labels, tuple(card["taxa"]), SOIL, strict=False)
     began = time.monotonic()
 
@@ -257,7 +173,7 @@ def judge_anew(arguments: argparse.Namespace) -> None:
     finest = FINEST in detector.card if arguments.finest is None else arguments.finest
     card = {key: value for key, value in without_finest(without_middle(detector.card)).items() if key != "thresholds"}
     everything = read_labels(arguments.folder / "labels.json", arguments.folder)
-    labels = only(everything, lambda image: str(image.scanner_id).startswith(VALIDATION))
+    labels = only(everything, lambda image: is_validation(image.scanner_id))
     scanners = {image.scanner_id for image in labels.labelled}
     if not any(len(image.boxes) for image in labels.labelled):
         raise SystemExit(f"{arguments.folder}: no validation season with animals; simulate some (--val-seasons)")
@@ -291,6 +207,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/seasons"), help="where the seasons lie")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where weights and card go")
     parser.add_argument("--seasons", type=int, default=112, help="training seasons")
+    parser.add_argument("--large-seasons", type=int, default=0, help="further training seasons, of twice the side")
     parser.add_argument("--val-seasons", type=int, default=10, help="validation seasons, for the threshold")
     parser.add_argument("--scans", type=int, default=12, help="scans a season, two a day")
     parser.add_argument("--size", type=int, default=1024, help="height and width of a scan, px at 1200 dpi")
@@ -324,9 +241,9 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     if arguments.phase in ("simulate", "all"):
-        simulate(arguments)
-    if arguments.phase != "simulate":
-        keep_from_peat(arguments)
+        simulate(arguments, arguments_of(["simulate"]))
+    if arguments.phase != "simulate" and arguments.out == SHIPPED and are_of_peat(arguments.folder):
+        raise SystemExit(f"{arguments.folder}: seasons of peat, on which what ships is tested; name another --out")
     if arguments.phase in ("train", "all"):
         train(arguments)
     if arguments.phase == "second":

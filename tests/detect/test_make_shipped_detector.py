@@ -9,6 +9,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,21 @@ class Here:
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [str(SCRIPT.parent), *sys.path])
     import make_shipped_detector
+    import shipped_seasons
 
-    monkeypatch.setattr(make_shipped_detector, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(shipped_seasons, "ProcessPoolExecutor", Here)
     return make_shipped_detector
+
+
+@pytest.fixture
+def seasons(script: Any) -> Any:
+    import shipped_seasons
+
+    return shipped_seasons
+
+
+def simulated(script: Any, arguments: Namespace) -> None:
+    script.simulate(arguments, script.arguments_of(["simulate"]))
 
 
 def asked(script: Any, folder: Path, *words: str) -> Namespace:
@@ -72,7 +85,7 @@ def asked(script: Any, folder: Path, *words: str) -> Namespace:
 
 def test_seasons_of_other_settings_are_not_taken_for_those_asked_for(script: Any, tmp_path: Path) -> None:
     folder = tmp_path / "seasons"
-    script.simulate(asked(script, folder))
+    simulated(script, asked(script, folder))
     truth = folder / "T0000" / "truth.json"
     made = truth.stat().st_mtime_ns
     for words, told in (
@@ -84,59 +97,73 @@ def test_seasons_of_other_settings_are_not_taken_for_those_asked_for(script: Any
         (("--generator", "both"), "generator loam (now both)"),
     ):
         with pytest.raises(SystemExit) as stopped:
-            script.simulate(asked(script, folder, *words))
+            simulated(script, asked(script, folder, *words))
         assert told in str(stopped.value) and str(folder) in str(stopped.value)
         assert "another --folder" in str(stopped.value)
-    script.simulate(asked(script, folder, "--seasons", "2"))  # how many there are may grow
+    simulated(script, asked(script, folder, "--seasons", "2"))  # how many there are may grow
     assert truth.stat().st_mtime_ns == made and (folder / "T0001" / "truth.json").exists()
 
 
-def test_seasons_may_be_of_one_kind_of_soil_of_many_or_of_both(script: Any, tmp_path: Path) -> None:
+def test_seasons_may_be_of_one_kind_of_soil_of_many_or_of_both(script: Any, seasons: Any, tmp_path: Path) -> None:
     def generators(*words: str) -> list[str]:
         asked_for = script.arguments_of(["simulate", "--seasons", "3", "--val-seasons", "2", *words])
-        return [spec.generator for spec in script.season_specs(asked_for)]
+        return [spec.generator for spec in seasons.season_specs(asked_for)]
 
     assert generators() == ["loam"] * 5
     assert generators("--generator", "both") == ["loam", "varied", "loam", "loam", "loam"]
     assert generators("--generator", "varied", "--val-generator", "both") == ["varied"] * 3 + ["loam", "varied"]
     folder = tmp_path / "seasons"
-    script.simulate(asked(script, folder))
+    simulated(script, asked(script, folder))
     before = json.loads((folder / "settings.json").read_text())
     older = {name: value for name, value in before.items() if "generator" not in name}  # as earlier releases wrote it
     (folder / "settings.json").write_text(json.dumps(older))
-    script.simulate(asked(script, folder))
+    simulated(script, asked(script, folder))
     with pytest.raises(SystemExit, match="generator loam"):
-        script.simulate(asked(script, folder, "--generator", "varied"))
+        simulated(script, asked(script, folder, "--generator", "varied"))
 
 
-def test_the_detector_that_ships_sees_no_peat(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_seasons_are_trained_on_and_have_twice_the_side(script: Any, seasons: Any) -> None:
+    def specs(*words: str) -> list[Any]:
+        return seasons.season_specs(script.arguments_of(["simulate", "--seasons", "2", "--val-seasons", "1", *words]))  # type: ignore[no-any-return]
+
+    more = specs("--large-seasons", "2")
+    sides = {spec.scanner_id: (spec.height_px, spec.width_px) for spec in more}
+    small, large = (1024, 1024), (2048, 2048)
+    assert sides == {"T0000": small, "T0001": small, "L0000": large, "L0001": large, "V0000": small}
+    assert [spec for spec in more if spec.scanner_id[0] != "L"] == specs()
+    assert [seasons.is_validation(spec.scanner_id) for spec in more] == [False] * 4 + [True]
+
+
+def test_the_detector_that_ships_sees_no_peat(
+    script: Any, seasons: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the command line says of the seasons: what counts is what the folder holds."""
     folder = tmp_path / "seasons"
-    script.simulate(asked(script, folder, "--val-generator", "peat"))
+    simulated(script, asked(script, folder, "--val-generator", "peat"))
     before = SHIPPED.joinpath("card.json").read_bytes()
     for phase in ("train", "second", "judge"):
         monkeypatch.setattr(sys, "argv", ["make", phase, "--folder", str(folder)])
-        with pytest.raises(SystemExit, match="of peat, on which the detector that ships is tested"):
+        with pytest.raises(SystemExit, match="seasons of peat, on which what ships is tested"):
             script.main()
     assert SHIPPED.joinpath("card.json").read_bytes() == before
-    script.keep_from_peat(asked(script, folder, "--out", str(tmp_path / "another")))
+    assert seasons.are_of_peat(folder)
 
 
 def test_seasons_without_settings_are_of_the_defaults_and_none_at_all_may_be_begun_anew(
-    script: Any, tmp_path: Path
+    script: Any, seasons: Any, tmp_path: Path
 ) -> None:
     before = tmp_path / "before"
     (before / "T0000").mkdir(parents=True)
     (before / "T0000" / "truth.json").write_text("{}")
     with pytest.raises(SystemExit, match=r"scans 12 \(now 1\), size 1024 \(now 128\)"):
-        script.simulate(asked(script, before))
+        simulated(script, asked(script, before))
     defaults = script.arguments_of(["simulate"])
-    settings = {name: getattr(defaults, name) for name in script.OF_SEASONS}
-    script.check_seasons(before, settings, settings)
+    settings = {name: getattr(defaults, name) for name in seasons.OF_SEASONS}
+    seasons.check_seasons(before, settings, settings)
     assert json.loads((before / "settings.json").read_text()) == settings
     empty = tmp_path / "empty"
-    script.check_seasons(empty, settings, settings)
-    script.check_seasons(empty, settings | {"scans": 3}, settings)  # nothing was made before it was stopped
+    seasons.check_seasons(empty, settings, settings)
+    seasons.check_seasons(empty, settings | {"scans": 3}, settings)  # nothing was made before it was stopped
     assert json.loads((empty / "settings.json").read_text())["scans"] == 3
 
 
@@ -150,7 +177,7 @@ def test_a_third_phase_judges_it_anew_and_leaves_the_weights(script: Any, tmp_pa
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     (tmp_path / "out" / "card.json").write_text(json.dumps({**card, "threshold": 0.99, **foreign}))
     for seasons in ("1", "2"):
-        for phase, work in (("simulate", script.simulate), ("judge", script.judge_anew)):
+        for phase, work in (("simulate", partial(simulated, script)), ("judge", script.judge_anew)):
             work(script.arguments_of([phase, *words, "--val-seasons", seasons]))
         judged = json.loads((tmp_path / "out" / "card.json").read_text())
         assert judged["figures"]["images"] == 4 * int(seasons)
@@ -190,7 +217,7 @@ def test_a_second_stage_is_made_of_the_training_seasons_in_place_of_the_one_befo
     monkeypatch.setattr(script, "SCANNERS_AT_ONCE", 1)
     words = ["--folder", str(tmp_path / "seasons"), "--scans", "4", "--size", "512", "--crowd", "900", "--val-crowd"]
     words += ["600", "--seasons", "2", "--val-seasons", "1", "--workers", "1", "--device", "cpu"]
-    script.simulate(script.arguments_of(["simulate", *words]))
+    simulated(script, script.arguments_of(["simulate", *words]))
     written = []
     for out in ("one", "other"):
         shutil.copytree(SHIPPED, tmp_path / out)
