@@ -6,7 +6,9 @@ suits a crowd lets too much pass on bare ground. On scans of 1024 px nearly ever
 as hardly one is on a whole scan: large seasons, of twice the side, show more of them whole. `peat` is for testing only:
 what ships must not have seen it. What a detector is worth on soil that has been labelled, as a user's would be, is told
 by one that goes on from it on `peat`, in a folder of its own (`--generator peat --val-generator peat --warm-start ...
---out build/peat`), and `seasons.py --detector build/peat`.
+--out build/peat`), and `seasons.py --detector build/peat`. With `--seed 4 --seasons 130 --val-seasons 24 --steps 1800
+--second-steps 1200 --adamw --learning-rate 1.5e-3`, 46 minutes, AP50 on the seasons on which the shipped detector has
+.633 and .647 was .752 and .741.
 """
 
 from __future__ import annotations
