@@ -103,7 +103,7 @@ From = Annotated[
 ]
 PrecisionOption = Annotated[
     Precision | None,
-    typer.Option(help="In which it detects, everywhere: bf16 is twice as fast on CPUs with AMX, slower on others."),
+    typer.Option(help="In which it detects, everywhere: bf16 is twice as fast on CPUs that have it, slower on others."),
 ]
 Licence = Annotated[
     str | None,

@@ -48,8 +48,8 @@ class CentrePointDetector:
     `soilpipe.detect.tiled`; a GPU's agrees with it within GPU_TOLERANCE. Both compute in float32 (IEEE, no TF32) unless
     the card says `precision` bf16: then the trunk is bf16 on every device, the heads float32, and the analysis is
     another one. bf16 moves scores by some thousandths and so a few detections across the threshold, and whether a
-    machine is fast with it must not decide what is counted. CPUs with matrix tiles (AMX) are about twice as fast in
-    bf16, others slower.
+    machine is fast with it must not decide what is counted. CPUs that multiply bf16 (AMX, AVX512-BF16) are about twice
+    as fast in it, others slower.
     `core`: the side of the tiles, px of the model's scale; None chooses by the size of the image.
     """
 
