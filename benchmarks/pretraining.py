@@ -3,7 +3,7 @@
     python benchmarks/pretraining.py         all three, one after the other
     python benchmarks/pretraining.py speed   [--sizes resnet18 medium] [--batch 64]
     python benchmarks/pretraining.py labels  [--seeds 3] [--detector-steps 1500] [--stickypi FOLDER] [--folder FOLDER]
-                                             [--posterise 0.2]
+                                             [--posterise 0.2] [--uncounted]
     python benchmarks/pretraining.py weeks   [--seeds 3] [--steps 300] [--folder FOLDER]
 
 Each prints one table; --json writes the figures as well, of all three by their names. `--tiny` makes everything small
@@ -134,6 +134,9 @@ def read_arguments() -> argparse.Namespace:
     labels.add_argument("--crops-a-scan", type=int, default=16)
     labels.add_argument(
         "--posterise", type=float, default=0.0, metavar="P", help="share of the views with colours cut to 3 to 5 bits"
+    )
+    labels.add_argument(
+        "--uncounted", action="store_true", help="also detectors whose pretraining is not taken off their seconds"
     )
     labels.add_argument("--timed", type=int, default=20, help="steps by which a step's seconds are measured")
     labels.add_argument("--stickypi", type=Path, default=None, help="the folder that holds stickypi/, in place of peat")

@@ -10,6 +10,10 @@ supervised             a detector that begins from the encoder of the one that c
 supervised+pretrained  what a project's refresh does: pretraining goes on from that encoder, for the same half of the
                        seconds, and the detector begins from what comes of it
 
+With `--uncounted` also what these two are worth to a project, whose weekly refresh has been paid for when somebody
+comes to label: pretrained-uncounted and supervised+pretrained-uncounted are trained for as many steps as scratch is,
+from the same encoders. They have had half as many seconds again and compare with nothing at equal compute.
+
 All of it at the µm/px of the detector that comes with the package: an encoder is worth little at a scale it never saw.
 AP50 of any taxon. A classifier is fitted on the same labels, twice. Once with the encoder of each arm's detector as it
 is trained, for which all arms have had the same seconds; and once with the encoder that the detector began from, as a
@@ -41,7 +45,7 @@ from typing import Any
 import numpy as np
 import torch
 from pretraining_data import UM_PER_PX, Data, ScanCrops, data_of
-from pretraining_labels_report import ARMS, OF_DETECTOR, OF_START, report
+from pretraining_labels_report import ARMS, OF_DETECTOR, OF_START, UNCOUNTED, report
 
 from soilpipe.classify.evaluation import evaluate
 from soilpipe.classify.examples import ClassifierError
@@ -123,8 +127,7 @@ def clock_of(arguments: Namespace) -> str:
 def labels(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """One row a seed, share of the labels and arm."""
     check_settings(folder, arguments)
-    # The detector of the package is of one size: what begins from its encoder must be of that too.
-    arms = ARMS if arguments.size == MEDIUM else ARMS[:2]
+    arms = arms_of(arguments)
     for seed in arguments.only_seeds or range(arguments.seeds):
         data = data_of(seed, folder, arguments)
         crops = ScanCrops(data, arguments.window, arguments.crops_a_scan, seed)
@@ -173,6 +176,12 @@ def check_settings(folder: Path, arguments: Namespace) -> None:
         raise SystemExit(f"{folder} was begun with {others}. Go on with the same, or take another --folder")
 
 
+def arms_of(arguments: Namespace) -> tuple[str, ...]:
+    """Those that are asked for. The detector of the package is of one size, and so is what begins from it."""
+    arms = ARMS if arguments.size == MEDIUM else ARMS[:2]
+    return (*arms, *(f"{arm}{UNCOUNTED}" for arm in arms if arm in PRETRAINED and arguments.uncounted))
+
+
 def detector_steps(arm: str, arguments: Namespace) -> int:
     """Steps of the detector of an arm: what pretraining took is taken off."""
     return max(1, round((1 - SHARE if arm in PRETRAINED else 1) * arguments.detector_steps))
@@ -180,6 +189,7 @@ def detector_steps(arm: str, arguments: Namespace) -> int:
 
 def backbone_of(arm: str, seed: int, folder: Path) -> Path | None:
     """What the detector of an arm begins from."""
+    arm = arm.removesuffix(UNCOUNTED)
     return None if arm == "scratch" else SHIPPED if arm == "supervised" else folder / f"{arm}-{seed}"
 
 
@@ -252,8 +262,9 @@ def _train(
 
 
 def _start_of(arm: str, seed: int, folder: Path, arguments: Namespace) -> Encoder | None:
-    """The encoder that the detector of an arm began from, before it saw a label here."""
-    backbone = backbone_of(arm, seed, folder)
+    """The encoder that the detector of an arm began from, before it saw a label here. Where pretraining is not counted
+    it is that of the arm where it is, and is judged there."""
+    backbone = None if arm.endswith(UNCOUNTED) else backbone_of(arm, seed, folder)
     if backbone is None:
         return None
     load = load_encoder if arm in PRETRAINED else encoder_of_detector

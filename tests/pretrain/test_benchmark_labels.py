@@ -31,6 +31,7 @@ ARGUMENTS = Namespace(
     timed=1,
     judge_on="test",
     posterise=0.0,
+    uncounted=False,
     stickypi=None,
 )
 
@@ -160,6 +161,17 @@ def test_all_arms_stand_at_the_scale_of_the_shipped_encoder_and_pay_for_pretrain
     earlier.write_text(json.dumps({"macro_f1": 0.9}))  # of another encoder, as an earlier release judged it
     assert list(labels.labels(given, kept)) == rows and not trained and sum(map(len, embedded.values())) == 2
     assert posterised == [0.0, 0.0]
+    trained.clear()
+    more = list(labels.labels(Namespace(**{**vars(given), "uncounted": True}), kept))
+    assert more[:4] == rows and [row["arm"] for row in more[4:]] == [
+        "pretrained-uncounted",
+        "supervised+pretrained-uncounted",
+    ]
+    assert [row["macro_f1_of_start"] for row in more[4:]] == [None, None]
+    assert trained == {
+        "pretrained-uncounted-4-0.5": (kept / "pretrained-4", 100, shipped),
+        "supervised+pretrained-uncounted-4-0.5": (kept / "supervised+pretrained-4", 100, shipped),
+    }
     share = Namespace(**{**vars(given), "posterise": 0.25})
     with pytest.raises(SystemExit, match=r"posterise 0.0 \(now 0.25\)"):
         list(labels.labels(share, kept))
