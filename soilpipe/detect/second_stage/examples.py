@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from soilpipe.background import rgb_only
 from soilpipe.detect.base import Detections
-from soilpipe.detect.dataset import Sample
+from soilpipe.detect.dataset import Sample, SamplePass
 from soilpipe.detect.decode import overlaps
 from soilpipe.detect.scoring import inside_any
 from soilpipe.detect.second_stage.crops import crop, cuts_around
@@ -20,6 +21,7 @@ Candidates = Callable[[Sample], Detections]
 
 MOST = 40  # candidates of a sample beside those on animals, the best
 MOST_IN_ALL = 60_000  # such candidates; of many samples each gives fewer
+ALONE_EVERY = 6  # samples, of which one is also shown without its difference
 NEAR = 0.3  # IoU with a label from which a candidate is on it: it learns that box and that taxon
 NONE, WHOLE = 0.35, 0.65  # IoU up to which it is no animal, and from which it is one; a ramp between
 
@@ -54,15 +56,29 @@ class Examples:
 def examples_of(samples: Sequence[Sample], candidates: Candidates, progress: Progress | None = None) -> Examples:
     """The candidates of labelled samples. Left out is what lies on labels that do not count (crowds).
 
-    Memory: 29 kB a candidate, of which a sample has at most MOST and those on its animals.
+    Some samples give those that the first stage has without their difference too: a scanner's first scans have none,
+    and what is taken for an animal there is something else. Memory: 29 kB a candidate, of which a sample has, each time
+    it is shown, at most MOST and those on its animals.
     """
     most = max(1, min(MOST, MOST_IN_ALL // max(1, len(samples))))
     parts = []
     for done, sample in enumerate(samples, start=1):
         parts.append(_of_sample(sample, candidates(sample), most))
+        if sample.references and done % ALONE_EVERY == 0:
+            shown = alone(sample)
+            parts.append(_of_sample(shown, candidates(shown), most))
         if progress is not None:
             progress(done, len(samples))
     return joined(parts)
+
+
+def alone(sample: Sample) -> Sample:
+    """The same without its difference."""
+    passes = {
+        name: SamplePass(rgb_only(each).read(0, each.height, 0, each.width), each.factor)
+        for name, each in sample.passes.items()
+    }
+    return replace(sample, passes=passes, references=0)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:

@@ -16,6 +16,7 @@ from soilpipe.detect.dataset import Sample
 from soilpipe.detect.network import CentrePointNetwork
 from soilpipe.detect.recipe import Recipe, TrainingError
 from soilpipe.detect.second_stage import making
+from soilpipe.detect.second_stage.examples import ALONE_EVERY
 from soilpipe.detect.second_stage.looking import FROM, SECOND
 from soilpipe.detect.second_stage.making import (
     CANDIDATES_FROM,
@@ -80,7 +81,9 @@ def test_it_is_kept_unless_validation_says_that_it_harms(
     assert told[TOLD].startswith("kept: on validation images" if kept else "none: on validation images")
     if kept:
         assert told[SECOND][FROM] == CANDIDATES_FROM and told[SECOND]["steps"] == 2
-        assert told[SECOND]["trained_on"] == {"candidates": 8 * (16 + round(16 * first)), "on_animals": 8 * 16 * first}
+        looks = 8 + 8 // ALONE_EVERY  # one of the eight is looked at without its difference too
+        each = {"candidates": 16 + round(16 * first), "on_animals": 16 * first}
+        assert told[SECOND]["trained_on"] == {name: looks * count for name, count in each.items()}
 
 
 def test_without_validation_images_it_is_kept_and_the_card_says_so(claims: Callable[[float, float], None]) -> None:

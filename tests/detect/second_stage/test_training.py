@@ -12,7 +12,7 @@ import torch
 from soilpipe.detect.base import Detections
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.recipe import TrainingError
-from soilpipe.detect.second_stage.examples import MOST, Examples, examples_of, joined
+from soilpipe.detect.second_stage.examples import ALONE_EVERY, MOST, Examples, examples_of, joined
 from soilpipe.detect.second_stage.network import SIDE, SecondStage
 from soilpipe.detect.second_stage.training import SecondRecipe, drawn, train_second
 from tests.detect import made_samples
@@ -65,6 +65,28 @@ def test_an_image_without_animals_or_without_candidates_gives_what_it_has() -> N
     assert not examples_of([empty], lambda _: claimed([[10, 10, 30, 30]])).near.any()
     assert len(examples_of([empty], lambda _: claimed([]))) == 0
     assert len(joined([])) == 0 and len(examples_of([], lambda _: claimed([]))) == 0
+
+
+def test_of_some_samples_it_learns_too_what_is_found_without_a_difference() -> None:
+    shown: list[Sample] = []
+
+    def candidates(sample: Sample) -> Detections:
+        shown.append(sample)
+        return claimed([[10, 10, 40, 40]] if sample.references else [[100, 100, 160, 140], [60, 60, 90, 90]])
+
+    compared = made_samples.sample_of(made_samples.ground(1), made_samples.ground(2), [[100, 100, 160, 140]])
+    examples = examples_of([compared] * ALONE_EVERY, candidates)
+    assert [sample.references for sample in shown] == [4] * ALONE_EVERY + [0]
+    assert examples.near.tolist() == [False] * ALONE_EVERY + [True, False]
+    assert (examples.pixels[:-2, 6] == 255).all() and (examples.pixels[:-2, 3:6] != 128).any()
+    assert (examples.pixels[-2:, 6] == 0).all() and (examples.pixels[-2:, 3:6] == 128).all()
+    for plain in (compared, shown[-1]):  # the colours stay, and what is given stays as it is
+        np.testing.assert_array_equal(plain.passes["fine"].pixels[:3], compared.passes["fine"].pixels[:3])
+    assert (compared.passes["coarse"].pixels[6] == 255).all()
+    uncompared = shown[-1]
+    shown.clear()
+    examples_of([uncompared] * ALONE_EVERY, candidates)
+    assert len(shown) == ALONE_EVERY  # what had no difference is not shown twice
 
 
 def marked(count: int, seed: int) -> Examples:
