@@ -23,10 +23,12 @@ _OUTSIDE = np.array([0, 0, 0, 128, 128, 128, 0], np.uint8)
 class InputWindows(Protocol):
     """Anything that gives a detector's seven channels by windows: what tiled prediction reads from."""
 
-    height: int
-    width: int
-    factor: float
-
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def factor(self) -> float: ...
     def read(self, y0: int, y1: int, x0: int, x1: int) -> npt.NDArray[np.uint8]: ...
 
 
