@@ -93,7 +93,8 @@ def train(arguments: argparse.Namespace) -> None:
     began = time.monotonic()
 
     def told(stage: str, done: int, of: int, figures: Mapping[str, float]) -> None:
-        if done == of or (stage == "training" and (done - 1) % 250 == 0) or (stage != "training" and done % 160 == 0):
+        steps = stage in ("training", "second stage")
+        if done == of or (steps and (done - 1) % 250 == 0) or (not steps and done % 160 == 0):
             values = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
             print(f"{time.monotonic() - began:6.0f} s  {stage} {done} of {of}  {values}", flush=True)
 

@@ -16,7 +16,7 @@ from soilpipe.detect.passes import finest_told, middle_told, without_finest, wit
 from soilpipe.detect.validation import Judge, look
 from soilpipe.detect.weights import LoadedDetector, Network, detector_of
 
-PAYS = 0.01  # of the score of `validation.look`, from which a middle pass is made or given up
+PAYS = 0.01  # of the score of `validation.look`, from which something else is chosen than what is by default
 
 
 def of_sample(detector: LoadedDetector, sample: Sample, threshold: float | None) -> Detections:
@@ -24,6 +24,15 @@ def of_sample(detector: LoadedDetector, sample: Sample, threshold: float | None)
     passes = seen_by(detector.scales(sample.um_per_px), sample)
     image = sample.image
     return detector.detect_windows(passes, image.height, image.width, sample.um_per_px, threshold=threshold)
+
+
+def margin(samples: Sequence[Sample]) -> float:
+    """By how much of the score of `validation.look` a choice must be better than the default on these samples.
+
+    PAYS, or where they are few a standard error of finding half of their animals: a few labels must not toss a coin.
+    """
+    animals = sum(int((~sample.image.crowd).sum()) for sample in samples)
+    return max(PAYS, 0.5 / max(1, animals) ** 0.5)
 
 
 def judge_of(network: Network, card: Mapping[str, Any], device: torch.device) -> Judge:
@@ -53,7 +62,7 @@ def middle_that_pays(
     """What the card is to say of a middle pass: its borders where it has one, else nothing.
 
     before: whether the detector that this one began from has one. It stays so unless the score that weights are kept
-    by, on validation samples, says by more than PAYS that the other is better: a few labels must not toss a coin.
+    by, on validation samples, says by more than their `margin` that the other is better.
     Nothing where there is no coarse pass.
     """
     if "coarse" not in card["heads"]:
@@ -64,8 +73,11 @@ def middle_that_pays(
 def finest_that_pays(
     network: Network, card: Mapping[str, Any], samples: Sequence[Sample], device: torch.device
 ) -> dict[str, Any]:
-    """What the card of a detector with a finest pass, trained for it or handed on, is to say of that; nothing where
-    validation samples say, by more than PAYS, that it harms. They must show what it sees (`build_samples`)."""
+    """What the card of a detector with a finest pass, trained for it or handed on, is to say of that.
+
+    Nothing where validation samples, which must show what it sees (`build_samples`), say by more than their `margin`
+    that it harms.
+    """
     return _that_pays(network, without_finest(card), finest_told(card["um_per_px"]), samples, device, before=True)
 
 
@@ -78,8 +90,8 @@ def _that_pays(
     *,
     before: bool,
 ) -> dict[str, Any]:
-    gain = 0.0
+    gain, least = 0.0, margin(samples)
     if samples:
         without, with_it = (look(judge_of(network, {**plain, **more}, device), samples)["score"] for more in ({}, told))
         gain = with_it - without
-    return told if gain > (-PAYS if before else PAYS) else {}
+    return told if gain > (-least if before else least) else {}

@@ -26,7 +26,7 @@ from soilpipe.detect.first_scans import without_first_scans
 from soilpipe.detect.fitting import fit
 from soilpipe.detect.learned_taxa import check_labels, learned_taxa
 from soilpipe.detect.mixed import mix, read_simulated
-from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, middle_that_pays
+from soilpipe.detect.on_samples import finest_that_pays, judge_of, look_of, margin, middle_that_pays
 from soilpipe.detect.passes import FINEST, MIDDLE
 from soilpipe.detect.pictures import um_per_px_of
 from soilpipe.detect.recipe import Recipe, TrainingError
@@ -46,7 +46,9 @@ from soilpipe.detect.trained_card import (
     share_of_crops,
     trained_on,
 )
-from soilpipe.detect.validation import for_looks, judge
+from soilpipe.detect.validation import for_looks, judge, look
+from soilpipe.detect.warm_start import known_before
+from soilpipe.detect.weight_ensemble import SHARE, share_that_pays
 from soilpipe.detect.weights import read_card, save_detector
 from soilpipe.taxonomy import Taxonomy
 
@@ -239,6 +241,13 @@ def train_detector(
         card["share_of_crops"] = share_of_crops(fitted.crops)
         notes = [*given.notes, *split.notes, *([aside] if aside else [])]
         card |= {"labels_taken": where_told or "all", "label_notes": notes, "licence": licence_told(given, licence)}
+        if warm_start is not None and (looks := for_looks(validation)):
+            known = known_before(network, learned.taxa, warm_start)
+
+            def score() -> float:
+                return look(judge_of(network, card, target), looks)["score"]
+
+            card[SHARE] = share_that_pays(network, known, score, margin(looks))
         card["coarse_raised"] = round(balance(network, card, for_looks(validation), target), 4)
         # At another scale a head that is handed on knows nothing of what it would see, unless it was shown that.
         shown = any("finest" in sample.passes for sample in (*training, *validation))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from soilpipe.detect.network import ANSWERS, CentrePointNetwork
 from soilpipe.detect.recipe import TrainingError
+from soilpipe.detect.weight_ensemble import Known, known_rows
 from soilpipe.detect.weights import load_detector
 
 
@@ -18,6 +19,15 @@ def begin_from(network: nn.Module, taxa: tuple[str, ...], folder: Path | str) ->
 
     TrainingError when its architecture is another.
     """
+    wanted = network.state_dict()
+    for name, part, before in known_before(network, taxa, folder):
+        wanted[name][part] = before.to(wanted[name].device)
+    network.load_state_dict(wanted)
+
+
+def known_before(network: nn.Module, taxa: tuple[str, ...], folder: Path | str) -> Iterator[Known]:
+    """The weights that a network for `taxa` takes over from the detector in a folder, on the CPU. TrainingError when
+    the architecture of that is another."""
     other = load_detector(folder, device="cpu")
     mine, its = (_shape(one.architecture) for one in (network, other.network))
     if mine != its:
@@ -29,11 +39,9 @@ def begin_from(network: nn.Module, taxa: tuple[str, ...], folder: Path | str) ->
     of_taxa = _rows(network, taxa, other.info.taxa)
     for name, tensor in wanted.items():
         if of_taxa is not None and ".out." in name:
-            for row, its_row in of_taxa:
-                tensor[row] = given[name][its_row].to(tensor.device)
+            yield from known_rows(of_taxa, name, given[name])
         elif name in given and given[name].shape == tensor.shape and (taxa == other.info.taxa or not _tells(name)):
-            tensor.copy_(given[name])
-    network.load_state_dict(wanted)
+            yield name, ..., given[name]
 
 
 def _shape(architecture: Any) -> Mapping[str, Any]:

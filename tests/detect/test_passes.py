@@ -194,6 +194,7 @@ def test_a_middle_pass_is_made_where_more_is_found_with_it(
     sample: Sample, monkeypatch: pytest.MonkeyPatch, gain: float, before: bool
 ) -> None:
     """By more than a little: otherwise it is as it was in the detector that this one began from."""
+    monkeypatch.setattr(on_samples, "margin", lambda samples: 0.01)
     monkeypatch.setattr(on_samples, "judge_of", lambda network, card, device: "middle_mm" in card)
     monkeypatch.setattr(on_samples, "look", lambda detect, samples: {"score": 0.5 + gain * detect})
 
@@ -212,6 +213,7 @@ def test_a_finest_pass_stays_where_it_does_no_clear_harm(
     sample: Sample, monkeypatch: pytest.MonkeyPatch, gain: float
 ) -> None:
     """Labels may hold too few of the shortest animals to say anything; then they go on being looked for."""
+    monkeypatch.setattr(on_samples, "margin", lambda samples: 0.01)
     monkeypatch.setattr(on_samples, "judge_of", lambda network, card, device: "finest_mm" in card)
     monkeypatch.setattr(on_samples, "look", lambda detect, samples: {"score": 0.5 + gain * detect})
     network, device = make_network("small", 1), torch.device("cpu")

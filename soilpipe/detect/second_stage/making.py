@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,14 @@ import torch
 
 from soilpipe.detect.dataset import Sample
 from soilpipe.detect.network import CentrePointNetwork
-from soilpipe.detect.on_samples import PAYS, judge_of
+from soilpipe.detect.on_samples import judge_of, margin
 from soilpipe.detect.recipe import Recipe
 from soilpipe.detect.second_stage.examples import examples_of
 from soilpipe.detect.second_stage.looking import FROM, SECOND
 from soilpipe.detect.second_stage.network import ANSWERS, SecondStage
 from soilpipe.detect.second_stage.training import DRAWN_MORE_OFTEN, SecondRecipe, train_second
 from soilpipe.detect.validation import look
+from soilpipe.detect.weight_ensemble import SHARE, Known, known_rows, share_that_pays
 from soilpipe.detect.weights import load_detector
 
 CANDIDATES_FROM = 0.1  # score of the first stage from which the second looks once more
@@ -63,19 +64,24 @@ def fresh_second(network: CentrePointNetwork, taxa: Sequence[str], begun: Begun 
     shape = begun.network.architecture
     a, b, c, d = shape["widths"]
     second = SecondStage(len(taxa), stem=shape["stem"], widths=(a, b, c, d), hidden=shape["hidden"])
-    given, wanted = begun.network.state_dict(), second.state_dict()
+    wanted = second.state_dict()
+    for name, part, before in known_to(begun, taxa):
+        wanted[name][part] = before
+    second.load_state_dict(wanted)
+    return second
+
+
+def known_to(begun: Begun, taxa: Sequence[str]) -> Iterator[Known]:
+    """The weights of `begun` that one for `taxa` takes over."""
     rows = [(row, row) for row in range(ANSWERS)]
     rows += [
         (ANSWERS + row, ANSWERS + begun.taxa.index(taxon)) for row, taxon in enumerate(taxa) if taxon in begun.taxa
     ]
-    for name, tensor in wanted.items():
+    for name, before in begun.network.state_dict().items():
         if name.startswith("out."):
-            for mine, its in rows:
-                tensor[mine] = given[name][its]
+            yield from known_rows(rows, name, before)
         else:
-            tensor.copy_(given[name])
-    second.load_state_dict(wanted)
-    return second
+            yield name, ..., before
 
 
 def as_trained(second: SecondStage) -> SecondStage:
@@ -97,10 +103,11 @@ def second_that_pays(
 ) -> dict[str, Any]:
     """Train a second stage for the candidates of `network` in the training samples; what the card is to say of it.
 
-    It goes on from that of the detector in the folder `warm_start`, where it has one. Fewer than ENOUGH candidates on
+    It goes on from that of the detector in the folder `warm_start`, where it has one, and keeps as much of that as pays
+    on validation samples (`weight_ensemble`). Fewer than ENOUGH candidates on
     labelled animals, or no other, train none: then that one serves as it is, if it knows the taxa.
     The network has it from then on, unless the score that weights are kept by, on validation samples, says by more than
-    `on_samples.PAYS` that it harms; without such samples it is kept.
+    their `on_samples.margin` that it harms; without such samples it is kept.
     """
 
     def told(stage: str) -> Callable[[int, int], None] | None:
@@ -130,9 +137,15 @@ def second_that_pays(
         return {SECOND: more, TOLD: f"{kept}: there were no validation images to compare with"}
     before = look(first, validation)["score"]
     network.take_second(second)
-    with_it = look(judge_of(network, {**card, SECOND: more}, device), validation)["score"]
+
+    def score() -> float:
+        return look(judge_of(network, {**card, SECOND: more}, device), validation)["score"]
+
+    if begun is not None and more["steps"]:
+        more[SHARE] = share_that_pays(second, known_to(begun, card["taxa"]), score, margin(validation))
+    with_it = score()
     figures = f"the mean of AP50 with any and with the right taxon is {with_it:.3f} with it, {before:.3f} without"
-    if with_it < before - PAYS:
+    if with_it < before - margin(validation):
         network.take_second(None)
         return {TOLD: f"none: on validation images {figures}"}
     return {SECOND: more, TOLD: f"{kept}: on validation images {figures}"}

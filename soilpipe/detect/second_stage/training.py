@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soilpipe.detect.averaging import average
+from soilpipe.detect.learning import bf16_pays
 from soilpipe.detect.light import change_light
 from soilpipe.detect.recipe import TrainingError
 from soilpipe.detect.second_stage.crops import lying
@@ -141,7 +142,9 @@ def losses_of(network: SecondStage, batch: Examples, device: torch.device) -> di
     def there(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    answer: SecondAnswer = network(there(batch.pixels), there(batch.told))
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device)):
+        answered: SecondAnswer = network(there(batch.pixels), there(batch.told))
+    answer = SecondAnswer(*(part.float() for part in answered))
     near = there(batch.near)
     if batch.near.any():
         box = functional.smooth_l1_loss(answer.sides[near], there(batch.sides)[near], beta=BETA)
