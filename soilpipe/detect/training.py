@@ -121,6 +121,7 @@ def train_detector(
     the training part. `grounds`: what artificial scenes are made on, where the recipe wants any (`scenes`); None:
     images of the label file that nobody labelled.
     Begun from: `size`, `family`, `backbone`, `warm_start`, see `starting.Start`; `recipe` None: the one that suits.
+    From `warm_start` as much of what was learned is taken as pays on validation images (`weight_ensemble`).
     `even`: light and contrast of all images are evened before the network sees them (`background.contrast`), here and
     wherever it detects; None: as for the detector begun from, else not.
     `precision`: float32 or bf16, in which it detects everywhere (`predict.CentrePointDetector`); None: as that one.
