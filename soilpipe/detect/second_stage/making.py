@@ -127,7 +127,9 @@ def second_that_pays(
         more |= {"steps": how.steps, "learning_rate": how.learning_rate}
         more["trained_on"] = {"candidates": len(examples), "on_animals": on_animals}
     else:
-        few = f"{on_animals} of {len(examples)} candidates lie on labelled animals ({ENOUGH} are needed)"
+        few = (
+            f"{on_animals} of {len(examples)} candidates lie on labelled animals ({ENOUGH} are needed, and some others)"
+        )
         if begun is None or not (len(card["taxa"]) == 1 or set(card["taxa"]) <= set(begun.taxa)):
             return {TOLD: f"none: {few}"}
         kept = f"kept as it was before, since only {few}"
