@@ -169,9 +169,9 @@ def main() -> None:
         looked_at = round(arguments.size * FULL_SCALE / scale)  # px a side: the detector's may be a coarser scale
 
         def opened() -> tuple[list[ScanImage], list[ScanImage]]:
-            scan = open_image(store, receipt.scan_id, scale)
+            scan = open_image(store, receipt.scan_id, FULL_SCALE)
             names = read_detection_file(store, analysis.id, receipt.scan_id).metadata["references"]
-            references = [open_image(store, name["scan_id"], scale) for name in names]
+            references = [open_image(store, name["scan_id"], FULL_SCALE) for name in names]
             return [scan], references
 
         def registering() -> None:

@@ -63,10 +63,11 @@ def measure(
         inputs = {
             level: ModelInput(scan, references, registrations, scan.um_per_px * 2**level) for level in set(levels)
         }
+        down = np.argsort(boxes[:, 1], kind="stable")  # a stored scan is decoded in strips: so each of them is once
         with ThreadPoolExecutor(max(1, cv2.getNumThreads()), "soilpipe-measure") as pool:
-            found = pool.map(lambda level, box: _measure_box(inputs[level], box), levels, boxes)
+            found = pool.map(lambda i: _measure_box(inputs[levels[i]], boxes[i]), down)
         mm = um_per_px / 1000
-        for i, sides in enumerate(found):
+        for i, sides in zip(down, found, strict=True):
             if sides is not None:
                 sizes[i] = sides[0] * mm, sides[1] * mm, sides[2] * mm * mm
     return Sizes(sizes[:, 0], sizes[:, 1], sizes[:, 2])

@@ -10,7 +10,7 @@ import pytest
 
 from soilpipe.background import Registration
 from soilpipe.detect.measure import Sizes, measure
-from soilpipe.tiles import image_from_array
+from soilpipe.tiles import ScanImage, ZarrPixels, image_from_array
 
 UM_PER_PX = 21.2
 _FINE = 8  # bodies are drawn this many times finer, then averaged down
@@ -100,3 +100,31 @@ def test_a_box_smaller_than_a_pixel_is_not_measured_and_stops_nothing() -> None:
     boxes = np.array([[10.6, 10.6, 10.8, 10.9], box], np.float32)
     sizes = measure(image_from_array(scan, UM_PER_PX), [reference] * 2, [lying] * 2, boxes, UM_PER_PX)
     assert np.isnan(sizes.length_mm[0]) and sizes.length_mm[1] == pytest.approx(60 * UM_PER_PX / 1000, rel=0.2)
+
+
+class Chunks:
+    """A stored level, (3, H, W), that counts how often each row of its chunks is decoded."""
+
+    chunks, shards = (3, 64, 64), (3, 64, 512)
+
+    def __init__(self, scan: np.ndarray) -> None:
+        self.planes = np.moveaxis(scan, -1, 0)
+        self.shape = self.planes.shape
+        self.decoded: list[int] = []
+
+    def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        self.decoded += range(window[1].start // 64, -(-window[1].stop // 64))
+        return np.ascontiguousarray(self.planes[window])
+
+
+def test_a_stored_scan_is_decoded_once_whatever_the_order_of_the_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "getNumThreads", lambda: 1)  # of two that meet at a seam one may come late
+    scan, _ = draw("ellipse", 80, 30, 30)
+    boxes = np.array([[x, y, x + 16, y + 12] for y in range(20, 480, 64) for x in (60, 200, 400)], np.float32)
+    boxes = boxes[np.random.default_rng(0).permutation(len(boxes))]
+    stored = Chunks(scan)
+    sizes = measure(ScanImage((ZarrPixels(stored),), UM_PER_PX), [], [], boxes, UM_PER_PX)
+    assert sorted(stored.decoded) == list(range(8))
+    assert np.isfinite(sizes.length_mm).any()
+    by_itself = [measured(scan, box) for box in boxes]
+    np.testing.assert_array_equal(sizes.length_mm, [one.length_mm[0] for one in by_itself])
