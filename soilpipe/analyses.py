@@ -22,7 +22,7 @@ from soilpipe.errors import SoilpipeError
 from soilpipe.records import Records
 from soilpipe.store import Store, canonical_json
 
-ALGORITHM_VERSION = "5"
+ALGORITHM_VERSION = "6"
 """Raised by whoever changes what the same model finds on the same scan: registration, difference, tiling, measuring."""
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)

@@ -153,6 +153,23 @@ def test_static_clutter_vanishes_within_noise_under_jitter_drift_and_gain(season
     assert residual(ModelInput(scan, references, unregistered, UM_PER_PX)) > 2.5 * floor
 
 
+def test_a_carriage_that_stutters_is_followed_and_a_steady_one_costs_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    from soilpipe.background import lattice_fit
+
+    steps: list[float] = []
+    one_step = lattice_fit._step
+    monkeypatch.setattr(lattice_fit, "_step", lambda *given: steps.append(one_step(*given)) or steps[-1])
+    scene, taken = ground(6), {}
+    for jitter in (0.0, 2.0):
+        scan, *references = (image(shot(scene, 40 + k, jitter=jitter)) for k in range(5))
+        steps.clear()
+        registrations = register_all(scan, references)
+        taken[jitter] = len(steps)
+        floor = 2.5 * np.sqrt(1 + 0.3)  # the scan's noise, and that of a median of four
+        assert residual(ModelInput(scan, references, registrations, UM_PER_PX)) < 1.1 * floor
+    assert taken[0.0] == 4 < 20 < taken[2.0]
+
+
 def test_a_veil_of_condensation_is_taken_for_tone_and_not_for_animals(foggy_season) -> None:
     scan, references, registrations = foggy_season
     assert all(found.local is not None for found in registrations)

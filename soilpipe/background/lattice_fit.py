@@ -25,10 +25,11 @@ from soilpipe.tiles import Pixels
 
 BAND = 256  # rows at a time
 _MARGIN = 12  # rows of context that the filters need
-_SHARE, _ENOUGH = 0.25, 1024  # of the columns, and px: at least so much of each row is looked at, or all there is
+_SHARE, _ENOUGH = 0.125, 640  # of the columns, and px: at least so much of each row is looked at, or all there is
 _SEAM = 8  # px of margin on either side of a strip: what the filters reach
 _HIGH_PASS = 15  # px: ground is compared after its local mean is taken away, so that fog and lamp do not count
 _LARGEST_STEP = 1.5  # px: beyond it the linear model says nothing
+_STILL = 0.06  # px: steps shrink several times from one to the next; after one that moves rows by less none follows
 _ROW_PRIOR = 1.0  # px: how far rows may be expected to stray
 _BLOCK_PRIOR = 0.5  # px
 _ROW_SMOOTHING = 1.0  # rows, standard deviation
@@ -210,17 +211,23 @@ def _calm_blocks(step: Floats) -> Floats:
 def refine(
     scan: Pixels, references: Sequence[Pixels], fits: Sequence[Fit], steps: int, pool: ThreadPoolExecutor
 ) -> None:
-    """Refine the shifts of each reference at one level `steps` times. What is found for one depends on no other."""
+    """Refine the shifts of each reference at one level until they stand still, or `steps` times. What is found for one
+    depends on no other."""
     if not fits:
         return
     rows, groups = fits[0].field.dy.shape
     starts = np.linspace(0, rows, max(1, round(rows * groups / scan.width)) + 1).astype(np.intp)[:-1]
+    going = list(zip(fits, references, strict=True))
     for _ in range(steps):
-        for fit, sums in zip(fits, _normal_equations(scan, references, fits, pool), strict=True):
-            _step(fit, sums, starts)
+        sums = _normal_equations(scan, [reference for _, reference in going], [fit for fit, _ in going], pool)
+        moved = [_step(fit, of_one, starts) for (fit, _), of_one in zip(going, sums, strict=True)]
+        going = [one for one, by in zip(going, moved, strict=True) if by > _STILL]
+        if not going:
+            return
 
 
-def _step(fit: Fit, sums: Sums, starts: npt.NDArray[np.intp]) -> None:
+def _step(fit: Fit, sums: Sums, starts: npt.NDArray[np.intp]) -> float:
+    """One step; by how much it moved rows, px: the root of the mean square."""
     fit.noise = noise = sums.noise
     row_y, row_x = _solve(_smooth_rows(sums.values.sum(2)), noise, _ROW_PRIOR)
     values = sums.values
@@ -233,6 +240,7 @@ def _step(fit: Fit, sums: Sums, starts: npt.NDArray[np.intp]) -> None:
         fit.field.dy + row_y[:, None] + cv2.resize(_calm_blocks(block_y), (groups, rows)),
         fit.field.dx + row_x[:, None] + cv2.resize(_calm_blocks(block_x), (groups, rows)),
     )
+    return float(np.sqrt(np.mean(row_y * row_y + row_x * row_x)))
 
 
 def _smooth_rows(by_row: Floats) -> Floats:

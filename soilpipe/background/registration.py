@@ -18,7 +18,7 @@ from soilpipe.tiles import Pixels, ScanImage
 
 COARSE_PIXELS = 1_500_000  # the level where the shift of the whole, tone and likeness are found
 FINEST_UM = 35.0  # um/px that shifts are refined to: 600 dpi whole, 1200 dpi at half scale, 2400 dpi at a quarter
-_STEPS_FIRST, _STEPS_BETWEEN, _STEPS_LAST = 4, 2, 1
+_STEPS_FIRST, _STEPS_BETWEEN, _STEPS_LAST = 8, 3, 2  # at most; a carriage as steady as most takes 2, 1 and 1
 SMALLEST_SIDE = 64  # px
 FARTHEST = 0.05  # of the shorter side: what moved further is another view
 LEAST_ALIKE = 0.25  # correlation of registered ground (local mean taken away): below it is other ground, or none

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from soilpipe.background.warp import Window, bilinear, lattice_positions
 
 CELL = 8  # local gain and offset are constant in cells of this many px, counted from the corner of the image
-_PITCHES = ((8_000.0, 16), (4_000.0, 12), (2_000.0, 8))  # of the blocks, um; samples along a side of each
+_PITCHES = ((8_000.0, 12), (4_000.0, 8), (2_000.0, 6))  # of the blocks, um; samples along a side of each
 _MOSTLY_GROUND = 4_000.0  # um: blocks of this size hold more ground than animal
 _PRIOR = 25.0  # grey levels², as evidence for gain 1: ground with less contrast than this cannot tell a gain
 _GAINS = (0.4, 2.5)
@@ -107,10 +107,10 @@ def match_tone(
     """Gain and offset per channel, (3,) float32 each, that make the reference as bright as the scan.
 
     reference: registered, (h, w, 3) uint8, as is `scan`; there: (h, w), where the reference has a pixel. Fitted on
-    some 40,000 pixels on a regular grid, from gain 1 and the median, reweighted (Cauchy) by what is left over.
+    some 10,000 pixels on a regular grid, from gain 1 and the median, reweighted (Cauchy) by what is left over.
     """
     rows, columns = np.nonzero(there)
-    take = slice(None, None, max(1, rows.size // 40_000))
+    take = slice(None, None, max(1, rows.size // 10_000))
     x, y = (np.ascontiguousarray(picture[rows[take], columns[take]].T, np.float32) for picture in (reference, scan))
     gain, offset = np.ones(3, np.float32), np.median(y - x, axis=1).astype(np.float32)
     for _ in range(6):

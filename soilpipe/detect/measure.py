@@ -58,14 +58,14 @@ def measure(
     """
     sizes = np.full((len(boxes), 3), np.nan, np.float32)
     if um_per_px is not None and math.isfinite(um_per_px) and um_per_px > 0:
-        boxes = np.asarray(boxes, np.float64)
-        levels = [max(0, math.ceil(math.log2(max(*(box[2:] - box[:2]), 1.0) / LONGEST))) for box in boxes]
+        exact = boxes.astype(np.float64)
+        levels = [max(0, math.ceil(math.log2(max(*(box[2:] - box[:2]), 1.0) / LONGEST))) for box in exact]
         inputs = {
             level: ModelInput(scan, references, registrations, scan.um_per_px * 2**level) for level in set(levels)
         }
-        down = np.argsort(boxes[:, 1], kind="stable")  # a stored scan is decoded in strips: so each of them is once
+        down = np.argsort(exact[:, 1], kind="stable")  # a stored scan is decoded in strips: so each of them is once
         with ThreadPoolExecutor(max(1, cv2.getNumThreads()), "soilpipe-measure") as pool:
-            found = pool.map(lambda i: _measure_box(inputs[levels[i]], boxes[i]), down)
+            found = pool.map(lambda i: _measure_box(inputs[levels[i]], exact[i]), down)
         mm = um_per_px / 1000
         for i, sides in zip(down, found, strict=True):
             if sides is not None:
