@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -130,18 +131,18 @@ class ArrayPixels:
 
 
 class ZarrPixels:
-    """One stored level, a (3, H, W) uint8 zarr array, decoded a strip at a time.
+    """One stored level, a (3, H, W) uint8 zarr array, decoded by the chunks that a window touches.
 
-    A strip is one row of chunks of one shard column. Strips are kept until a walk along the rows no longer needs
-    them, so that each chunk is decoded once however large the halo. Threads may share one object.
+    Chunks are kept until a walk along the rows no longer needs them, so that each is decoded once however large the
+    halo. Threads may share one object.
     """
 
     def __init__(self, array: Any) -> None:
         self._array = array
         _, self.height, self.width = array.shape
-        self._rows = array.chunks[1]
-        self._columns = (array.shards or array.chunks)[2]
-        self._strips: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        _, self._rows, self._columns = array.chunks
+        self._across = (array.shards or array.chunks)[2] // self._columns  # chunks decoded at a time along a row
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._tallest = 0
         self._lock = threading.Lock()
 
@@ -151,37 +152,40 @@ class ZarrPixels:
         if window.size == 0:
             return window
         down = range(y0 // self._rows, (y1 - 1) // self._rows + 1)
-        across = range(x0 // self._columns, (x1 - 1) // self._columns + 1)
-        for column in across:
-            left = column * self._columns
-            a, b = max(x0, left), min(x1, left + self._columns)
-            for row, strip in self._column(down, column).items():
-                top = row * self._rows
+        first, last = x0 // self._columns, (x1 - 1) // self._columns + 1
+        for shard in range(first // self._across, (last - 1) // self._across + 1):
+            across = range(max(first, shard * self._across), min(last, (shard + 1) * self._across))
+            for (row, column), chunk in self._held(down, across).items():
+                top, left = row * self._rows, column * self._columns
+                a, b = max(x0, left), min(x1, left + self._columns)
                 c, d = max(y0, top), min(y1, top + self._rows)
-                window[c - y0 : d - y0, a - x0 : b - x0] = strip[c - top : d - top, a - left : b - left]
+                window[c - y0 : d - y0, a - x0 : b - x0] = chunk[c - top : d - top, a - left : b - left]
         return window
 
-    def _column(self, down: range, column: int) -> dict[int, np.ndarray]:
-        """The strips of one shard column, those that are missing decoded in one request."""
+    def _held(self, down: range, across: range) -> dict[tuple[int, int], np.ndarray]:
+        """Chunks of one shard; those that are missing in neighbouring rows are decoded in one request."""
         with self._lock:
-            missing = [row for row in down if (row, column) not in self._strips]
-            if missing:
-                first, last = missing[0], missing[-1] + 1
-                left = column * self._columns
-                block = self._array[:, first * self._rows : last * self._rows, left : left + self._columns]
-                block = cv2.merge([*block])  # (rows, columns, 3); many times faster than numpy's transposed copy
-                for row in missing:
-                    start = (row - first) * self._rows
-                    self._strips[row, column] = block[start : start + self._rows]
-            strips = {}
-            for row in down:
-                self._strips.move_to_end((row, column))
-                strips[row] = self._strips[row, column]
+            for missing, rows in groupby(down, lambda row: [x for x in across if (row, x) not in self._chunks]):
+                if missing:
+                    self._decode(list(rows), range(missing[0], missing[-1] + 1))
+            held = {(row, column): self._chunks[row, column] for row in down for column in across}
+            for key in held:
+                self._chunks.move_to_end(key)
             self._tallest = max(self._tallest, len(down))
             room = self._tallest * -(-self.width // self._columns)
-            while len(self._strips) > room:
-                self._strips.popitem(last=False)
-            return strips
+            while len(self._chunks) > room:
+                self._chunks.popitem(last=False)
+            return held
+
+    def _decode(self, rows: Sequence[int], columns: range) -> None:
+        top, left = rows[0] * self._rows, columns[0] * self._columns
+        block = self._array[:, top : (rows[-1] + 1) * self._rows, left : columns.stop * self._columns]
+        for row in rows:
+            for column in columns:
+                y, x = row * self._rows - top, column * self._columns - left
+                planes = block[:, y : y + self._rows, x : x + self._columns]
+                # (rows, columns, 3); many times faster than numpy's transposed copy
+                self._chunks[row, column] = cv2.merge([*planes])
 
 
 class HalvedPixels:

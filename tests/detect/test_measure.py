@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import cv2
 import numpy as np
@@ -103,17 +104,18 @@ def test_a_box_smaller_than_a_pixel_is_not_measured_and_stops_nothing() -> None:
 
 
 class Chunks:
-    """A stored level, (3, H, W), that counts how often each row of its chunks is decoded."""
+    """A stored level, (3, H, W), that counts how often each of its chunks is decoded: row and column of each."""
 
     chunks, shards = (3, 64, 64), (3, 64, 512)
 
     def __init__(self, scan: np.ndarray) -> None:
         self.planes = np.moveaxis(scan, -1, 0)
         self.shape = self.planes.shape
-        self.decoded: list[int] = []
+        self.decoded: list[tuple[int, int]] = []
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
-        self.decoded += range(window[1].start // 64, -(-window[1].stop // 64))
+        down, across = (range(side.start // 64, -(-side.stop // 64)) for side in window[1:])
+        self.decoded += product(down, across)
         return np.ascontiguousarray(self.planes[window])
 
 
@@ -124,7 +126,8 @@ def test_a_stored_scan_is_decoded_once_whatever_the_order_of_the_boxes(monkeypat
     boxes = boxes[np.random.default_rng(0).permutation(len(boxes))]
     stored = Chunks(scan)
     sizes = measure(ScanImage((ZarrPixels(stored),), UM_PER_PX), [], [], boxes, UM_PER_PX)
-    assert sorted(stored.decoded) == list(range(8))
+    under_boxes = {(y // 64, x // 64) for x0, y0, x1, y1 in boxes for x in (x0 - 8, x1 + 7) for y in (y0, y1)}
+    assert len(stored.decoded) == len(set(stored.decoded)) and set(stored.decoded) == under_boxes
     assert np.isfinite(sizes.length_mm).any()
     by_itself = [measured(scan, box) for box in boxes]
     np.testing.assert_array_equal(sizes.length_mm, [one.length_mm[0] for one in by_itself])
