@@ -29,7 +29,7 @@ _SHARE, _ENOUGH = 0.125, 640  # of the columns, and px: at least so much of each
 _SEAM = 8  # px of margin on either side of a strip: what the filters reach
 _HIGH_PASS = 15  # px: ground is compared after its local mean is taken away, so that fog and lamp do not count
 _LARGEST_STEP = 1.5  # px: beyond it the linear model says nothing
-_STILL = 0.06  # px: steps shrink several times from one to the next; after one that moves rows by less none follows
+_STILL = 0.06  # px: steps shrink several times from one to the next; after one that moves less none follows
 _ROW_PRIOR = 1.0  # px: how far rows may be expected to stray
 _BLOCK_PRIOR = 0.5  # px
 _ROW_SMOOTHING = 1.0  # rows, standard deviation
@@ -227,20 +227,20 @@ def refine(
 
 
 def _step(fit: Fit, sums: Sums, starts: npt.NDArray[np.intp]) -> float:
-    """One step; by how much it moved rows, px: the root of the mean square."""
+    """One step; by how much it moved rows and blocks, px: the root of the mean square."""
     fit.noise = noise = sums.noise
     row_y, row_x = _solve(_smooth_rows(sums.values.sum(2)), noise, _ROW_PRIOR)
     values = sums.values
     left_y = values[3] - values[0] * row_y[:, None] - values[1] * row_x[:, None]
     left_x = values[4] - values[1] * row_y[:, None] - values[2] * row_x[:, None]
     blocks = np.add.reduceat(np.stack([values[0], values[1], values[2], left_y, left_x]), starts, axis=1)
-    block_y, block_x = _solve(blocks, noise, _BLOCK_PRIOR)
+    block_y, block_x = (_calm_blocks(step) for step in _solve(blocks, noise, _BLOCK_PRIOR))
     rows, groups = fit.field.dy.shape
     fit.field = Field(
-        fit.field.dy + row_y[:, None] + cv2.resize(_calm_blocks(block_y), (groups, rows)),
-        fit.field.dx + row_x[:, None] + cv2.resize(_calm_blocks(block_x), (groups, rows)),
+        fit.field.dy + row_y[:, None] + cv2.resize(block_y, (groups, rows)),
+        fit.field.dx + row_x[:, None] + cv2.resize(block_x, (groups, rows)),
     )
-    return float(np.sqrt(np.mean(row_y * row_y + row_x * row_x)))
+    return float(np.sqrt(np.mean(row_y**2 + row_x**2) + np.mean(block_y**2 + block_x**2)))
 
 
 def _smooth_rows(by_row: Floats) -> Floats:
